@@ -1,0 +1,67 @@
+# candlecast: `make up` starts everything, `make test` tests everything. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+PY := .venv/bin/python
+RUN := .venv/bin
+MODELS := triton_models
+
+.PHONY: help up setup setup-dev check test bench proto fmt clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.uv/bin/uv:
+	@command -v python3 >/dev/null || { echo "Python 3.11 or newer is missing: install it (Debian: apt-get install python3 python3-venv)"; exit 1; }
+	python3 -m venv .uv || { echo "Python's venv module is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	.uv/bin/pip install --quiet uv==0.13.8
+
+.PHONY: need-rust
+need-rust:
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs (or Debian: apt-get install rustup && rustup default stable), then run make again"; exit 1; }
+	@command -v cc >/dev/null || { echo "A C linker is missing: install one (Debian: apt-get install gcc libc6-dev), then run make again"; exit 1; }
+
+# The application, without training (torch is large).
+setup: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done
+	@$(UV) sync --quiet --locked --inexact --no-dev
+
+# tritonserver and its Python stub live apart: their numpy is 1.26.
+.venv-triton/.done: triton_env/uv.lock triton_env/pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/.venv-triton $(UV) sync --quiet --locked --project triton_env
+	@touch $@
+
+# Everything that checks and tests need, training included.
+setup-dev: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done
+	@$(UV) sync --quiet --locked --all-extras
+
+up: setup  ## build what is needed, start everything, print where it listens
+	@exec $(RUN)/candlecast up $(ARGS)
+
+check: setup-dev  ## linters, types, import directions, generated files
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	$(PY) -m mypy.stubtest candlecast._rust --ignore-missing-stub
+
+test: setup-dev  ## every test, with the real Triton and PostgreSQL
+	cargo test --quiet
+	$(RUN)/pytest
+
+bench: setup-dev  ## measure; figures go to bench/README.md by hand
+	cargo bench --quiet
+	$(PY) bench/end_to_end.py
+
+PROTOC := $(PY) -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(RUN)/protoc-gen-mypy_grpc
+proto: setup-dev  ## generate python/candlecast/v1 from proto/
+	$(PROTOC) --python_out=python --pyi_out=python proto/candlecast/v1/*.proto
+	$(PROTOC) --grpc_python_out=python --mypy_grpc_out=python proto/candlecast/v1/forecasts.proto
+
+fmt: setup-dev  ## format everything
+	$(RUN)/ruff format . && $(RUN)/ruff check --fix . && cargo fmt
+
+clean:  ## remove what was built
+	rm -rf target .venv .venv-triton .uv

@@ -1,0 +1,7 @@
+"""`python -m candlecast`."""
+
+import sys
+
+from candlecast.cli import main
+
+sys.exit(main())

@@ -1,0 +1,181 @@
+"""Batching without a timer: while every slot is busy, what waits is the next batch. Knows arrays, not what they mean.
+
+A lone caller is dispatched at once; under load batches fill by themselves. A large request is cut into pieces, so
+that it fills several slots and never keeps a small one waiting for more than the batches already under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32]
+
+
+class QueueFull(Exception):
+    """As many rows wait as may wait."""
+
+
+class Closed(Exception):
+    """The batcher was left; nothing more is run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    outputs: Rows  # [B, …] in the order of the rows
+    queue_us: int  # until the first of the rows was dispatched
+    run_us: int  # from then until the last of them was answered
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    rows: Rows
+    future: asyncio.Future[Batched]
+    queued_s: float
+    started_s: float = 0.0
+    taken: int = 0
+    answered: int = 0
+    outputs: list[tuple[int, Rows]] = field(default_factory=list)
+
+
+class Batcher:
+    """Run rows through `run` in batches of at most batch_rows_max, at most in_flight_max of them at a time.
+
+    Args:
+        run: answers rows [b, …] with outputs [b, …]; an error it raises goes to every caller of that batch.
+        queue_rows_max: rows that may wait; beyond it `submit` raises QueueFull.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Rows], Awaitable[Rows]],
+        *,
+        batch_rows_max: int,
+        in_flight_max: int,
+        queue_rows_max: int,
+    ) -> None:
+        self._run = run
+        self._batch_rows_max = batch_rows_max
+        self._in_flight_max = in_flight_max
+        self._queue_rows_max = queue_rows_max
+        self._waiting: deque[_Request] = deque()
+        self._waiting_rows = 0
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._pump_scheduled = False
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._closed = True
+        for request in self._waiting:
+            if not request.future.done():
+                request.future.set_exception(Closed())
+        self._waiting.clear()
+        self._waiting_rows = 0
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._waiting_rows
+
+    async def submit(self, rows: Rows) -> Batched:
+        """Answer rows [B, …], B ≥ 1. A caller that is cancelled leaves the queue.
+
+        Raises:
+            QueueFull: at once, when queue_rows_max would be passed.
+            Closed: the batcher was left.
+        """
+        if self._closed:
+            raise Closed
+        if self._waiting_rows + len(rows) > self._queue_rows_max:
+            raise QueueFull
+        request = _Request(rows, asyncio.get_running_loop().create_future(), time.perf_counter())
+        self._waiting.append(request)
+        self._waiting_rows += len(rows)
+        self._schedule_pump()
+        return await request.future
+
+    def _schedule_pump(self) -> None:
+        # One loop turn later, so that callers of the same turn share a batch.
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        while self._waiting and len(self._in_flight) < self._in_flight_max:
+            pieces = self._take()
+            if pieces:
+                task = asyncio.create_task(self._dispatch(pieces))
+                self._in_flight.add(task)
+                task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if self._waiting:
+            self._schedule_pump()
+
+    def _take(self) -> list[tuple[_Request, int, int]]:
+        """Cut the next batch off the queue: (request, from row, to row)."""
+        pieces: list[tuple[_Request, int, int]] = []
+        room = self._batch_rows_max
+        now = time.perf_counter()
+        while self._waiting and room:
+            request = self._waiting[0]
+            left = len(request.rows) - request.taken
+            if request.future.done():  # its caller left, or another piece of it failed
+                self._waiting.popleft()
+                self._waiting_rows -= left
+                continue
+            size = min(left, room)
+            if request.taken == 0:
+                request.started_s = now
+            pieces.append((request, request.taken, request.taken + size))
+            request.taken += size
+            room -= size
+            self._waiting_rows -= size
+            if size == left:
+                self._waiting.popleft()
+        return pieces
+
+    async def _dispatch(self, pieces: list[tuple[_Request, int, int]]) -> None:
+        views = [request.rows[start:stop] for request, start, stop in pieces]
+        try:
+            outputs = await self._run(views[0] if len(views) == 1 else np.concatenate(views))
+        except Exception as error:
+            for request, _, _ in pieces:
+                if not request.future.done():
+                    request.future.set_exception(error)
+            return
+        at = 0
+        for request, start, stop in pieces:
+            self._answer(request, start, outputs[at : at + stop - start])
+            at += stop - start
+
+    @staticmethod
+    def _answer(request: _Request, start: int, outputs: Rows) -> None:
+        request.outputs.append((start, outputs))
+        request.answered += len(outputs)
+        if request.answered < len(request.rows) or request.future.done():
+            return
+        parts: list[Any] = [part for _, part in sorted(request.outputs, key=lambda piece: piece[0])]
+        now = time.perf_counter()
+        request.future.set_result(
+            Batched(
+                outputs=parts[0] if len(parts) == 1 else np.concatenate(parts),
+                queue_us=int((request.started_s - request.queued_s) * 1e6),
+                run_us=int((now - request.started_s) * 1e6),
+            )
+        )

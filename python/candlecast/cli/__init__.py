@@ -1,0 +1,51 @@
+"""The command line: one small module per command, each with `register(subparsers)`; exit codes 0, 1, 2 and 78."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from candlecast import __version__
+from candlecast.errors import CandlecastError, ConfigurationError
+
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 78
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the whole command line."""
+    from candlecast.cli import dashboard, migrate, replay, serve, train, up
+
+    top = argparse.ArgumentParser(
+        prog="candlecast",
+        description="Answers at the close of a candle: features in Rust, PatchTST on Triton, forecasts in PostgreSQL.",
+        epilog="Settings: candlecast.toml < environment CANDLECAST_* < flags. Start with: candlecast up",
+    )
+    top.add_argument("--version", action="version", version=f"candlecast {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (up, serve, dashboard, migrate, replay, train):
+        command.register(commands)
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    args = parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except ConfigurationError as error:
+        print(f"candlecast: {error}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except CandlecastError as error:
+        print(f"candlecast: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 130
+    return code

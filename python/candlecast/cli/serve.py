@@ -1,0 +1,38 @@
+"""`candlecast serve`: the server alone, against a PostgreSQL and a Triton that run elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from candlecast import settings as configuration
+
+
+def register(commands: Any) -> None:
+    command = commands.add_parser(
+        "serve",
+        help="run the server against an external PostgreSQL and Triton",
+        description="Run the gRPC server. PostgreSQL comes from --database-url or DATABASE_URL (migrate it first with "
+        "`candlecast migrate`), Triton from --triton.",
+    )
+    command.add_argument("--grpc", metavar="HOST:PORT", help="listen here (default 127.0.0.1:50051)")
+    command.add_argument("--triton", metavar="HOST:PORT", help="Triton's gRPC door (default 127.0.0.1:8001)")
+    command.add_argument(
+        "--database-url", metavar="URL", help="postgresql://… (better in DATABASE_URL: flags are visible)"
+    )
+    command.add_argument("--model-repository", type=Path, metavar="DIR", help="where the model's bundle is")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    # Quieter streams: measured in bench/, must be set before grpc is imported.
+    import uvloop
+
+    from candlecast.server.app import serve
+
+    settings = configuration.load(
+        grpc=args.grpc, triton=args.triton, database_url=args.database_url, model_repository=args.model_repository
+    )
+    uvloop.run(serve(settings, lambda address: print(f"candlecast serves gRPC on {address}", flush=True)))
+    return 0

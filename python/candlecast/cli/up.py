@@ -1,0 +1,219 @@
+"""`candlecast up`: PostgreSQL, Triton, the server and the web door, started in order, watched, stopped in reverse."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from candlecast import lifecycle
+from candlecast import settings as configuration
+from candlecast.errors import ConfigurationError, Unavailable
+from candlecast.lifecycle import Child, Keeper
+from candlecast.settings import Settings
+
+_START_TIMEOUT_MS = 30_000
+
+
+def register(commands: Any) -> None:
+    command = commands.add_parser(
+        "up",
+        help="start everything, embedded",
+        description="Start PostgreSQL, Triton, the gRPC server and the web door, wait until a canary forecast has gone "
+        "through all of it, and say where it listens. Ctrl-C stops everything in reverse order. A part that dies is "
+        "reported and restarted; one that keeps dying stops the rest.",
+    )
+    command.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="database and logs (default: the user's data home)"
+    )
+    command.add_argument("--grpc", metavar="HOST:PORT", help="gRPC (default 127.0.0.1:50051)")
+    command.add_argument("--http", metavar="HOST:PORT", help="HTTP (default 127.0.0.1:8080)")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = configuration.load(state_dir=args.state_dir, grpc=args.grpc, http=args.http)
+    return asyncio.run(up(settings.model_copy(update={"state_dir": settings.state_dir.absolute()})))
+
+
+async def up(settings: Settings) -> int:
+    """Run the four parts until a signal; return the exit code."""
+    stop = asyncio.ensure_future(lifecycle.until_signal())
+    parts = asyncio.ensure_future(_run_parts(settings))
+    await asyncio.wait({stop, parts}, return_when=asyncio.FIRST_COMPLETED)
+    if parts.done():  # a part could not be started, or kept dying
+        stop.cancel()
+        error = parts.exception()
+        if not isinstance(error, RuntimeError):
+            parts.result()
+        _say(f"candlecast stops: {error}")
+        return 1
+    _say(f"{stop.result().name}: stopping")
+    parts.cancel()
+    await asyncio.gather(parts, return_exceptions=True)
+    _say("stopped")
+    return 0
+
+
+async def _run_parts(settings: Settings) -> None:
+    from candlecast.store.embedded import EmbeddedPostgres
+    from candlecast.store.migrate import MIGRATIONS, migrate
+    from candlecast.triton.embedded import EmbeddedTriton
+
+    logs = settings.state_dir / "logs"
+    started = time.monotonic()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_instance(settings.state_dir))
+        postgres = EmbeddedPostgres(settings.state_dir / "postgres", log_path=logs / "postgres.log")
+        keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, _say))]
+        for name in await migrate(postgres.dsn, MIGRATIONS):
+            _say(f"migrated {name}")
+        triton = EmbeddedTriton(
+            env_dir=settings.triton_env_dir,
+            repository=settings.model_repository,
+            models=[settings.model],
+            work_dir=settings.state_dir / "triton",
+            port=_free_port(),
+        )
+        keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
+        env = {**os.environ, "DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
+
+        def server() -> ReadyChild:
+            argv = ["serve", "--grpc", settings.grpc, "--triton", triton.address]
+            argv += ["--model-repository", str(settings.model_repository)]
+            return ReadyChild(
+                _child("server", argv, env, logs, settings), lambda: _serving(settings.grpc), logs / "server.log"
+            )
+
+        def dashboard() -> ReadyChild:
+            argv = ["dashboard", "--http", settings.http, "--grpc", settings.grpc]
+            return ReadyChild(
+                _child("dashboard", argv, env, logs, settings), lambda: _accepts(settings.http), logs / "dashboard.log"
+            )
+
+        keepers.append(await stack.enter_async_context(Keeper("server", server, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("dashboard", dashboard, _say)))
+        _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
+        _say(f"  gRPC   {settings.grpc}")
+        _say(f"  HTTP   http://{settings.http}/docs")
+        _say(f"  logs   {logs}")
+        _say("  try    candlecast replay SYMBOL-15m.parquet" + f" --server {settings.grpc}")
+        tasks = {keeper.task for keeper in keepers if keeper.task}
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+
+
+class ReadyChild:
+    """A child process that counts as started once `ready` is true."""
+
+    def __init__(self, child: Child, ready: Callable[[], Awaitable[bool]], log_path: Path) -> None:
+        self._child = child
+        self._ready = ready
+        self._log_path = log_path
+
+    async def __aenter__(self) -> Self:
+        await self._child.__aenter__()
+        try:
+            await self._until_ready()
+        except BaseException:
+            await self._child.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self._child.__aexit__(kind, error, tb)
+
+    async def wait(self) -> int:
+        return await self._child.wait()
+
+    async def _until_ready(self) -> None:
+        ended = asyncio.ensure_future(self._child.wait())
+        ready = asyncio.ensure_future(lifecycle.poll(self._child.name, self._ready, timeout_ms=_START_TIMEOUT_MS))
+        try:
+            await asyncio.wait({ended, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                kind = ConfigurationError if ended.result() == 78 else Unavailable
+                raise kind(f"the {self._child.name} did not start: {lifecycle.last_lines(self._log_path, 3)}")
+            ready.result()
+        finally:
+            ended.cancel()
+            ready.cancel()
+
+
+def _child(name: str, argv: list[str], env: dict[str, str], logs: Path, settings: Settings) -> Child:
+    return Child(
+        name,
+        [sys.executable, "-m", "candlecast", *argv],
+        env=env,
+        log_path=logs / f"{name}.log",
+        stop_timeout_ms=settings.stop_timeout_ms + 2_000,
+    )
+
+
+async def _serving(address: str) -> bool:
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+@contextmanager
+def _only_instance(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory's lock.
+
+    Raises:
+        ConfigurationError: it cannot be written, or another instance holds it.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (state_dir / "lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"state_dir: cannot write {state_dir}: {error.strerror}; choose another by --state-dir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"another candlecast runs on {state_dir}: stop it, or choose another --state-dir"
+            ) from error
+        yield
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,77 @@
+"""The feature state of all symbols: owns the Rust Market. Computes nothing itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from candlecast import _rust
+from candlecast.values import F32, Candles
+
+WINDOW = _rust.WINDOW
+NAMES = tuple(feature.name for feature in _rust.catalog())
+FEATURE_SET_HASH = _rust.feature_set_hash()
+STATES = _rust.STATES
+
+ACCEPTED, DUPLICATE, CONFLICT, LATE, REFUSED, PEEKED = range(6)
+assert _rust.VERDICTS == ("ACCEPTED", "DUPLICATE", "CONFLICT", "LATE", "REFUSED", "PEEKED")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of N candles, and the windows that came of it."""
+
+    pushed: _rust.Pushed
+    windows: F32  # [R, 96, F] of the R rows with pushed.window >= 0, which index into it
+    features_us: int
+
+
+class Features:
+    """The symbols' state, moved by closed candles only.
+
+    Args:
+        symbols_max: symbols kept; candles of a further one are refused.
+        conflicts_max: conflicting candles before a symbol is quarantined.
+    """
+
+    def __init__(self, *, symbols_max: int, conflicts_max: int) -> None:
+        self._market = _rust.Market(symbols_max=symbols_max, conflicts_max=conflicts_max)
+
+    @property
+    def need(self) -> int:
+        """Return how many candles a symbol needs until it is READY."""
+        return self._market.need
+
+    def push(self, candles: Candles, *, windows: bool = True) -> Moved:
+        """Move the state by N candles and return their windows (none when windows is False)."""
+        started = time.perf_counter()
+        out = np.empty((len(candles) if windows else 0, WINDOW, len(NAMES)), dtype=np.float32)
+        pushed = self._market.push(
+            candles.symbol,
+            candles.interval_ms,
+            candles.open_time_ms,
+            candles.values,
+            candles.forming,
+            now_ms(),
+            out,
+        )
+        return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
+
+    def newest(self, symbols: list[str], interval_ms: int) -> Moved:
+        """Return the newest windows of N symbols without moving anything."""
+        started = time.perf_counter()
+        out = np.empty((len(symbols), WINDOW, len(NAMES)), dtype=np.float32)
+        intervals = np.full(len(symbols), interval_ms, dtype=np.int64)
+        pushed = self._market.window(symbols, intervals, now_ms(), out)
+        return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
+
+    def status(self, symbol: str, interval_ms: int) -> _rust.Status:
+        """Return where a symbol stands now, by the wall clock."""
+        return self._market.status(symbol, interval_ms, now_ms())
+
+
+def now_ms() -> int:
+    """Return the wall clock in milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,155 @@
+"""The composition root: what the server is made of, in starting order; stopping is its reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from candlecast import features as feature_state
+from candlecast import lifecycle, outputs
+from candlecast.errors import BundleError, ConfigurationError
+from candlecast.features import Features
+from candlecast.filters import Thresholds
+from candlecast.forecaster import Forecaster
+from candlecast.models.bundle import Bundle
+from candlecast.server.health import SERVICES, Readiness
+from candlecast.server.service import ForecastsService
+from candlecast.settings import Settings
+from candlecast.store.migrate import check_schema
+from candlecast.store.pool import open_pool
+from candlecast.store.recorder import Recorder
+from candlecast.triton.client import TritonModel
+from candlecast.v1 import forecasts_pb2_grpc
+from candlecast.values import F32, Model
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, listening: Callable[[str], None] | None = None) -> None:
+    """Run the server until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigurationError: settings, bundle, model or schema do not fit; says which and how.
+        Unavailable: PostgreSQL or Triton did not answer at the start.
+    """
+    async with open_server(settings) as address:
+        if listening:
+            listening(address)
+        await lifecycle.until_signal()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[str]:
+    """Start the server, yield its HOST:PORT once a canary forecast went through all of it, stop it afterwards."""
+    bundle = newest_bundle(settings.model_repository / settings.model)
+    bundle.check_feature_set(feature_state.FEATURE_SET_HASH, len(feature_state.NAMES))
+    _require_loopback(settings.grpc)
+    if settings.database_url is None:
+        raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
+    manifest = bundle.manifest
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            open_pool(
+                settings.database_url,
+                connections_max=settings.database_connections_max,
+                command_timeout_ms=settings.database_timeout_ms,
+            )
+        )
+        await check_schema(pool)
+        recorder = await stack.enter_async_context(Recorder(pool))
+        model = await stack.enter_async_context(
+            TritonModel(settings.triton, settings.model, timeout_ms=settings.infer_timeout_ms)
+        )
+        forecaster = await stack.enter_async_context(
+            Forecaster(
+                features := Features(symbols_max=settings.symbols_max, conflicts_max=settings.conflicts_max),
+                lambda windows: _ask(model, windows),
+                recorder,
+                model=Model(manifest.name, manifest.version, bundle.sha256, bundle.feature_set_hash),
+                temperatures=np.asarray(manifest.temperatures),
+                thresholds=Thresholds(
+                    min_confidence=settings.min_confidence,
+                    strong_confidence=settings.strong_confidence,
+                    min_agreement=settings.min_agreement,
+                    min_expected_return=settings.min_expected_return,
+                ),
+                batch_rows_max=settings.batch_rows_max,
+                batches_in_flight_max=settings.batches_in_flight_max,
+                rows_max=settings.queue_rows_max,
+            )
+        )
+
+        async def canary() -> None:
+            await model.check_golden(bundle.golden_inputs, bundle.golden_outputs)
+            await recorder.check()
+
+        await canary()
+        readiness = Readiness(canary, interval_ms=settings.canary_interval_ms)
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", settings.message_bytes_max),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ]
+        )
+        service = ForecastsService(
+            forecaster,
+            features,
+            candles_per_message_max=settings.candles_per_message_max,
+            unary_timeout_ms=settings.unary_timeout_ms,
+            answer_timeout_ms=settings.record_timeout_ms,
+        )
+        forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
+        reflection.enable_server_reflection((SERVICES[1], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        port = _listen(server, settings.grpc)
+        await server.start()
+        await readiness.check()
+        watcher = asyncio.create_task(readiness.watch())
+        try:
+            yield f"{settings.grpc.rpartition(':')[0]}:{port}"
+        finally:
+            watcher.cancel()
+            await readiness.stop()
+            await server.stop(grace=settings.stop_timeout_ms / 1000)
+
+
+async def _ask(model: TritonModel, windows: F32) -> F32:
+    return (await model.infer(windows)).outputs
+
+
+def newest_bundle(directory: Path) -> Bundle:
+    """Load the bundle of the highest version in a model's folder of the repository.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    versions = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
+    if not versions:
+        raise BundleError(f"{directory} holds no model version: train one with `candlecast train patchtst`")
+    bundle = Bundle.load(directory / str(max(versions)))
+    if bundle.manifest.outputs["count"] != outputs.COUNT:
+        raise BundleError(f"{bundle.path} gives {bundle.manifest.outputs['count']} outputs, not {outputs.COUNT}")
+    return bundle
+
+
+def _require_loopback(address: str) -> None:
+    host = address.rpartition(":")[0].strip("[]")
+    if host not in ("localhost", "::1") and not host.startswith("127."):
+        raise ConfigurationError(f"grpc: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
+
+
+def _listen(server: grpc.aio.Server, address: str) -> int:
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigurationError(f"grpc: cannot listen on {address}: is another server running there?") from error

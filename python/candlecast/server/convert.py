@@ -1,0 +1,156 @@
+"""Messages to columns and back. Knows the wire and the values, decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from candlecast import _rust
+from candlecast.features import LATE, REFUSED
+from candlecast.forecaster import Answer
+from candlecast.v1 import types_pb2 as pb
+from candlecast.values import Candles, Forecasts, Known
+
+DEFAULT_INTERVAL_MS = 900_000
+_NAN = float("nan")
+
+# The wire's enums are the core's codes plus one: zero is UNSPECIFIED everywhere.
+_DIRECTION = {1: pb.DIRECTION_LONG, -1: pb.DIRECTION_SHORT, 0: pb.DIRECTION_NEUTRAL}
+_OF_KNOWN = {
+    Known.SAME: pb.VERDICT_DUPLICATE,
+    Known.OTHER_VALUES: pb.VERDICT_CONFLICT,
+    Known.NOT_STORED: pb.VERDICT_LATE,
+}
+
+
+def candles(messages: Sequence[pb.Candle]) -> Candles:
+    """Read N candle messages into columns; an absent optional value becomes NaN."""
+    values = [
+        (
+            c.open,
+            c.high,
+            c.low,
+            c.close,
+            c.volume,
+            c.quote_volume if c.HasField("quote_volume") else _NAN,
+            c.trades if c.HasField("trades") else _NAN,
+            c.taker_buy_volume if c.HasField("taker_buy_volume") else _NAN,
+        )
+        for c in messages
+    ]
+    return Candles(
+        symbol=[c.symbol for c in messages],
+        interval_ms=np.array([c.interval_ms or DEFAULT_INTERVAL_MS for c in messages], dtype=np.int64),
+        open_time_ms=np.array([c.open_time_ms for c in messages], dtype=np.int64),
+        values=np.array(values, dtype=np.float64).reshape(-1, 8),
+        forming=np.array([c.forming for c in messages], dtype=np.bool_),
+    )
+
+
+def status(status: _rust.Status) -> pb.SymbolStatus:
+    return pb.SymbolStatus(state=pb.SymbolState.ValueType(status.state + 1), have=status.have, need=status.need)
+
+
+def results(candles: Candles, answer: Answer, need: int, *, asked: bool = False) -> Iterator[pb.CandleResult]:
+    """Yield one result per candle, in order; `asked` for symbols that came without a candle."""
+    pushed = answer.moved.pushed
+    verdicts, fields, reasons = pushed.verdict.tolist(), pushed.field.tolist(), pushed.reason.tolist()
+    states, have, windows = pushed.state.tolist(), pushed.have.tolist(), pushed.window.tolist()
+    messages = list(forecasts(answer)) if answer.forecasts is not None else []
+    intervals, opened = candles.interval_ms.tolist(), candles.open_time_ms.tolist()
+    for i, symbol in enumerate(candles.symbol):
+        result = pb.CandleResult(
+            symbol=symbol,
+            interval_ms=intervals[i],
+            open_time_ms=opened[i],
+            status=pb.SymbolStatus(state=pb.SymbolState.ValueType(states[i] + 1), have=have[i], need=need),
+        )
+        if not asked:
+            late = verdicts[i] == LATE
+            result.verdict = _OF_KNOWN[answer.known[i]] if late else pb.Verdict.ValueType(verdicts[i] + 1)
+        if verdicts[i] == REFUSED and not asked:
+            result.refusal.field = _rust.FIELDS[fields[i]]
+            result.refusal.reason = _rust.REASONS[reasons[i]]
+        if windows[i] >= 0 and messages:
+            result.forecast.CopyFrom(messages[windows[i]])
+        yield result
+
+
+def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
+    """Yield the messages of an answer's forecasts, in the order of its windows."""
+    columns = answer.forecasts
+    assert columns is not None
+    m, times = columns.meaning, columns.times
+    model = pb.ModelVersion(
+        name=columns.model.name,
+        version=columns.model.version,
+        bundle_sha256=columns.model.bundle_sha256,
+        feature_set_hash=columns.model.feature_set_hash,
+    )
+    spent = pb.StageTimes(
+        decode_us=times.decode_us,
+        features_us=times.features_us,
+        queue_us=times.queue_us,
+        model_us=times.model_us,
+        interpret_us=times.interpret_us,
+        spool_us=answer.spool_us,
+    )
+    table = _table(columns)
+    for i, (symbol, reasons, numbers) in enumerate(zip(columns.symbol, columns.reasons, table, strict=True)):
+        forming = bool(columns.forming[i])
+        yield pb.Forecast(
+            symbol=symbol,
+            interval_ms=int(columns.interval_ms[i]),
+            close_time_ms=int(columns.close_time_ms[i]),
+            direction=_DIRECTION[int(columns.direction[i])],
+            strength=pb.Strength.ValueType(int(columns.strength[i]) + 1),
+            horizons=[
+                pb.Horizon(expected_return=r, p_long=p[0], p_short=p[1], p_neutral=p[2])
+                for r, p in zip(m.returns[i].tolist(), m.probabilities[i].tolist(), strict=True)
+            ],
+            reasons=reasons,
+            state=pb.SymbolState.ValueType(int(columns.state[i]) + 1),
+            gap_filled=bool(columns.gap_filled[i]),
+            model=model,
+            features_hash=int(columns.features_hash[i]),
+            durability=pb.DURABILITY_UNSPECIFIED if forming else pb.DURABILITY_STORED,
+            times=spent,
+            forming=forming,
+            already_stored=not forming and not answer.inserted[i],
+            **dict(zip(_NUMBERS, numbers, strict=True)),
+        )
+
+
+_NUMBERS = (
+    "confidence",
+    "quality",
+    "agreement",
+    "move",
+    "edge",
+    "stop_loss",
+    "take_profit",
+    "max_drawdown_1h",
+    "max_rally_1h",
+    "max_drawdown_4h",
+    "max_rally_4h",
+)
+
+
+def _table(columns: Forecasts) -> list[list[float]]:
+    m = columns.meaning
+    numbers = (m.confidence, m.quality, m.agreement, m.move, m.edge, m.stop_loss, m.take_profit, *m.risks.T)
+    table: list[list[float]] = np.column_stack(numbers).tolist()
+    return table
+
+
+def asked(symbols: list[str], interval_ms: int, answer: Answer) -> Candles:
+    """Return columns that name the newest candles of symbols asked for without candles."""
+    pushed = answer.moved.pushed
+    return Candles(
+        symbol=symbols,
+        interval_ms=np.full(len(symbols), interval_ms, dtype=np.int64),
+        open_time_ms=pushed.open_time_ms,
+        values=np.empty((len(symbols), 0)),
+        forming=np.zeros(len(symbols), dtype=np.bool_),
+    )

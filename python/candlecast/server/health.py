@@ -1,0 +1,54 @@
+"""Readiness is a canary: golden windows through the model give golden values, and the database answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from grpc_health.v1 import health, health_pb2
+
+from candlecast.errors import CandlecastError
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("", "candlecast.v1.Forecasts")
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Readiness:
+    """Keeps gRPC health true: SERVING exactly while the last canary passed."""
+
+    def __init__(self, canary: Callable[[], Awaitable[None]], *, interval_ms: int) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._canary = canary
+        self._interval_ms = interval_ms
+        self._ready: bool | None = None
+
+    async def watch(self) -> None:
+        """Run the canary for ever; cancel to end."""
+        while True:
+            await self.check()
+            await asyncio.sleep(self._interval_ms / 1000)
+
+    async def check(self) -> None:
+        """Run the canary once and say what it found, on a change in the log too."""
+        try:
+            await self._canary()
+        except CandlecastError as error:
+            await self._say(ready=False, why=f"{error.reason}: {error}")
+        else:
+            await self._say(ready=True)
+
+    async def _say(self, *, ready: bool, why: str = "") -> None:
+        if ready == self._ready:
+            return
+        self._ready = ready
+        log.log(logging.INFO if ready else logging.WARNING, "ready=%s %s", str(ready).lower(), why)
+        for service in SERVICES:
+            await self.servicer.set(service, _SERVING if ready else _NOT_SERVING)
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING for good."""
+        await self.servicer.enter_graceful_shutdown()

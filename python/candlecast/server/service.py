@@ -1,0 +1,192 @@
+"""Forecasts over gRPC: convert, call, convert. Knows no model and no table."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+
+from candlecast.errors import InvalidRequest
+from candlecast.features import ACCEPTED, DUPLICATE, Features
+from candlecast.forecaster import Answer, Forecaster, answer_within
+from candlecast.server import convert
+from candlecast.server.status import abort
+from candlecast.v1 import forecasts_pb2 as pb
+from candlecast.v1 import forecasts_pb2_grpc, types_pb2
+from candlecast.values import Candles
+
+_REFUSED_LISTED_MAX = 1_000
+_STREAM_MESSAGES_MAX = 64
+"""Messages of one stream under way; a faster client is slowed down by flow control."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Accepted = tuple[Candles, asyncio.Task[Answer]]
+
+
+class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
+    """The four methods of Forecasts.
+
+    Args:
+        unary_timeout_ms: deadline of a call that brings none.
+        answer_timeout_ms: longest wait for one message of a stream.
+    """
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        features: Features,
+        *,
+        candles_per_message_max: int,
+        unary_timeout_ms: int,
+        answer_timeout_ms: int,
+    ) -> None:
+        self._forecaster = forecaster
+        self._features = features
+        self._candles_per_message_max = candles_per_message_max
+        self._unary_timeout_ms = unary_timeout_ms
+        self._answer_timeout_ms = answer_timeout_ms
+
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
+        try:
+            return await self._predict(request, self._timeout_ms(context))
+        except Exception as error:
+            await abort(context, error)
+
+    async def Stream(
+        self, requests: AsyncIterator[pb.StreamRequest], context: Context
+    ) -> AsyncIterator[pb.StreamResponse]:
+        try:
+            async for candles, answer in self._answers(requests):
+                yield pb.StreamResponse(results=convert.results(candles, _whole(answer), self._features.need))
+        except Exception as error:
+            await abort(context, error)
+
+    async def Backfill(self, requests: AsyncIterator[pb.BackfillRequest], context: Context) -> pb.BackfillResponse:
+        try:
+            return await self._backfill(requests)
+        except Exception as error:
+            await abort(context, error)
+
+    async def GetSymbol(self, request: pb.GetSymbolRequest, context: Context) -> pb.GetSymbolResponse:
+        try:
+            return self._get_symbol(request)
+        except Exception as error:
+            await abort(context, error)
+
+    async def _predict(self, request: pb.PredictRequest, timeout_ms: float) -> pb.PredictResponse:
+        if not request.candles and not request.symbols:
+            raise InvalidRequest("candles", "send candles, or symbols whose newest candle is to be forecast")
+        if len(request.symbols) > self._candles_per_message_max:
+            raise InvalidRequest("symbols", f"at most {self._candles_per_message_max} in one message")
+        interval_ms = request.interval_ms or convert.DEFAULT_INTERVAL_MS
+        for i, symbol in enumerate(request.symbols):
+            _check_symbol(f"symbols[{i}]", symbol)
+        response, started = pb.PredictResponse(), time.perf_counter()
+        if request.candles:
+            candles, task = self._accept(request.candles)
+            answer = await answer_within(task, timeout_ms)
+            response.results.extend(convert.results(candles, _whole(answer), self._features.need))
+        if request.symbols:
+            symbols = list(request.symbols)
+            left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
+            answer = await answer_within(self._forecaster.newest(symbols, interval_ms), max(left_ms, 1))
+            newest = convert.asked(symbols, interval_ms, answer)
+            response.results.extend(convert.results(newest, _whole(answer), self._features.need, asked=True))
+        return response
+
+    async def _answers(self, requests: AsyncIterator[pb.StreamRequest]) -> AsyncIterator[tuple[Candles, Answer]]:
+        """Accept messages as they come, several under way at once, and yield their answers in order."""
+        under_way: asyncio.Queue[Accepted | Exception | None] = asyncio.Queue(_STREAM_MESSAGES_MAX)
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    await under_way.put(self._accept(request.candles))
+            except Exception as error:
+                await under_way.put(error)
+            else:
+                await under_way.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (accepted := await under_way.get()) is not None:
+                if isinstance(accepted, Exception):
+                    raise accepted
+                candles, task = accepted
+                yield candles, await answer_within(task, self._answer_timeout_ms)
+        finally:
+            reader.cancel()
+
+    async def _backfill(self, requests: AsyncIterator[pb.BackfillRequest]) -> pb.BackfillResponse:
+        response = pb.BackfillResponse()
+        touched: set[tuple[str, int]] = set()
+        async for request in requests:
+            candles = self._candles(request.candles)
+            answer = await answer_within(self._forecaster.accept(candles, forecast=False), self._answer_timeout_ms)
+            for code, result in zip(
+                answer.moved.pushed.verdict.tolist(), convert.results(candles, answer, self._features.need), strict=True
+            ):
+                if code == ACCEPTED:
+                    response.accepted += 1
+                elif code == DUPLICATE or result.verdict == types_pb2.VERDICT_DUPLICATE:
+                    response.duplicates += 1
+                else:
+                    response.refused_count += 1
+                    if len(response.refused) < _REFUSED_LISTED_MAX:
+                        response.refused.append(result)
+                    if result.verdict == types_pb2.VERDICT_REFUSED:
+                        continue
+                touched.add((result.symbol, result.interval_ms))
+        for symbol, interval_ms in sorted(touched):
+            status = convert.status(self._features.status(symbol, interval_ms))
+            response.symbols[f"{symbol}@{interval_ms}"].CopyFrom(status)
+        return response
+
+    def _get_symbol(self, request: pb.GetSymbolRequest) -> pb.GetSymbolResponse:
+        _check_symbol("symbol", request.symbol)
+        interval_ms = request.interval_ms or convert.DEFAULT_INTERVAL_MS
+        status = self._features.status(request.symbol, interval_ms)
+        return pb.GetSymbolResponse(
+            symbol=request.symbol,
+            interval_ms=interval_ms,
+            status=convert.status(status),
+            newest_open_time_ms=status.newest_open_time_ms,
+            gap_filled=status.gap_filled,
+            conflicts=status.conflicts,
+        )
+
+    def _accept(self, messages: Sequence[types_pb2.Candle]) -> Accepted:
+        started = time.perf_counter()
+        candles = self._candles(messages)
+        decode_us = int((time.perf_counter() - started) * 1e6)
+        return candles, self._forecaster.accept(candles, decode_us=decode_us)
+
+    def _candles(self, messages: Sequence[types_pb2.Candle]) -> Candles:
+        if len(messages) > self._candles_per_message_max:
+            raise InvalidRequest(
+                "candles", f"{len(messages)} candles; at most {self._candles_per_message_max} in one message"
+            )
+        return convert.candles(messages)
+
+    def _timeout_ms(self, context: Context) -> float:
+        remaining_s = context.time_remaining()
+        return self._unary_timeout_ms if remaining_s is None else remaining_s * 1000
+
+
+def _whole(answer: Answer) -> Answer:
+    """Raise what kept forecasts from an answer."""
+    if answer.error is not None:
+        raise answer.error
+    return answer
+
+
+_SYMBOL = re.compile(r"[A-Z0-9._:/-]{1,32}")
+
+
+def _check_symbol(field: str, symbol: str) -> None:
+    if not _SYMBOL.fullmatch(symbol):
+        raise InvalidRequest(field, f"{symbol!r} is not 1-32 characters of A-Z 0-9 . _ : / -")

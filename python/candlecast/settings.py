@@ -1,0 +1,98 @@
+"""Every setting once, with default and unit: candlecast.toml < environment < flags. Knows no module but errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from candlecast.errors import ConfigurationError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The repository when running from a clone (an editable install): home of triton_models/ and .venv-triton/."""
+
+
+def default_state_dir() -> Path:
+    """Return the user's data home for candlecast; a machine-wide one for root, whose home no other user may enter."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/candlecast")
+    return Path(platformdirs.user_data_dir("candlecast", appauthor=False))
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="CANDLECAST_", toml_file="candlecast.toml", extra="forbid", frozen=True, populate_by_name=True
+    )
+
+    # Where things are
+    state_dir: Path = Field(default_factory=default_state_dir, description="what this installation keeps on disk")
+    grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
+    http: str = Field("127.0.0.1:8080", description="HOST:PORT the web server listens on")
+    triton: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC door")
+    database_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("database_url", "CANDLECAST_DATABASE_URL", "DATABASE_URL"),
+        description="postgresql:// URL of the database",
+    )
+    model_repository: Path = Field(CHECKOUT / "triton_models", description="Triton model repository")
+    model: str = Field("patchtst", description="name of the forecasting model in the repository")
+    triton_env_dir: Path = Field(CHECKOUT / ".venv-triton", description="environment of the embedded tritonserver")
+
+    # Limits, each with its unit
+    symbols_max: int = Field(20_000, ge=1, description="symbols kept in memory")
+    conflicts_max: int = Field(3, ge=1, description="conflicting candles before a symbol is quarantined")
+    message_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="largest gRPC message")
+    candles_per_message_max: int = Field(1_024, ge=1, description="candles in one message")
+    unary_timeout_ms: int = Field(1_000, ge=1, description="deadline of a unary call that brings none")
+    batch_rows_max: int = Field(12, ge=1, description="windows in one inference request")
+    batches_in_flight_max: int = Field(2, ge=1, description="inference requests at Triton at once")
+    queue_rows_max: int = Field(20_000, ge=1, description="windows waiting for a place at Triton")
+    infer_timeout_ms: int = Field(2_000, ge=1, description="longest wait for one inference request")
+    canary_interval_ms: int = Field(1_000, ge=10, description="pause between canary inferences")
+    record_queue_rows_max: int = Field(50_000, ge=1, description="rows waiting for PostgreSQL")
+    record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be stored")
+    database_timeout_ms: int = Field(5_000, ge=1, description="longest database statement")
+    database_connections_max: int = Field(4, ge=1, description="connections in the pool")
+    stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")
+
+    # Filters of a signal
+    min_confidence: float = Field(0.6, ge=0, le=1, description="below: NEUTRAL")
+    strong_confidence: float = Field(0.8, ge=0, le=1, description="at or above: STRONG")
+    min_agreement: float = Field(0.5, ge=0, le=1, description="weighted share of horizons on the signal's side")
+    min_expected_return: float = Field(0.0015, ge=0, description="largest |return| over the horizons, as a fraction")
+
+    @field_validator("grpc", "http", "triton")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+            raise ValueError(f"expected HOST:PORT, got {value!r}")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(**flags: Any) -> Settings:
+    """Read the settings; flags that are None were not given.
+
+    Raises:
+        ConfigurationError: a value is missing or wrong; the message names the setting and its source's spelling.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError("settings: " + "; ".join(lines)) from error

@@ -1,0 +1,112 @@
+"""The values that travel between the rooms: columns of B rows each. Knows no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """N candles as columns, in the order they arrived; several of one symbol are in time order."""
+
+    symbol: list[str]
+    interval_ms: I64  # [N]
+    open_time_ms: I64  # [N]
+    values: F64  # [N, 8] open, high, low, close, volume, quote_volume, trades, taker_buy_volume; NaN = absent
+    forming: Bool  # [N] not closed yet: only peeked at
+
+    def __len__(self) -> int:
+        return len(self.symbol)
+
+    def take(self, index: I64) -> Candles:
+        """Return the candles at index [K]."""
+        return Candles(
+            symbol=[self.symbol[i] for i in index.tolist()],
+            interval_ms=self.interval_ms[index],
+            open_time_ms=self.open_time_ms[index],
+            values=self.values[index],
+            forming=self.forming[index],
+        )
+
+
+class Known(Enum):
+    """What storage knows of a candle."""
+
+    NOT_STORED = 0
+    SAME = 1
+    OTHER_VALUES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which model speaks."""
+
+    name: str
+    version: int
+    bundle_sha256: str
+    feature_set_hash: int  # 64 bits
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Where the time of one batch went, in microseconds; storing is known to the reply alone."""
+
+    decode_us: int
+    features_us: int
+    queue_us: int
+    model_us: int
+    interpret_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretation:
+    """B forecasts read from the outputs, before any filter; every fraction is a fraction, never a percent."""
+
+    side: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 when the edge is exactly 0 or the outputs are not finite
+    finite: NDArray[np.bool_]  # [B] all 20 outputs finite
+    confidence: F64  # [B] 0.5..1 for a side, weighted probability of that side given a move
+    agreement: F64  # [B] 0..1, weight of the horizons on the side
+    move: F64  # [B] 0..1, weighted probability of any move
+    edge: F64  # [B] -1..1, weighted p_long - p_short
+    quality: F64  # [B] 0..1
+    returns: F64  # [B, 4] expected simple returns
+    probabilities: F64  # [B, 4, 3] by horizon and class
+    risks: F64  # [B, 4] drawdown and rally at 1h, then at 4h
+    stop_loss: F64  # [B] fraction of price
+    take_profit: F64  # [B] fraction of price
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """B forecasts as columns, filtered and ready to store."""
+
+    symbol: list[str]
+    interval_ms: I64  # [B]
+    close_time_ms: I64  # [B]
+    close: F64  # [B] close of the newest candle
+    volume: F64  # [B]; NaN when the forecast was asked for without a candle
+    forming: Bool  # [B] from a candle that is not closed: answered, never stored
+    state: NDArray[np.uint8]  # [B] index into STATES
+    gap_filled: Bool  # [B]
+    features_hash: NDArray[np.uint64]  # [B] low 56 bits of xxh3 over the newest row
+    rows: F32  # [B, F] newest feature row
+    zero_variance: NDArray[np.int32]  # [B] columns that did not move within the window
+    outputs: F32  # [B, 20]
+    meaning: Interpretation
+    direction: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 NEUTRAL: the side after the filters
+    strength: NDArray[np.uint8]  # [B] 0 WEAK, 1 NORMAL, 2 STRONG
+    reasons: list[tuple[str, ...]]  # [B] why NEUTRAL; empty for LONG and SHORT
+    model: Model
+    times: StageTimes
+
+    def __len__(self) -> int:
+        return len(self.symbol)

@@ -1,0 +1,58 @@
+"""Pins to each other the places that cannot import one another: proto, core, outputs and migrations."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from candlecast import _rust, features, outputs
+from candlecast.filters import Reason
+from candlecast.v1 import types_pb2 as pb
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(enum, prefix):
+    return tuple(name.removeprefix(prefix) for name in enum.keys()[1:])
+
+
+def test_the_wire_spells_verdicts_and_states_as_the_core_does_one_higher():
+    assert names(pb.Verdict, "VERDICT_") == _rust.VERDICTS
+    assert names(pb.SymbolState, "SYMBOL_STATE_") == _rust.STATES
+    assert list(pb.Verdict.values()) == list(range(len(_rust.VERDICTS) + 1))
+    assert list(pb.SymbolState.values()) == list(range(len(_rust.STATES) + 1))
+
+
+def test_the_core_names_the_candle_fields_of_the_wire():
+    fields = {field.name for field in pb.Candle.DESCRIPTOR.fields}
+    assert set(_rust.FIELDS[1:]) <= fields
+
+
+def test_the_blocks_of_the_outputs_cover_each_index_once():
+    indices = list(range(outputs.COUNT))
+    assert indices[outputs.RETURNS] + indices[outputs.LOGITS] + indices[outputs.RISKS] == indices
+    assert len(indices[outputs.LOGITS]) == len(outputs.HORIZON_BARS) * len(outputs.CLASSES)
+    assert len(indices[outputs.RISKS]) == len(outputs.RISK_NAMES) == 2 * len(outputs.RISK_BARS)
+
+
+def test_every_risk_has_its_field_on_the_wire():
+    assert set(outputs.RISK_NAMES) <= {field.name for field in pb.Forecast.DESCRIPTOR.fields}
+
+
+def test_every_reason_is_documented():
+    documented = (ROOT / "README.md").read_text()
+    for reason in (*(reason.value for reason in Reason), *_rust.REASONS[1:]):
+        assert f"`{reason}`" in documented, f"{reason} is missing from README.md"
+
+
+def test_feature_names_are_unique():
+    assert len(set(features.NAMES)) == len(features.NAMES)
+
+
+@pytest.mark.parametrize("proto", sorted((ROOT / "proto").rglob("*.proto")), ids=lambda path: path.stem)
+def test_the_generated_code_is_that_of_the_proto(proto, tmp_path):
+    module = proto.relative_to(ROOT / "proto").with_suffix("")
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={tmp_path}", str(proto)]
+    subprocess.run(command, check=True)
+    generated = (tmp_path / f"{module}_pb2.py").read_text()
+    assert (ROOT / "python" / f"{module}_pb2.py").read_text() == generated, "run `make proto`"

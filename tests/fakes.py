@@ -1,0 +1,57 @@
+"""Stand-ins for unit tests, made to tell on the code: what they answer depends on every row."""
+
+from __future__ import annotations
+
+import numpy as np
+from candlecast.errors import ModelUnavailable
+from candlecast.values import Candles, Forecasts, Known
+
+
+class FakeModel:
+    """Answers a window with 20 numbers that only its newest row can give."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.rows = 0
+
+    async def __call__(self, windows):
+        if self.broken:
+            raise ModelUnavailable("no model today")
+        self.rows += len(windows)
+        return self.answer(windows[:, -1, :])
+
+    @staticmethod
+    def answer(rows):
+        """Return outputs [B, 20] of newest rows [B, F]."""
+        mixed = np.cumsum(rows.astype(np.float64), axis=1)[:, -20:]
+        fractions = 0.02 * np.abs(np.tanh(mixed))
+        return np.column_stack([fractions[:, :4], mixed[:, 4:16], fractions[:, 16:]]).astype(np.float32)
+
+
+class FakeRecorder:
+    """Keeps rows in dictionaries under the keys of the tables."""
+
+    def __init__(self) -> None:
+        self.candles: dict[tuple[str, int, int], tuple[float, ...]] = {}
+        self.forecasts: dict[tuple[str, int, int], np.ndarray] = {}
+
+    async def record(self, candles: Candles | None, forecasts: Forecasts | None):
+        if candles is not None:
+            for i, symbol in enumerate(candles.symbol):
+                key = (symbol, int(candles.interval_ms[i]), int(candles.open_time_ms[i]))
+                self.candles.setdefault(key, tuple(candles.values[i]))
+        inserted = []
+        for i in range(len(forecasts) if forecasts is not None else 0):
+            key = (forecasts.symbol[i], int(forecasts.interval_ms[i]), int(forecasts.close_time_ms[i]))
+            inserted.append(not forecasts.forming[i] and key not in self.forecasts)
+            if not forecasts.forming[i]:
+                self.forecasts.setdefault(key, forecasts.outputs[i])
+        return np.array(inserted, dtype=np.bool_)
+
+    async def known(self, candles: Candles) -> list[Known]:
+        answers = []
+        for i, symbol in enumerate(candles.symbol):
+            stored = self.candles.get((symbol, int(candles.interval_ms[i]), int(candles.open_time_ms[i])))
+            same = stored is not None and np.array_equal(stored[:5], candles.values[i, :5])
+            answers.append(Known.NOT_STORED if stored is None else Known.SAME if same else Known.OTHER_VALUES)
+        return answers

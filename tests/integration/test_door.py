@@ -1,0 +1,280 @@
+"""Every row of the contract's table of inputs at the gRPC door: real core, real wire, fake model and table."""
+
+import grpc
+import numpy as np
+import pytest
+from candlecast import features as feature_state
+from candlecast.client import AsyncClient, Candle, ServerError, direction, messages, state, verdict
+from candlecast.features import Features
+from candlecast.filters import Thresholds
+from candlecast.forecaster import Forecaster
+from candlecast.server.service import ForecastsService
+from candlecast.v1 import forecasts_pb2, forecasts_pb2_grpc
+from candlecast.values import Model
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from tests.fakes import FakeModel, FakeRecorder
+from tests.market_simulator import INTERVAL_MS, candles
+
+
+class Door:
+    def __init__(self, client, model, recorder, features, address):
+        self.client, self.model, self.recorder, self.features, self.address = client, model, recorder, features, address
+
+    @property
+    def need(self):
+        return self.features.need
+
+
+@pytest.fixture
+async def door():
+    model, recorder, features = FakeModel(), FakeRecorder(), Features(symbols_max=50, conflicts_max=3)
+    forecaster = Forecaster(
+        features,
+        model,
+        recorder,
+        model=Model("fake", 1, "0" * 64, feature_state.FEATURE_SET_HASH),
+        temperatures=np.ones(4),
+        thresholds=Thresholds(),
+        batch_rows_max=12,
+        batches_in_flight_max=2,
+        rows_max=2_000,
+    )
+    async with forecaster:
+        server = grpc.aio.server()
+        service = ForecastsService(
+            forecaster, features, candles_per_message_max=1_024, unary_timeout_ms=5_000, answer_timeout_ms=5_000
+        )
+        forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        async with AsyncClient(address) as client:
+            yield Door(client, model, recorder, features, address)
+        await server.stop(None)
+
+
+async def warmed(door, symbol="BTCUSDT", extra=8):
+    """Backfill a symbol until READY; return its next candles as messages."""
+    history = messages(candles(symbol, door.need + extra))
+    await door.client.backfill(history[: door.need])
+    return history[door.need :]
+
+
+def changed(candle, **fields):
+    copy = Candle()
+    copy.CopyFrom(candle)
+    for name, value in fields.items():
+        setattr(copy, name, value)
+    return copy
+
+
+async def test_the_next_expected_candle_moves_the_state_and_gives_a_forecast_of_its_own_row(door):
+    first, second, *_ = await warmed(door)
+    for candle in (first, second):
+        (result,) = await door.client.predict([candle])
+        assert (verdict(result), state(result)) == ("ACCEPTED", "READY")
+        assert result.forecast.close_time_ms == candle.open_time_ms + INTERVAL_MS
+        key = ("BTCUSDT", INTERVAL_MS, result.forecast.close_time_ms)
+        horizons = [h.expected_return for h in result.forecast.horizons]
+        np.testing.assert_array_equal(horizons, door.recorder.forecasts[key][:4].astype(float))
+        assert result.forecast.features_hash < 2**56
+    assert len(door.recorder.forecasts) == 2
+
+
+async def test_symbols_warm_up_in_sight_and_have_no_forecast_before(door):
+    history = messages(candles("ETHUSDT", door.need))
+    assert (await door.client.get_symbol("ETHUSDT")).status.state == 1  # COLD
+    results = await door.client.predict(history)
+    assert [result.status.have for result in results] == list(range(1, door.need + 1))
+    assert {result.status.need for result in results} == {door.need}
+    assert [state(result) for result in results] == ["WARMING"] * (door.need - 1) + ["READY"]
+    assert [result.HasField("forecast") for result in results] == [False] * (door.need - 1) + [True]
+
+
+async def test_the_same_candle_again_is_a_duplicate_and_changes_nothing(door):
+    candle, following, *_ = await warmed(door)
+    await door.client.predict([candle])
+    (again,) = await door.client.predict([candle])
+    assert (verdict(again), again.HasField("forecast")) == ("DUPLICATE", False)
+    assert len(door.recorder.forecasts) == 1
+    (result,) = await door.client.predict([following])
+    assert verdict(result) == "ACCEPTED"
+
+
+async def test_the_same_candle_with_other_values_is_a_conflict_and_changes_nothing(door):
+    candle, following, *_ = await warmed(door)
+    await door.client.predict([candle])
+    (again,) = await door.client.predict([changed(candle, volume=candle.volume + 1)])
+    assert (verdict(again), again.HasField("forecast")) == ("CONFLICT", False)
+    assert (await door.client.get_symbol("BTCUSDT")).conflicts == 1
+    (result,) = await door.client.predict([following])
+    assert verdict(result) == "ACCEPTED"
+
+
+async def test_repeated_conflicts_quarantine_the_symbol_and_no_other(door):
+    candle, following, *_ = await warmed(door)
+    (other, *_) = await warmed(door, "ETHUSDT")
+    await door.client.predict([candle])
+    for i in range(3):
+        await door.client.predict([changed(candle, volume=candle.volume + 1 + i)])
+    results = await door.client.predict([following, other])
+    assert [state(result) for result in results] == ["QUARANTINED", "READY"]
+    assert direction(results[0].forecast) == "NEUTRAL"
+    assert "QUARANTINED" in results[0].forecast.reasons
+    assert "QUARANTINED" not in results[1].forecast.reasons
+
+
+async def test_an_old_candle_is_a_duplicate_when_storage_has_it_and_late_when_it_has_not(door):
+    history = messages(candles("BTCUSDT", 300))
+    await door.client.backfill(history[1:])
+    results = await door.client.predict([history[0], history[1], changed(history[2], volume=history[2].volume + 1)])
+    assert [verdict(result) for result in results] == ["LATE", "DUPLICATE", "CONFLICT"]
+    assert (await door.client.get_symbol("BTCUSDT")).status.have == 299
+
+
+@pytest.mark.parametrize("missing", [1, 4])
+async def test_a_small_gap_is_filled_flagged_and_gives_no_signal(door, missing):
+    nexts = await warmed(door)
+    (result,) = await door.client.predict([nexts[missing]])
+    assert (verdict(result), state(result)) == ("ACCEPTED", "READY")
+    assert result.forecast.gap_filled
+    assert direction(result.forecast) == "NEUTRAL"
+    assert "GAP_FILLED" in result.forecast.reasons
+    assert len(door.recorder.candles) == door.need + 1  # the filled ones are no candles of the market
+
+
+async def test_a_gap_of_five_starts_the_symbol_anew(door):
+    nexts = await warmed(door)
+    (result,) = await door.client.predict([nexts[5]])
+    assert (verdict(result), state(result), result.status.have) == ("ACCEPTED", "WARMING", 1)
+
+
+HOUR_AHEAD = 3_600_000
+BAD = [
+    ({"close": float("nan")}, "close", "NOT_FINITE"),
+    ({"open": float("inf")}, "open", "NOT_FINITE"),
+    ({"low": float("-inf")}, "low", "NOT_FINITE"),
+    ({"volume": float("nan")}, "volume", "NOT_FINITE"),
+    ({"low": 0.0}, "low", "NOT_POSITIVE"),
+    ({"close": -1.0}, "close", "NOT_POSITIVE"),
+    ({"volume": -1.0}, "volume", "NEGATIVE"),
+    ({"quote_volume": -1.0}, "quote_volume", "NEGATIVE"),
+    ({"symbol": "btc usdt"}, "symbol", "BAD_SYMBOL"),
+    ({"symbol": ""}, "symbol", "BAD_SYMBOL"),
+    ({"symbol": "X" * 33}, "symbol", "BAD_SYMBOL"),
+    ({"interval_ms": -900_000}, "interval_ms", "BAD_INTERVAL"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "reason"), BAD)
+async def test_a_malformed_candle_is_refused_with_field_and_reason_and_harms_no_other(door, fields, field, reason):
+    good, following, *_ = await warmed(door)
+    (other, *_) = await warmed(door, "ETHUSDT")
+    results = await door.client.predict([good, changed(following, **fields), other])
+    assert [verdict(result) for result in results] == ["ACCEPTED", "REFUSED", "ACCEPTED"]
+    assert (results[1].refusal.field, results[1].refusal.reason) == (field, reason)
+    (result,) = await door.client.predict([following])  # the state was not moved
+    assert verdict(result) == "ACCEPTED"
+    assert not result.forecast.gap_filled
+
+
+@pytest.mark.parametrize(
+    ("shift_ms", "reason"), [(1, "UNALIGNED"), (200 * 365 * 86_400_000 // INTERVAL_MS * INTERVAL_MS, "IN_FUTURE")]
+)
+async def test_a_candle_out_of_step_or_in_the_future_is_refused(door, shift_ms, reason):
+    (candle, *_) = await warmed(door)
+    (result,) = await door.client.predict([changed(candle, open_time_ms=candle.open_time_ms + shift_ms)])
+    assert (verdict(result), result.refusal.field, result.refusal.reason) == ("REFUSED", "open_time_ms", reason)
+
+
+async def test_prices_that_contradict_each_other_are_refused(door):
+    (candle, *_) = await warmed(door)
+    inverted = changed(candle, high=candle.low, low=candle.high)
+    outside = changed(candle, close=candle.high * 2)
+    results = await door.client.predict([inverted, outside])
+    assert [verdict(result) for result in results] == ["REFUSED", "REFUSED"]
+    assert results[0].refusal.reason == "HIGH_BELOW_LOW"
+    assert results[1].refusal.reason == "OUTSIDE_HIGH_LOW"
+
+
+async def test_a_forming_candle_is_peeked_at_and_moves_and_stores_nothing(door):
+    (candle, *_) = await warmed(door)
+    (peek,) = await door.client.predict([changed(candle, forming=True)])
+    assert (verdict(peek), peek.forecast.forming, peek.forecast.durability) == ("PEEKED", True, 0)
+    assert door.recorder.forecasts == {}
+    (closed,) = await door.client.predict([candle])
+    assert verdict(closed) == "ACCEPTED"
+    assert closed.forecast.features_hash == peek.forecast.features_hash
+    assert len(door.recorder.forecasts) == 1
+
+
+async def test_a_stream_answers_batches_in_order_with_every_symbol(door):
+    nexts = {symbol: await warmed(door, symbol) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")}
+    batches = [[nexts[symbol][i] for symbol in nexts] for i in range(8)]
+
+    async def source():
+        for batch in batches:
+            yield batch
+
+    answers = [results async for results in door.client.stream(source())]
+    assert [[r.open_time_ms for r in results] for results in answers] == [[c.open_time_ms for c in b] for b in batches]
+    assert [[r.forecast.symbol for r in results] for results in answers] == [list(nexts)] * 8
+    assert len(door.recorder.forecasts) == 24
+
+
+async def test_a_symbol_alone_asks_for_its_newest_candle_which_is_stale_when_long_past(door):
+    (candle, *_) = await warmed(door)
+    (sent,) = await door.client.predict([candle])
+    (asked, unknown) = await door.client.predict(symbols=["BTCUSDT", "NEVERSEEN"])
+    assert asked.forecast.close_time_ms == sent.forecast.close_time_ms
+    assert asked.forecast.features_hash == sent.forecast.features_hash
+    assert (state(asked), asked.forecast.already_stored) == ("STALE", True)
+    assert "STALE" in asked.forecast.reasons
+    assert (state(unknown), unknown.HasField("forecast")) == ("COLD", False)
+
+
+async def test_backfill_moves_state_stores_candles_and_counts(door):
+    history = messages(candles("BTCUSDT", 1_500))
+    bad = changed(history[700], high=0.5)
+    answer = await door.client.backfill([*history[:700], bad, *history[700:], *history[-50:]])
+    assert (answer.accepted, answer.duplicates, answer.refused_count) == (1_500, 50, 1)
+    assert answer.refused[0].open_time_ms == bad.open_time_ms
+    assert answer.symbols[f"BTCUSDT@{INTERVAL_MS}"].have == 1_500
+    assert (len(door.recorder.candles), door.recorder.forecasts) == (1_500, {})
+
+
+async def test_while_the_model_is_away_candles_still_count_and_the_call_says_so(door):
+    candle, following, *_ = await warmed(door)
+    door.model.broken = True
+    with pytest.raises(ServerError) as failed:
+        await door.client.predict([candle])
+    assert (failed.value.code, failed.value.server_reason) == (grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE")
+    assert len(door.recorder.candles) == door.need + 1
+    door.model.broken = False
+    (missed,) = await door.client.predict(symbols=["BTCUSDT"])
+    assert missed.forecast.close_time_ms == candle.open_time_ms + INTERVAL_MS
+    (result,) = await door.client.predict([following])
+    assert verdict(result) == "ACCEPTED"
+
+
+async def test_an_empty_or_oversized_request_is_refused_with_the_field(door):
+    async with grpc.aio.insecure_channel(door.address) as channel:
+        stub = forecasts_pb2_grpc.ForecastsStub(channel)
+        oversized = forecasts_pb2.PredictRequest(candles=[Candle(symbol="A")] * 1_025)
+        for request, field in ((forecasts_pb2.PredictRequest(), "candles"), (oversized, "candles")):
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await stub.Predict(request)
+            status = rpc_status.from_call(failed.value)
+            info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            assert status.details[0].Unpack(info) and status.details[1].Unpack(bad)
+            assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert (info.reason, info.domain) == ("INVALID_REQUEST", "candlecast")
+            assert bad.field_violations[0].field == field
+
+
+async def test_more_symbols_than_the_limit_are_refused_and_known_ones_go_on(door):
+    await door.client.predict([messages(candles(f"S{i}", 1))[0] for i in range(50)])
+    results = await door.client.predict([messages(candles("ONEMORE", 1))[0], messages(candles("S7", 2))[1]])
+    assert [verdict(result) for result in results] == ["REFUSED", "ACCEPTED"]
+    assert results[0].refusal.reason == "SYMBOL_LIMIT"
