@@ -35,6 +35,15 @@ class FakeRecorder:
         self.candles: dict[tuple[str, int, int], tuple[float, ...]] = {}
         self.forecasts: dict[tuple[str, int, int], np.ndarray] = {}
 
+    def admit(self, rows: int):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
     async def record(self, candles: Candles | None, forecasts: Forecasts | None):
         if candles is not None:
             for i, symbol in enumerate(candles.symbol):

@@ -1,4 +1,4 @@
-"""A deterministic market for tests: candles of a seeded random walk on a tick grid. Not data anybody should trade on."""
+"""A deterministic market for tests: candles of a seeded random walk on a tick grid. Nothing to trade on."""
 
 from __future__ import annotations
 

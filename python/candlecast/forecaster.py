@@ -23,11 +23,24 @@ from candlecast.interpret import interpret
 from candlecast.values import F32, F64, Bool, Candles, Forecasts, Known, Model, StageTimes
 
 
-class Recorder(Protocol):
-    """Writes rows exactly once; returns when they are stored."""
+class Place(Protocol):
+    """Room in the recorder's queue; a context manager that gives back what was not used."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     async def record(self, candles: Candles | None, forecasts: Forecasts | None) -> Bool:
-        """Store both in one transaction; return [B] whether each forecast is new."""
+        """Store both in one transaction; return [B] whether each forecast is new, once they are stored."""
+
+
+class Recorder(Protocol):
+    """Writes rows exactly once."""
+
+    def admit(self, rows: int) -> Place:
+        """Take room for rows, or raise Overloaded."""
 
     async def known(self, candles: Candles) -> list[Known]:
         """Return for each of N candles whether it is stored, with the same or with other values."""
@@ -105,9 +118,9 @@ class Forecaster:
         Raises:
             Overloaded, Stopped: before any state has moved.
         """
-        self._admit(len(candles))
+        place = self._admit(len(candles))
         moved = self._features.push(candles, windows=forecast)
-        return self._start(candles, moved, decode_us)
+        return self._start(candles, moved, place, decode_us)
 
     def newest(self, symbols: list[str], interval_ms: int) -> asyncio.Task[Answer]:
         """Forecast the newest closed candle of symbols; nothing moves.
@@ -115,7 +128,7 @@ class Forecaster:
         Raises:
             Overloaded, Stopped.
         """
-        self._admit(len(symbols))
+        place = self._admit(len(symbols))
         moved = self._features.newest(symbols, interval_ms)
         values = np.full((len(symbols), 8), np.nan)
         values[:, 3] = moved.pushed.close
@@ -126,18 +139,19 @@ class Forecaster:
             values=values,
             forming=np.zeros(len(symbols), dtype=np.bool_),
         )
-        return self._start(candles, moved, 0)
+        return self._start(candles, moved, place, 0)
 
-    def _admit(self, rows: int) -> None:
+    def _admit(self, rows: int) -> Place:
         if self._stopped:
             raise Stopped("the server is shutting down")
         if self._rows + rows > self._rows_max:
             raise Overloaded(f"{self._rows} candles are under way, {self._rows_max} is the limit: try again later")
+        return self._recorder.admit(2 * rows)  # a candle and a forecast each
 
-    def _start(self, candles: Candles, moved: Moved, decode_us: int) -> asyncio.Task[Answer]:
+    def _start(self, candles: Candles, moved: Moved, place: Place, decode_us: int) -> asyncio.Task[Answer]:
         rows = len(candles)
         self._rows += rows
-        task = asyncio.create_task(self._answer(candles, moved, decode_us))
+        task = asyncio.create_task(self._answer(candles, moved, place, decode_us))
         self._tasks.add(task)
 
         def done(task: asyncio.Task[Answer]) -> None:
@@ -149,24 +163,25 @@ class Forecaster:
         task.add_done_callback(done)
         return task
 
-    async def _answer(self, candles: Candles, moved: Moved, decode_us: int) -> Answer:
-        verdict = moved.pushed.verdict
-        late = np.flatnonzero(verdict == feature_state.LATE)
-        known = await self._recorder.known(candles.take(late)) if len(late) else []
-        forecasts, error = None, None
-        if len(moved.windows):
-            try:
-                batched = await self._batcher.submit(moved.windows)
-                forecasts = self._interpret(candles, moved, batched, decode_us)
-            except Exception as missing:  # the candles moved the state: they are stored whatever the model does
-                error = missing
-        accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
-        started = time.perf_counter()
-        inserted = np.zeros(0, dtype=np.bool_)
-        if len(accepted) or forecasts is not None:
-            inserted = await self._recorder.record(candles.take(accepted) if len(accepted) else None, forecasts)
-        spool_us = int((time.perf_counter() - started) * 1e6)
-        return Answer(moved, dict(zip(late.tolist(), known, strict=True)), forecasts, inserted, spool_us, error)
+    async def _answer(self, candles: Candles, moved: Moved, place: Place, decode_us: int) -> Answer:
+        with place:
+            verdict = moved.pushed.verdict
+            late = np.flatnonzero(verdict == feature_state.LATE)
+            known = await self._recorder.known(candles.take(late)) if len(late) else []
+            forecasts, error = None, None
+            if len(moved.windows):
+                try:
+                    batched = await self._batcher.submit(moved.windows)
+                    forecasts = self._interpret(candles, moved, batched, decode_us)
+                except Exception as missing:  # the candles moved the state: they are stored whatever the model does
+                    error = missing
+            accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
+            started = time.perf_counter()
+            inserted = np.zeros(0, dtype=np.bool_)
+            if len(accepted) or forecasts is not None:
+                inserted = await place.record(candles.take(accepted) if len(accepted) else None, forecasts)
+            spool_us = int((time.perf_counter() - started) * 1e6)
+            return Answer(moved, dict(zip(late.tolist(), known, strict=True)), forecasts, inserted, spool_us, error)
 
     def _interpret(self, candles: Candles, moved: Moved, batched: Batched, decode_us: int) -> Forecasts:
         started = time.perf_counter()

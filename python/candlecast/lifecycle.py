@@ -130,8 +130,13 @@ async def until_signal() -> signal.Signals:
     """Return the first of SIGINT and SIGTERM that this process gets."""
     loop = asyncio.get_running_loop()
     got: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def receive(number: signal.Signals) -> None:
+        if not got.done():
+            got.set_result(number)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda n=number: got.done() or got.set_result(n))
+        loop.add_signal_handler(number, receive, number)
     try:
         return await got
     finally:

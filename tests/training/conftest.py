@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-
 from candlecast.models.bundle import Bundle
+from candlecast.training.config import Config
 from candlecast.training.fit import FitConfig
 from candlecast.training.patchtst import NetworkConfig
-from candlecast.training.train import Config, train_patchtst
+from candlecast.training.train import train_patchtst
 
 INTERVAL_MS = 900_000
 START_MS = 1_704_067_200_000

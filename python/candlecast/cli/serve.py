@@ -26,7 +26,6 @@ def register(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    # Quieter streams: measured in bench/, must be set before grpc is imported.
     import uvloop
 
     from candlecast.server.app import serve

@@ -75,6 +75,8 @@ async def _run_parts(settings: Settings) -> None:
         stack.enter_context(_only_instance(settings.state_dir))
         postgres = EmbeddedPostgres(settings.state_dir / "postgres", log_path=logs / "postgres.log")
         keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, _say))]
+        url_file = settings.state_dir / "database_url"
+        _write_secret(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
             _say(f"migrated {name}")
         triton = EmbeddedTriton(
@@ -105,6 +107,7 @@ async def _run_parts(settings: Settings) -> None:
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
         _say(f"  HTTP   http://{settings.http}/docs")
+        _say(f'  SQL    psql "$(cat {url_file})"')
         _say(f"  logs   {logs}")
         _say("  try    candlecast replay SYMBOL-15m.parquet" + f" --server {settings.grpc}")
         tasks = {keeper.task for keeper in keepers if keeper.task}
@@ -168,7 +171,9 @@ async def _serving(address: str) -> bool:
 
     async with grpc.aio.insecure_channel(address) as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
+                health_pb2.HealthCheckRequest(), timeout=1
+            )
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -206,6 +211,11 @@ def _only_instance(state_dir: Path) -> Iterator[None]:
                 f"another candlecast runs on {state_dir}: stop it, or choose another --state-dir"
             ) from error
         yield
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text + "\n")
 
 
 def _free_port() -> int:

@@ -65,7 +65,16 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         await check_schema(pool)
-        recorder = await stack.enter_async_context(Recorder(pool))
+        recorder = await stack.enter_async_context(
+            Recorder(
+                pool,
+                feature_names=feature_state.NAMES,
+                states=feature_state.STATES,
+                rows_max=settings.record_queue_rows_max,
+                timeout_ms=settings.record_timeout_ms,
+                stop_timeout_ms=settings.stop_timeout_ms,
+            )
+        )
         model = await stack.enter_async_context(
             TritonModel(settings.triton, settings.model, timeout_ms=settings.infer_timeout_ms)
         )
@@ -106,7 +115,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             features,
             candles_per_message_max=settings.candles_per_message_max,
             unary_timeout_ms=settings.unary_timeout_ms,
-            answer_timeout_ms=settings.record_timeout_ms,
+            answer_timeout_ms=settings.answer_timeout_ms,
         )
         forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)

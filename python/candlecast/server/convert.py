@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,10 @@ from candlecast.values import Candles, Forecasts, Known
 DEFAULT_INTERVAL_MS = 900_000
 _NAN = float("nan")
 
-# The wire's enums are the core's codes plus one: zero is UNSPECIFIED everywhere.
+# The core's codes, spelt alike on the wire.
+_STATES: tuple[Any, ...] = tuple(pb.SymbolState.Value(f"SYMBOL_STATE_{name}") for name in _rust.STATES)
+_VERDICTS: tuple[Any, ...] = tuple(pb.Verdict.Value(f"VERDICT_{name}") for name in _rust.VERDICTS)
+_STRENGTHS = (pb.STRENGTH_WEAK, pb.STRENGTH_NORMAL, pb.STRENGTH_STRONG)
 _DIRECTION = {1: pb.DIRECTION_LONG, -1: pb.DIRECTION_SHORT, 0: pb.DIRECTION_NEUTRAL}
 _OF_KNOWN = {
     Known.SAME: pb.VERDICT_DUPLICATE,
@@ -49,7 +53,7 @@ def candles(messages: Sequence[pb.Candle]) -> Candles:
 
 
 def status(status: _rust.Status) -> pb.SymbolStatus:
-    return pb.SymbolStatus(state=pb.SymbolState.ValueType(status.state + 1), have=status.have, need=status.need)
+    return pb.SymbolStatus(state=_STATES[status.state], have=status.have, need=status.need)
 
 
 def results(candles: Candles, answer: Answer, need: int, *, asked: bool = False) -> Iterator[pb.CandleResult]:
@@ -64,11 +68,11 @@ def results(candles: Candles, answer: Answer, need: int, *, asked: bool = False)
             symbol=symbol,
             interval_ms=intervals[i],
             open_time_ms=opened[i],
-            status=pb.SymbolStatus(state=pb.SymbolState.ValueType(states[i] + 1), have=have[i], need=need),
+            status=pb.SymbolStatus(state=_STATES[states[i]], have=have[i], need=need),
         )
         if not asked:
             late = verdicts[i] == LATE
-            result.verdict = _OF_KNOWN[answer.known[i]] if late else pb.Verdict.ValueType(verdicts[i] + 1)
+            result.verdict = _OF_KNOWN[answer.known[i]] if late else _VERDICTS[verdicts[i]]
         if verdicts[i] == REFUSED and not asked:
             result.refusal.field = _rust.FIELDS[fields[i]]
             result.refusal.reason = _rust.REASONS[reasons[i]]
@@ -99,18 +103,18 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
     table = _table(columns)
     for i, (symbol, reasons, numbers) in enumerate(zip(columns.symbol, columns.reasons, table, strict=True)):
         forming = bool(columns.forming[i])
-        yield pb.Forecast(
+        forecast = pb.Forecast(
             symbol=symbol,
             interval_ms=int(columns.interval_ms[i]),
             close_time_ms=int(columns.close_time_ms[i]),
             direction=_DIRECTION[int(columns.direction[i])],
-            strength=pb.Strength.ValueType(int(columns.strength[i]) + 1),
+            strength=_STRENGTHS[columns.strength[i]],
             horizons=[
                 pb.Horizon(expected_return=r, p_long=p[0], p_short=p[1], p_neutral=p[2])
                 for r, p in zip(m.returns[i].tolist(), m.probabilities[i].tolist(), strict=True)
             ],
             reasons=reasons,
-            state=pb.SymbolState.ValueType(int(columns.state[i]) + 1),
+            state=_STATES[columns.state[i]],
             gap_filled=bool(columns.gap_filled[i]),
             model=model,
             features_hash=int(columns.features_hash[i]),
@@ -118,8 +122,10 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
             times=spent,
             forming=forming,
             already_stored=not forming and not answer.inserted[i],
-            **dict(zip(_NUMBERS, numbers, strict=True)),
         )
+        for name, number in zip(_NUMBERS, numbers, strict=True):
+            setattr(forecast, name, number)
+        yield forecast
 
 
 _NUMBERS = (

@@ -21,7 +21,8 @@ from candlecast.values import Candles
 
 _REFUSED_LISTED_MAX = 1_000
 _STREAM_MESSAGES_MAX = 64
-"""Messages of one stream under way; a faster client is slowed down by flow control."""
+_STREAM_CANDLES_MAX = 2_048
+"""Under way in one stream; a faster client is slowed down by flow control."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Accepted = tuple[Candles, asyncio.Task[Answer]]
@@ -101,11 +102,18 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
     async def _answers(self, requests: AsyncIterator[pb.StreamRequest]) -> AsyncIterator[tuple[Candles, Answer]]:
         """Accept messages as they come, several under way at once, and yield their answers in order."""
         under_way: asyncio.Queue[Accepted | Exception | None] = asyncio.Queue(_STREAM_MESSAGES_MAX)
+        count, fewer = 0, asyncio.Event()
 
         async def read() -> None:
+            nonlocal count
             try:
                 async for request in requests:
-                    await under_way.put(self._accept(request.candles))
+                    while count >= _STREAM_CANDLES_MAX:
+                        fewer.clear()
+                        await fewer.wait()
+                    accepted = self._accept(request.candles)
+                    count += len(accepted[0])
+                    await under_way.put(accepted)
             except Exception as error:
                 await under_way.put(error)
             else:
@@ -118,6 +126,8 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
                     raise accepted
                 candles, task = accepted
                 yield candles, await answer_within(task, self._answer_timeout_ms)
+                count -= len(candles)
+                fewer.set()
         finally:
             reader.cancel()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -42,7 +42,7 @@ def status(error: Exception) -> status_pb2.Status:
     return status_pb2.Status(code=code, message=str(error) if ours else "internal error", details=packed)
 
 
-async def abort(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
     """End the call with the status of an error."""
     if not isinstance(error, errors.CandlecastError):
         log.error("unexpected error=%r", error, exc_info=error)

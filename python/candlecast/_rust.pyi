@@ -1,0 +1,188 @@
+"""The Rust core: candles in, rows of features out. Arrays in, arrays out; the GIL is released while it works.
+
+Shapes: N candles of a batch, M windows of the caller's buffer, F = len(catalog()) features.
+"""
+
+from typing import Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW: Final[int]
+"""Rows in a window."""
+
+FEATURE_SET: Final[str]
+"""Name of the feature set."""
+
+VERDICTS: Final[tuple[str, ...]]
+"""What became of a candle: ACCEPTED, DUPLICATE, CONFLICT, LATE, REFUSED, PEEKED. The code is the index."""
+
+STATES: Final[tuple[str, ...]]
+"""State of a symbol: COLD, WARMING, READY, STALE, QUARANTINED. The code is the index."""
+
+FIELDS: Final[tuple[str, ...]]
+"""The field a refusal speaks of. The code is the index; 0 is the empty string: nothing refused."""
+
+REASONS: Final[tuple[str, ...]]
+"""Why a candle was refused: BAD_SYMBOL, BAD_INTERVAL, UNALIGNED, … The code is the index; 0 is the empty string."""
+
+@final
+class Feature:
+    """One column of the feature set. Immutable."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def formula(self) -> str:
+        """What it is, in the notation of the specification."""
+    @property
+    def convention(self) -> str:
+        """What settles what the formula leaves open; empty when nothing is."""
+    @property
+    def warmup_bars(self) -> int:
+        """Bars after which it has a value. NaN before, never NaN after."""
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def version(self) -> int:
+        """Version of the formula; part of the feature-set hash."""
+
+def catalog() -> list[Feature]:
+    """Return every feature, in column order."""
+
+def feature_set_hash() -> int:
+    """Return the 64-bit hash of the ordered (name, formula version) list and the optional inputs in use."""
+
+@final
+class Pushed:
+    """The answers to a batch, in its order. `state`, `have` and `gap_filled` speak as of the candle, not of the clock:
+    for PEEKED they describe the copy on which the forming candle was computed."""
+
+    @property
+    def verdict(self) -> NDArray[np.uint8]:
+        """[N] index into VERDICTS."""
+    @property
+    def field(self) -> NDArray[np.uint8]:
+        """[N] index into FIELDS; 0 unless REFUSED."""
+    @property
+    def reason(self) -> NDArray[np.uint8]:
+        """[N] index into REASONS; 0 unless REFUSED."""
+    @property
+    def state(self) -> NDArray[np.uint8]:
+        """[N] index into STATES. QUARANTINED goes before WARMING and READY."""
+    @property
+    def have(self) -> NDArray[np.uint32]:
+        """[N] closed bars seen since the (re)start, filled ones included; `Market.need` of them make a symbol READY."""
+    @property
+    def gap_filled(self) -> NDArray[np.bool_]:
+        """[N] whether the window holds a bar that was filled in."""
+    @property
+    def window(self) -> NDArray[np.int32]:
+        """[N] index of the window in the caller's buffer, -1 when none was written."""
+    @property
+    def features_hash(self) -> NDArray[np.uint64]:
+        """[N] low 56 bits of xxh3_64 over the newest row's little-endian float32 bytes; 0 without a window."""
+    @property
+    def close(self) -> NDArray[np.float64]:
+        """[N] close of the symbol's newest bar (for PEEKED: of the forming one); NaN for a symbol never seen."""
+    @property
+    def open_time_ms(self) -> NDArray[np.int64]:
+        """[N] open time of that bar; -1 for a symbol never seen."""
+    @property
+    def ready(self) -> int:
+        """Windows written: they are `windows[:ready]`."""
+
+@final
+class Status:
+    """Where a symbol stands. Immutable."""
+
+    @property
+    def state(self) -> int:
+        """Index into STATES. QUARANTINED goes before STALE, STALE before WARMING and READY."""
+    @property
+    def have(self) -> int: ...
+    @property
+    def need(self) -> int: ...
+    @property
+    def newest_open_time_ms(self) -> int | None: ...
+    @property
+    def conflicts(self) -> int:
+        """Conflicts since the first candle."""
+    @property
+    def gap_filled(self) -> bool: ...
+
+@final
+class Market:
+    """The features of every (symbol, interval). Safe to call from several threads: calls wait for one another."""
+
+    def __new__(cls, *, symbols_max: int = 20_000, conflicts_max: int = 3) -> Market:
+        """Create an empty market.
+
+        Args:
+            symbols_max: pairs of symbol and interval that may be held; a candle of one more is REFUSED (SYMBOL_LIMIT).
+            conflicts_max: conflicts within 96 accepted candles that quarantine a symbol, until 96 accepted candles
+                passed without one.
+
+        Raises:
+            ValueError: a limit is less than 1.
+        """
+    @property
+    def need(self) -> int:
+        """Candles until a symbol is READY."""
+    def push(
+        self,
+        symbols: list[str],
+        interval_ms: NDArray[np.int64],
+        open_time_ms: NDArray[np.int64],
+        values: NDArray[np.float64],
+        forming: NDArray[np.bool_],
+        now_ms: int,
+        windows: NDArray[np.float32],
+    ) -> Pushed:
+        """Take a batch of candles in its order; a symbol may occur many times.
+
+        A malformed candle is REFUSED in its place and touches no other. A window is written for a candle that is
+        ACCEPTED or PEEKED and whose 96 rows are complete, whatever else the state is; windows lie without holes, in
+        batch order.
+
+        Args:
+            symbols: N names, 1-32 characters of `[A-Z0-9._:/-]`.
+            interval_ms: [N] length of the bars.
+            open_time_ms: [N] start of the bars, UTC.
+            values: [N, 8] open, high, low, close, volume, quote_volume, trades, taker_buy_volume; NaN = absent, in the
+                last three.
+            forming: [N] the bar is not over: compute its row on a copy and move nothing.
+            now_ms: the clock, UTC. It only refuses candles from the future.
+            windows: [M, 96, F], C-contiguous and writable, M = 0 (no windows wanted) or M >= N. Do not touch it, or the
+                inputs, from another thread meanwhile.
+
+        Raises:
+            TypeError: an array of another dtype, a symbol that is no string.
+            ValueError: an array of another shape, or not contiguous. In both cases no state has moved.
+        """
+    def window(
+        self, symbols: list[str], interval_ms: NDArray[np.int64], now_ms: int, windows: NDArray[np.float32]
+    ) -> Pushed:
+        """Write the newest window of each symbol that is READY at `now_ms`, without a new candle.
+
+        Verdicts: DUPLICATE (nothing moved), or REFUSED for a malformed name. Unlike with `push`, `state` may be STALE,
+        and only READY symbols get a window. Arguments and errors as `push`.
+        """
+    def status(self, symbol: str, interval_ms: int, now_ms: int) -> Status:
+        """Tell where a symbol stands at `now_ms`; STALE when its newest candle closed more than two intervals ago.
+
+        Raises:
+            ValueError: a malformed symbol.
+        """
+    def rows(self, symbol: str, interval_ms: int) -> NDArray[np.float32]:
+        """Return the newest rows of a symbol, at most 96: [k, F], newest last. NaN before each feature's warm-up.
+
+        Raises:
+            ValueError: a malformed symbol.
+        """

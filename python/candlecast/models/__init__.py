@@ -1,0 +1,1 @@
+"""Model bundles: what a trained model is on disk. Knows no training and no server."""

@@ -1,0 +1,229 @@
+"""The model bundle: a folder that says everything about one trained model. Knows no torch, no ONNX and no server.
+
+model.onnx           features f32 [-1, 96, F] → outputs f32 [-1, 20]
+manifest.json        the Manifest below, with the sha256 of every other file
+golden_inputs.npy    f32 [4, 96, F], real windows
+golden_outputs.npy   f32 [4, 20], what model.onnx answers to them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from candlecast import outputs
+from candlecast.errors import BundleError
+from candlecast.values import F32
+
+FORMAT: Final = 1
+WINDOW: Final = 96
+OUTPUTS: Final = {"count": outputs.COUNT}
+MODEL, MANIFEST = "model.onnx", "manifest.json"
+GOLDEN_INPUTS, GOLDEN_OUTPUTS = "golden_inputs.npy", "golden_outputs.npy"
+CONTENTS: Final = (MODEL, GOLDEN_INPUTS, GOLDEN_OUTPUTS)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    name: str
+    hash: str  # 16 hex digits
+    columns: list[str]
+    window: int = WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What manifest.json says; field for field, but `files`, which `write` fills in."""
+
+    name: str
+    version: int
+    created_at: str  # ISO 8601, UTC
+    feature_set: FeatureSet
+    data: dict[str, Any]  # files: [{name, sha256, rows, from, to}], from, to
+    code_commit: str
+    training: dict[str, Any]
+    metrics: dict[str, Any]  # each number beside its base rate
+    temperatures: list[float]  # of the 4 horizons, > 0
+    files: dict[str, str] = field(default_factory=dict)  # name: sha256
+    outputs: dict[str, int] = field(default_factory=lambda: dict(OUTPUTS))
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A bundle whose files were checked against its manifest."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str  # of manifest.json, hence of everything
+    golden_inputs: F32  # [4, 96, F]
+    golden_outputs: F32  # [4, 20]
+
+    @property
+    def feature_set_hash(self) -> int:
+        """The 64-bit hash of the feature set the model was trained with."""
+        return int(self.manifest.feature_set.hash, 16)
+
+    @classmethod
+    def load(cls, path: Path) -> Bundle:
+        """Read the bundle in folder `path`.
+
+        Raises:
+            BundleError: a file is missing, differs from its sha256, or does not have the shape the manifest says.
+        """
+        text = _bytes(path, MANIFEST)
+        manifest = _manifest(path, text)
+        contents = {name: _bytes(path, name) for name in CONTENTS}
+        for name, content in contents.items():
+            if hashlib.sha256(content).hexdigest() != manifest.files[name]:
+                raise BundleError(
+                    f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle"
+                )
+        windows = (4, WINDOW, len(manifest.feature_set.columns))
+        return cls(
+            path=path,
+            manifest=manifest,
+            sha256=hashlib.sha256(text).hexdigest(),
+            golden_inputs=_array(path, GOLDEN_INPUTS, contents[GOLDEN_INPUTS], windows),
+            golden_outputs=_array(path, GOLDEN_OUTPUTS, contents[GOLDEN_OUTPUTS], (4, outputs.COUNT)),
+        )
+
+    def check_feature_set(self, hash: int, columns: int) -> None:
+        """Raise BundleError, saying what differs, unless this bundle was trained on the feature set with that hash."""
+        mine = self.manifest.feature_set
+        if int(mine.hash, 16) != hash:
+            raise BundleError(
+                f"bundle {self.manifest.name} v{self.manifest.version} was trained on feature set {mine.name}"
+                f" 0x{mine.hash} with {len(mine.columns)} columns; this server computes 0x{hash:016x} with {columns}"
+            )
+
+
+def check_place(path: Path) -> None:
+    """Raise BundleError when `path` holds something that a bundle may not replace."""
+    others = [file.name for file in path.iterdir() if file.name not in (*CONTENTS, MANIFEST)] if path.is_dir() else []
+    if others or (path.exists() and not path.is_dir()):
+        raise BundleError(f"{path}: not a bundle ({', '.join(sorted(others)) or 'a file'}); choose another folder")
+
+
+def write(path: Path, manifest: Manifest, model: bytes, golden_inputs: F32, golden_outputs: F32) -> Bundle:
+    """Write the bundle to folder `path`, replacing a bundle that is there, and return it as loaded.
+
+    Everything is written, synced and checked beside `path` first: on any error what was there stays as it was.
+
+    Raises:
+        BundleError: `path` holds something that is no bundle, or what would be written is none.
+    """
+    path = path.absolute()
+    strangers = (
+        sorted(file.name for file in path.iterdir() if file.name not in (*CONTENTS, MANIFEST)) if path.is_dir() else []
+    )
+    if strangers or (path.exists() and not path.is_dir()):
+        raise BundleError(f"{path}: not a bundle ({', '.join(strangers) or 'a file'}); choose another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contents = {MODEL: model, GOLDEN_INPUTS: _npy(golden_inputs), GOLDEN_OUTPUTS: _npy(golden_outputs)}
+    document = asdict(manifest) | {"files": {name: hashlib.sha256(c).hexdigest() for name, c in contents.items()}}
+    contents[MANIFEST] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    new, old = scratch / "new", scratch / "old"
+    try:
+        new.mkdir()
+        for name, content in contents.items():
+            with (new / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync(new)
+        Bundle.load(new)
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+        _sync(path.parent)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Bundle.load(path)
+
+
+def _manifest(path: Path, text: bytes) -> Manifest:
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise BundleError(f"{path}: bundle format {document['format']}, this candlecast reads {FORMAT}")
+        manifest = Manifest(**document | {"feature_set": FeatureSet(**document["feature_set"])})
+        wrong = _wrong(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path}: {MANIFEST} is damaged or incomplete: {error}") from error
+    if wrong:
+        raise BundleError(f"{path}: {MANIFEST}: {wrong}")
+    return manifest
+
+
+def _wrong(manifest: Manifest) -> str | None:
+    """Say what is wrong with the manifest; a value of an unexpected type may raise TypeError."""
+    features = manifest.feature_set
+    kinds = {
+        "name": str,
+        "version": int,
+        "created_at": str,
+        "code_commit": str,
+        "data": dict,
+        "training": dict,
+        "metrics": dict,
+    }
+    for name in (f.name for f in fields(manifest) if f.name in kinds):
+        if not isinstance(getattr(manifest, name), kinds[name]):
+            return f"{name} is not a {kinds[name].__name__}"
+    if manifest.version < 1:
+        return f"version {manifest.version} is below 1"
+    if missing := [name for name in CONTENTS if name not in manifest.files]:
+        return f"files lacks {', '.join(missing)}"
+    if len(features.hash) != 16 or int(features.hash, 16) < 0:
+        return f"feature_set.hash {features.hash!r} is not 16 hex digits"
+    if not features.columns or len(set(features.columns)) != len(features.columns):
+        return "feature_set.columns is empty or repeats a name"
+    if features.window != WINDOW or manifest.outputs != OUTPUTS:
+        return f"this candlecast serves windows of {WINDOW} rows and {outputs.COUNT} outputs"
+    if len(manifest.temperatures) != 4 or not all(0 < t < float("inf") for t in manifest.temperatures):
+        return f"temperatures {manifest.temperatures} are not 4 positive numbers"
+    return None
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {name} cannot be read ({error.strerror}); this is not a complete bundle") from error
+
+
+def _array(path: Path, name: str, content: bytes, shape: tuple[int, ...]) -> F32:
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise BundleError(f"{path}: {name} is no array: {error}") from error
+    if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
+        raise BundleError(f"{path}: {name} is {array.dtype} {list(array.shape)}, expected finite float32 {list(shape)}")
+    return array  # type: ignore[no-any-return]
+
+
+def _npy(array: F32) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""PostgreSQL: started if need be, migrated, written exactly once, read. The only room that knows asyncpg and SQL."""

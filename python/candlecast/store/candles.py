@@ -1,0 +1,38 @@
+"""Candles on their way to the table and back. Knows no forecast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from candlecast.store.pool import Pool
+from candlecast.store.queries import STATEMENTS
+from candlecast.values import Candles, Known
+
+Row = tuple[Any, ...]
+KEY = 3
+"""The first columns of a row are its key: symbol, interval, time."""
+
+
+def rows_of(candles: Candles) -> list[Row]:
+    """Return the rows, as `candle_input` has them, of the candles that are closed."""
+    closed = candles if not candles.forming.any() else candles.take(np.flatnonzero(~candles.forming))
+    values = closed.values
+    columns = (column.tolist() if not np.isnan(column).any() else _absent(column.tolist()) for column in values.T)
+    return list(zip(closed.symbol, closed.interval_ms.tolist(), closed.open_time_ms.tolist(), *columns, strict=True))
+
+
+async def known(pool: Pool, candles: Candles) -> list[Known]:
+    """Return for each of N closed candles whether it is stored, with the same or with other values; one round trip.
+
+    Raises:
+        StorageUnavailable.
+    """
+    found = await pool.fetch(STATEMENTS["known_candles"], rows_of(candles))
+    meaning = {None: Known.NOT_STORED, True: Known.SAME, False: Known.OTHER_VALUES}
+    return [meaning[row["same"]] for row in found]
+
+
+def _absent(values: list[float]) -> list[float | None]:
+    return [None if value != value else value for value in values]

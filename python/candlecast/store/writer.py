@@ -1,0 +1,82 @@
+"""Rows into the tables in one statement, and so in one transaction. Knows no caller and no queue.
+
+An array of rows as one parameter costs one round trip, and was measured against COPY into a temporary table: 0.44 ms
+to 1.45 ms for one row, as fast for a thousand (86 features, 2 cores, unix socket).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any, Final, Self
+
+import asyncpg
+
+from candlecast.errors import StorageUnavailable
+from candlecast.store.pool import Connection, is_refusal
+from candlecast.store.queries import STATEMENTS
+
+Row = tuple[Any, ...]
+DAY_MS: Final = 86_400_000
+EPOCH: Final = date(1970, 1, 1)
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Writes rows over one connection. Made by `on`."""
+
+    def __init__(self, connection: Connection, statement: Any) -> None:
+        self._connection = connection
+        self._statement = statement
+        self._months: set[tuple[str, date]] = set()  # (table, first day) of the partitions that are there
+        self._days: set[tuple[str, int]] = set()  # (table, day since 1970) of those months, seen before
+
+    @classmethod
+    async def on(cls, connection: Connection) -> Self:
+        return cls(connection, await connection.prepare(STATEMENTS["record"]))
+
+    async def write(self, candles: Sequence[Row], predictions: Sequence[Row]) -> tuple[set[Row], dict[Row, str]]:
+        """Write rows whose key is not there yet; return the keys of new predictions, and refused rows with why.
+
+        Rows are written in one transaction. If PostgreSQL refuses one of them, they are written in halves, so that
+        the others get through.
+        """
+        try:
+            await self._create_months("candles", candles)
+            await self._create_months("ml_predictions", predictions)
+            return {tuple(key) for key in await self._statement.fetch(candles, predictions)}, {}
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
+                self._months.clear()
+                self._days.clear()
+                raise StorageUnavailable("a partition has gone: creating it again") from error
+            if len(candles) + len(predictions) == 1:
+                row = (*candles, *predictions)[0]
+                log.error("row refused key=%s error=%s", row[:3], error)
+                return set(), {row: f"{row[:3]}: {error}"}
+        if candles and predictions:
+            halves = [(candles, predictions[:0]), (candles[:0], predictions)]
+        else:
+            a, b = (len(candles) + 1) // 2, (len(predictions) + 1) // 2
+            halves = [(candles[:a], predictions[:b]), (candles[a:], predictions[b:])]
+        new: set[Row] = set()
+        refused: dict[Row, str] = {}
+        for half in halves:
+            new_of_half, refused_of_half = await self.write(*half)
+            new |= new_of_half
+            refused |= refused_of_half
+        return new, refused
+
+    async def _create_months(self, table: str, rows: Sequence[Row]) -> None:
+        """Create the partitions that rows need and that we have not seen yet."""
+        days = {(table, row[2] // DAY_MS) for row in rows} - self._days
+        if days:
+            months = {(table, (EPOCH + timedelta(days=day)).replace(day=1)) for _, day in days}
+            if missing := months - self._months:
+                dates = sorted(month for _, month in missing)
+                await self._connection.execute(STATEMENTS["create_months"], table, dates)
+            self._months |= months
+            self._days |= days

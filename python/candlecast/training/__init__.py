@@ -1,0 +1,1 @@
+"""Training: from candle files to a bundle. Never imported by the server."""

@@ -1,0 +1,141 @@
+"""PatchTST in one file: windows [B, 96, F] f32 → the 20 outputs [B, 20] f32. Knows no data, no loss and no ONNX.
+
+Patches of 16 rows, every 8, mix all channels into one token each; a small pre-norm transformer reads the 11 tokens; one
+linear head answers. The feature scaler and the units of the outputs are buffers, so the exported file needs nothing
+else. The trunk may be halved to fp16: scaling before it and units after it stay fp32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from candlecast import outputs
+from candlecast.errors import ConfigurationError
+from candlecast.models.bundle import WINDOW
+
+CLAMP: Final = 8.0
+"""Standard deviations that a feature may reach: keeps fp16 finite and one wild print harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    patch: int = 16
+    stride: int = 8
+    width: int = 256
+    layers: int = 3
+    heads: int = 4
+    feedforward: int = 512
+    dropout: float = 0.1
+    instance_norm: bool = False  # standardise each feature within its window, too
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.patch % self.stride or WINDOW % self.stride:
+            raise ConfigurationError("width must be a multiple of heads; 96 and patch must be multiples of stride")
+
+    @property
+    def tokens(self) -> int:
+        return (WINDOW - self.patch) // self.stride + 1
+
+
+class Attention(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens, width = x.shape[1], x.shape[2]
+        size = width // self.heads
+        qkv = self.qkv(x).view(-1, tokens, 3, self.heads, size).permute(2, 0, 3, 1, 4)  # [3, B, heads, tokens, size]
+        q, k, v = qkv[0], qkv[1], qkv[2]
+        weights = (q * size**-0.5 @ k.transpose(-1, -2)).softmax(dim=-1)  # [B, heads, tokens, tokens]
+        mixed: Tensor = self.out((self.dropout(weights) @ v).transpose(1, 2).reshape(-1, tokens, width))
+        return mixed
+
+
+class Block(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config)
+        self.feedforward_norm = nn.LayerNorm(config.width)
+        self.feedforward = nn.Sequential(
+            nn.Linear(config.width, config.feedforward),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.feedforward, config.width),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x)))
+        fed: Tensor = x + self.dropout(self.feedforward(self.feedforward_norm(x)))
+        return fed
+
+
+class Trunk(nn.Module):
+    """Standardised windows [B, 96, F] → raw outputs [B, 20], in the type of its weights."""
+
+    def __init__(self, config: NetworkConfig, features: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Linear(features * config.patch, config.width)
+        self.position = nn.Parameter(torch.randn(config.tokens, config.width) * 0.02)
+        self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.tokens * config.width, outputs.COUNT)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, stride = self.config.tokens, self.config.stride
+        steps = x.reshape(-1, WINDOW // stride, stride * x.shape[2])  # [B, 12, 8 · F]
+        patches = torch.cat([steps[:, k : k + count] for k in range(self.config.patch // stride)], dim=2)
+        tokens = self.blocks(self.embed(patches) + self.position)  # [B, tokens, width]
+        raw: Tensor = self.head(self.dropout(self.norm(tokens).flatten(1)))
+        return raw
+
+
+class PatchTST(nn.Module):
+    """The whole model. A window with a NaN or an infinity anywhere gets 20 NaN; its neighbours are untouched."""
+
+    mean: Tensor  # [F] of the features, train part only
+    std: Tensor  # [F]
+    unit: Tensor  # [20] what an output of 1 means: a standard deviation of its label; 1 for logits
+
+    def __init__(self, config: NetworkConfig, features: int) -> None:
+        super().__init__()
+        self.instance_norm = config.instance_norm
+        self.trunk = Trunk(config, features)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+        self.register_buffer("unit", torch.ones(outputs.COUNT))
+
+    @torch.no_grad()
+    def start_from(self, mean: Tensor, std: Tensor, unit: Tensor, constant: Tensor) -> None:
+        """Set the buffers [F], [F], [20], and the head such that every answer is `constant` [20]."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.unit.copy_(unit)
+        raw = constant / unit
+        risks = raw[outputs.RISKS].clamp(min=1e-3)
+        raw[outputs.RISKS] = risks + torch.log(-torch.expm1(-risks))  # softplus, backwards
+        self.trunk.head.weight.zero_()
+        self.trunk.head.bias.copy_(raw)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # 0 for a finite window, NaN for any other: clamping must not turn garbage into a forecast.
+        poison = (features * 0).sum(dim=(1, 2))  # [B]
+        x = ((features - self.mean) / self.std).clamp(-CLAMP, CLAMP)
+        if self.instance_norm:
+            x = x - x.mean(dim=1, keepdim=True)
+            x = (x / (x.square().mean(dim=1, keepdim=True) + 1e-2).sqrt()).clamp(-CLAMP, CLAMP)
+        raw = self.trunk(x.to(self.trunk.position.dtype)).float()
+        answers = torch.cat((raw[:, : outputs.RISKS.start], functional.softplus(raw[:, outputs.RISKS])), dim=1)
+        return answers * self.unit + poison[:, None]

@@ -1,0 +1,200 @@
+"""One model behind Triton's gRPC door: arrays in, arrays and a version out. Knows neither features nor forecasts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from candlecast.errors import CandlecastError, DeadlineExceeded, InvalidRequest, ModelUnavailable, Overloaded
+
+CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # Triton takes pings closer than 5 minutes for strikes and hangs up at the third: ping seldom, and in calls only.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # A restarted Triton must be found again within a second, whatever other channels saw of it.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+RELATIVE_TOLERANCE = 2e-3
+ABSOLUTE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    outputs: NDArray[np.float32]  # [batch, output], read-only
+    version: str  # of the model that computed it
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    name: str
+    dtype: str  # as Triton spells it: FP32
+    shape: tuple[int, ...]  # -1 is the batch
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    versions: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+class TritonModel:
+    """A connection to one model; an async context manager.
+
+    Triton 2.51 mishandles deadlines and cancellations (a version may stay UNLOADING for ever), so none is ever sent:
+    a caller that waits too long, or is cancelled, leaves, and its answer is dropped when it comes.
+    """
+
+    def __init__(self, address: str, name: str, timeout_ms: int, *, late_calls_max: int = 16) -> None:
+        """Describe the model `name` at `address` (HOST:PORT).
+
+        Args:
+            timeout_ms: longest wait for one answer.
+            late_calls_max: calls nobody waits for any more, at which new ones are refused at once.
+        """
+        self.address = address
+        self.name = name
+        self._timeout_s = timeout_ms / 1000
+        self._late_calls_max = late_calls_max
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._late: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let Triton finish what it has, as long as one answer may take: closing the channel cancels the rest."""
+        try:
+            if self._calls:
+                await asyncio.wait(self._calls, timeout=self._timeout_s)
+        finally:
+            await self._channel.close()
+
+    async def infer(self, windows: NDArray[np.float32]) -> Inference:
+        """Run the model on `windows` [batch, ...] and return one row of outputs for each.
+
+        Raises:
+            ModelUnavailable: Triton or the model is away, or answered nonsense; retryable.
+            Overloaded: Triton's own queue is full; retryable.
+            DeadlineExceeded: no answer within the timeout.
+            InvalidRequest: Triton refuses this shape or batch; a retry is of no use.
+        """
+        request = service_pb2.ModelInferRequest(
+            model_name=self.name,
+            inputs=[{"name": "features", "datatype": "FP32", "shape": windows.shape}],
+            raw_input_contents=[np.ascontiguousarray(windows, np.float32).tobytes()],
+        )
+        answer = await self._call(self._stub.ModelInfer, request)
+        try:
+            (tensor,), (content,) = answer.outputs, answer.raw_output_contents
+            outputs = np.frombuffer(content, np.float32).reshape(len(windows), -1)
+        except ValueError as error:
+            raise ModelUnavailable(f"{self.name} answered {len(windows)} windows with nonsense: {error}") from error
+        if tensor.datatype != "FP32" or tuple(tensor.shape) != outputs.shape:
+            raise ModelUnavailable(f"{self.name} answered {len(windows)} windows with {tensor}")
+        return Inference(outputs, answer.model_version)
+
+    async def metadata(self) -> Metadata:
+        """Ask for the loaded versions and the tensors' names, types and shapes.
+
+        Raises:
+            ModelUnavailable, DeadlineExceeded: as `infer`.
+        """
+        answer = await self._call(self._stub.ModelMetadata, service_pb2.ModelMetadataRequest(name=self.name))
+        return Metadata(tuple(answer.versions), _tensors(answer.inputs), _tensors(answer.outputs))
+
+    async def check_golden(self, inputs: NDArray[np.float32], outputs: NDArray[np.float32]) -> str:
+        """Compare the model's answer to `inputs` [batch, ...] with `outputs` [batch, output]; return its version.
+
+        This is the canary: Triton calls itself ready when its Python stub is dead or computes garbage.
+
+        Raises:
+            ModelUnavailable: no answer in time, or other values; the message says by how much.
+            Overloaded: Triton is busy, which says nothing of its values.
+        """
+        try:
+            inference = await self.infer(inputs)
+        except DeadlineExceeded as error:
+            raise ModelUnavailable(f"the golden inputs got no answer: {error}") from error
+        got, who = inference.outputs, f"{self.name} version {inference.version}"
+        if got.shape != outputs.shape:
+            raise ModelUnavailable(f"{who} answers the golden inputs with shape {got.shape}, not {outputs.shape}")
+        if not np.isfinite(got).all():
+            raise ModelUnavailable(f"{who} answers the golden inputs with values that are not finite")
+        worst, largest = float(np.abs(got - outputs).max()), float(np.abs(outputs).max())
+        if worst > RELATIVE_TOLERANCE * largest + ABSOLUTE_TOLERANCE:
+            relative = worst / largest if largest else float("inf")
+            raise ModelUnavailable(f"{who} computes wrong values: maximum relative error {relative:.2g}")
+        return inference.version
+
+    async def ready(self) -> bool:
+        """Say whether Triton claims that the model is loaded; only `check_golden` proves it.
+
+        Raises:
+            DeadlineExceeded: no answer within the timeout.
+        """
+        try:
+            answer = await self._call(self._stub.ModelReady, service_pb2.ModelReadyRequest(name=self.name))
+        except ModelUnavailable:
+            return False
+        return bool(answer.ready)
+
+    async def server_id(self) -> str:
+        """Return the `--id` of the tritonserver that answers; raises as `metadata`."""
+        answer = await self._call(self._stub.ServerMetadata, service_pb2.ServerMetadataRequest())
+        return str(answer.name)
+
+    async def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
+        if len(self._late) >= self._late_calls_max:
+            raise ModelUnavailable(f"{self.name} owes {len(self._late)} answers that nobody waits for any more")
+        call = asyncio.create_task(_answer(method, request))
+        self._calls.add(call)
+        call.add_done_callback(self._forget)
+        try:
+            await asyncio.wait({call}, timeout=self._timeout_s)  # unlike wait_for, it never cancels the call
+        finally:
+            if not call.done():
+                self._late.add(call)
+        if not call.done():
+            raise DeadlineExceeded(f"{self.name} did not answer within {self._timeout_s * 1000:.0f} ms")
+        if call.cancelled():
+            raise ModelUnavailable(f"the connection to {self.address} was closed")
+        if isinstance(error := call.exception(), grpc.aio.AioRpcError):
+            raise self._translated(error) from error
+        return call.result()
+
+    def _forget(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        self._late.discard(call)
+        if not call.cancelled():
+            call.exception()  # a dropped answer may be an error, and nobody else will look
+
+    def _translated(self, error: grpc.aio.AioRpcError) -> CandlecastError:
+        details = error.details() or ""
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidRequest("windows", details)
+        if "maximum queue size" in details:
+            return Overloaded(f"{self.name}: {details}")
+        return ModelUnavailable(f"{self.name} at {self.address}: {error.code().name}: {details}")
+
+
+async def _answer(method: Callable[[Any], Any], request: Any) -> Any:
+    return await method(request)
+
+
+def _tensors(tensors: Any) -> tuple[Tensor, ...]:
+    return tuple(Tensor(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)

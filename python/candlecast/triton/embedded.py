@@ -1,0 +1,184 @@
+"""A tritonserver of our own on a loopback port, ready when its models are. Knows its command line, no arrays."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from candlecast.errors import ConfigurationError, DeadlineExceeded, ModelUnavailable
+from candlecast.triton.client import TritonModel
+from candlecast.triton.environment import Environment
+from candlecast.triton.process import TritonProcess
+
+log = logging.getLogger(__name__)
+
+SHM_DIR = Path("/dev/shm")
+POLL_S = 0.02
+
+
+class EmbeddedTriton:
+    """tritonserver as an async context manager: models served inside, no process and no shared memory left outside.
+
+    It may be entered again after it was left. Only one at a time may use a work_dir.
+    """
+
+    def __init__(
+        self,
+        *,
+        env_dir: Path,
+        repository: Path,
+        models: Sequence[str],
+        work_dir: Path,
+        port: int = 0,
+        metrics_port: int | None = None,
+        start_timeout_ms: int = 30_000,
+        stop_timeout_ms: int = 10_000,
+    ) -> None:
+        """Describe a server of `models` from the model repository `repository`.
+
+        Args:
+            env_dir: the virtual environment of tritonserver.
+            work_dir: for the backend directory and triton.log (triton.log.1 is the run before); made if absent.
+            port: of gRPC on 127.0.0.1; 0 takes a free one at each start.
+            metrics_port: of Prometheus metrics on 127.0.0.1; None serves none.
+            stop_timeout_ms: longest orderly shutdown, before SIGKILL.
+        """
+        self._env_dir = env_dir.absolute()
+        self._repository = repository.absolute()
+        self._models = list(models)
+        self._work_dir = work_dir.absolute()
+        self._port = port
+        self._metrics_port = metrics_port
+        self._start_timeout_s = start_timeout_ms / 1000
+        self._stop_timeout_s = stop_timeout_ms / 1000
+        self._run: TritonProcess | None = None
+        self.address = f"127.0.0.1:{port}"
+        """HOST:PORT of gRPC; valid inside."""
+        self.shm_prefix = f"candlecast-{hashlib.sha256(bytes(self._work_dir)).hexdigest()[:12]}-"
+        """What the names of its shared memory begin with; Triton adds a random UUID to each."""
+        self.control_header = ("triton-grpc-protocol-candlecast", secrets.token_urlsafe(24))
+        """The gRPC metadata that opens Triton's model-repository protocol (load, unload)."""
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of tritonserver, which is its stubs' process group as well."""
+        assert self._run is not None, "tritonserver runs only inside its context"
+        return self._run.pid
+
+    async def wait(self) -> int:
+        """Return tritonserver's exit status once it or a stub of it has ended, -N for signal N; then leave."""
+        assert self._run is not None, "tritonserver runs only inside its context"
+        return await self._run.wait()
+
+    async def __aenter__(self) -> Self:
+        """Start tritonserver and return once it serves every model.
+
+        Raises:
+            ConfigurationError: the environment, a path, the repository or the port is not usable.
+            ModelUnavailable: tritonserver ended or was not ready in time; the message quotes its log.
+        """
+        started = time.monotonic()
+        environment = self._prepare()
+        identity = f"candlecast-{secrets.token_hex(8)}"
+        command = [str(environment.server), f"--id={identity}", *self._arguments()]
+        self._run = await TritonProcess.start(
+            environment.python, command, environment.variables, self._work_dir / "triton.log"
+        )
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                await self._until_ready(self._run, identity)
+        except TimeoutError as error:
+            await self.__aexit__()
+            limit = f"{self._start_timeout_s:g} s"
+            raise ModelUnavailable(f"tritonserver was not ready within {limit}: {self._run.reason()}") from error
+        except BaseException:
+            await self.__aexit__()
+            raise
+        log.info("triton ready address=%s pid=%d ms=%.0f", self.address, self.pid, (time.monotonic() - started) * 1000)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._run is not None, "tritonserver runs only inside its context"
+        try:
+            await self._run.stop(self._stop_timeout_s)
+        finally:
+            self._sweep()
+
+    def _prepare(self) -> Environment:
+        """Check what can be checked, choose the port, and lay out the work directory."""
+        environment = Environment.find(self._env_dir)
+        for path in (self._work_dir, self._repository):
+            if not re.fullmatch(r"[\w./+-]+", str(path)):
+                raise ConfigurationError(f"{path}: Triton hands paths to a shell unquoted: use letters, digits, ._+-")
+        for name in self._models:
+            if not (self._repository / name / "config.pbtxt").is_file():
+                raise ConfigurationError(f"{self._repository} holds no model {name!r} (no {name}/config.pbtxt)")
+        self.address = f"127.0.0.1:{_free_port(self._port)}"
+        self._work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        environment.lay_out(self._work_dir / "backends")
+        self._sweep()
+        return environment
+
+    def _arguments(self) -> list[str]:
+        metrics = ["--allow-metrics=false"]
+        if self._metrics_port is not None:
+            metrics = ["--allow-metrics=true", "--metrics-address=127.0.0.1", f"--metrics-port={self._metrics_port}"]
+        restricted = f"shared-memory,model-repository,trace,logging:candlecast={self.control_header[1]}"
+        return [
+            f"--model-repository={self._repository}",
+            f"--backend-directory={self._work_dir / 'backends'}",
+            "--model-control-mode=explicit",
+            *(f"--load-model={name}" for name in self._models),
+            "--disable-auto-complete-config",
+            "--strict-readiness=true",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={self.address.rpartition(':')[2]}",
+            f"--grpc-restricted-protocol={restricted}",
+            "--allow-http=false",
+            *metrics,
+            f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
+            "--pinned-memory-pool-byte-size=0",
+        ]
+
+    async def _until_ready(self, run: TritonProcess, identity: str) -> None:
+        for name in self._models:
+            async with TritonModel(self.address, name, timeout_ms=1_000) as model:
+                while not await _serves(model, identity):
+                    if run.returncode is not None:
+                        raise ModelUnavailable(f"tritonserver did not start: {run.reason()}")
+                    await asyncio.sleep(POLL_S)
+
+    def _sweep(self) -> None:
+        for path in SHM_DIR.glob(f"{self.shm_prefix}*"):
+            path.unlink(missing_ok=True)
+
+
+async def _serves(model: TritonModel, identity: str) -> bool:
+    """Say whether the server of this identity, no other that may listen on the port, has loaded the model."""
+    try:
+        return await model.server_id() == identity and await model.ready()
+    except (ModelUnavailable, DeadlineExceeded):
+        return False
+
+
+def _free_port(port: int) -> int:
+    """Return `port`, or a free one for 0.
+
+    Raises:
+        ConfigurationError: another process listens there.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigurationError(f"Triton's port 127.0.0.1:{port} is not free: {error.strerror}") from error
+        return int(probe.getsockname()[1])

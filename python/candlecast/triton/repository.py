@@ -1,0 +1,72 @@
+"""Triton's model repository: what config.pbtxt says of a forecasting model. Knows neither server nor ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from candlecast.errors import ConfigurationError
+
+TEMPLATE = """\
+# Served unchanged by the embedded tritonserver (Python onnxruntime backend) and by NVIDIA's container (native backend).
+# On a GPU: instance_group {{ count: 1 kind: KIND_GPU }}; the thread counts then no longer matter.
+name: "{name}"
+backend: "onnxruntime"
+max_batch_size: {batch_rows_max}
+input {{ name: "features" data_type: TYPE_FP32 dims: [ {window}, {columns} ] }}
+output {{ name: "outputs" data_type: TYPE_FP32 dims: [ {outputs} ] }}
+version_policy {{ all {{ }} }}
+instance_group {{ count: {instances} kind: KIND_CPU }}
+dynamic_batching {{
+  default_queue_policy {{ max_queue_size: {queue_requests_max} timeout_action: REJECT }}
+}}
+parameters {{ key: "intra_op_thread_count" value {{ string_value: "{intra_op_threads}" }} }}
+parameters {{ key: "inter_op_thread_count" value {{ string_value: "1" }} }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    window: int
+    columns: int
+    outputs: int
+
+
+def render_config(
+    name: str,
+    window: int,
+    columns: int,
+    outputs: int,
+    *,
+    instances: int = 2,
+    intra_op_threads: int = 1,
+    batch_rows_max: int = 64,
+    queue_requests_max: int = 64,
+) -> str:
+    """Return the config.pbtxt of a model [batch, window, columns] f32 → [batch, outputs] f32.
+
+    Args:
+        instances: copies of the model, each a process under the Python backend.
+        intra_op_threads: threads of one instance.
+        batch_rows_max: windows in one run, those of several requests together.
+        queue_requests_max: requests that wait for an instance, above which Triton refuses.
+    """
+    return TEMPLATE.format(**locals())
+
+
+def read_shape(config: str) -> Shape:
+    """Read the tensors' shape from the text of a config.pbtxt.
+
+    Raises:
+        ConfigurationError: it is no config.pbtxt of a forecasting model; says why.
+    """
+    parsed = model_config_pb2.ModelConfig()
+    try:
+        text_format.Parse(config, parsed)
+        (features,), (outputs,) = parsed.input, parsed.output
+        (window, columns), (count,) = features.dims, outputs.dims
+    except (text_format.ParseError, ValueError) as error:
+        raise ConfigurationError(f"config.pbtxt: {error}") from error
+    return Shape(window, columns, count)

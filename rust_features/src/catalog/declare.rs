@@ -1,0 +1,133 @@
+//! The two small macros behind the catalogue: what a group is, and what the whole is.
+
+/// Where a `?` of the lists ends.
+#[inline(always)]
+pub(super) fn scope<T>(value: impl FnOnce() -> Option<T>) -> Option<T> {
+    value()
+}
+
+/// Declares a group: the indicators it keeps and the features it gives.
+///
+/// `indicators` run in order, each bar. `name => value;` names a value; `name: Type = new => value;` keeps an indicator and passes
+/// the value through it. The lines below see an `Option` of that name; a value not known yet (`?`) reaches no indicator.
+macro_rules! group {
+    (
+        $label:literal, $x:ident;
+        indicators { $( $held:ident $( : $Type:ty = $new:expr )? => $input:expr ; )* }
+        features { $(
+            $name:ident $( @ $version:literal )?, $warmup:literal, [$low:literal, $high:literal],
+            $formula:literal $( , $convention:literal )? => $value:expr ;
+        )* }
+    ) => {
+        /// The columns of this group, in order.
+        pub(super) const FEATURES: [$crate::catalog::Feature; COUNT] = [ $( $crate::catalog::Feature {
+            name: stringify!($name),
+            group: $label,
+            formula: $formula,
+            convention: concat!($($convention)?),
+            warmup_bars: $warmup,
+            low: $low as f64,
+            high: $high as f64,
+            version: [$($version,)? 1][0],
+        } ),* ];
+
+        const COUNT: usize = [$(stringify!($name)),*].len();
+
+        /// What this group remembers of a symbol.
+        #[derive(Clone, Debug)]
+        pub(super) struct Group { $( $( $held: $Type, )? )* }
+
+        impl Group {
+            pub(super) fn new() -> Self {
+                Self { $( $( $held: { let new: $Type = $new; new }, )? )* }
+            }
+
+            /// Takes the bar in `x` and gives the values of this group; NaN where not warm.
+            #[inline]
+            pub(super) fn update(&mut self, $x: &$crate::shared::Shared) -> [f64; COUNT] {
+                $(
+                    let $held = $crate::catalog::declare::scope(|| Some($input));
+                    $( let $held = $held.and_then(|input| <$Type as $crate::indicator::Indicator>::update(&mut self.$held, input)); )?
+                )*
+                [ $( $crate::catalog::declare::scope(|| Some($value)).unwrap_or(f64::NAN) ),* ]
+            }
+        }
+    };
+}
+
+/// Joins the groups, in order, into the feature set.
+macro_rules! catalog {
+    ($($group:ident),*) => {
+        /// Number of features.
+        pub const WIDTH: usize = 0 $( + $group::FEATURES.len() )*;
+
+        /// Every feature, in column order.
+        pub const FEATURES: [Feature; WIDTH] = {
+            let mut all = [candle::FEATURES[0]; WIDTH];
+            let mut at = 0;
+            $(
+                let mut i = 0;
+                while i < $group::FEATURES.len() {
+                    all[at] = $group::FEATURES[i];
+                    i += 1;
+                    at += 1;
+                }
+            )*
+            assert!(at == WIDTH);
+            all
+        };
+
+        /// Everything a symbol's features remember of its past: fixed layout, no allocation.
+        #[derive(Clone, Debug)]
+        pub struct State {
+            shared: Shared,
+            $( $group: $group::Group, )*
+        }
+
+        impl State {
+            /// Nothing seen yet.
+            pub fn new() -> Self {
+                Self { shared: Shared::new(), $( $group: $group::Group::new(), )* }
+            }
+
+            /// Takes the next bar and gives its row; NaN before each feature's warm-up.
+            pub fn update(&mut self, candle: &Candle) -> [f64; WIDTH] {
+                let mut row = [f64::NAN; WIDTH];
+                let mut rest = row.as_mut_slice();
+                self.shared.update(candle);
+                $(
+                    let (here, after) = rest.split_first_chunk_mut().expect("the row holds every group");
+                    *here = self.$group.update(&self.shared);
+                    rest = after;
+                )*
+                debug_assert!(rest.is_empty());
+                self.mask(&mut row);
+                row
+            }
+
+            /// Bars seen since the (re)start.
+            pub fn bars(&self) -> u32 {
+                self.shared.bars
+            }
+
+            /// The warm-up is a hard mask: a value that could come earlier does not.
+            fn mask(&self, row: &mut [f64; WIDTH]) {
+                if self.shared.bars < WARMUP_BARS {
+                    for (value, feature) in row.iter_mut().zip(&FEATURES) {
+                        if self.shared.bars < feature.warmup_bars {
+                            *value = f64::NAN;
+                        }
+                    }
+                }
+            }
+        }
+
+        impl Default for State {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+}
+
+pub(crate) use {catalog, group};

@@ -1,0 +1,82 @@
+//! THE feature list. One file per group, one line per feature; names, count, order, warm-up and hash follow from it.
+//!
+//! A line reads `name, warm-up bars, [low, high], "formula", "convention" => value`. Formula and convention are the words of the
+//! specification; the value is a Rust expression in which `?` means *not warm yet*. To add a feature, add its line where it
+//! belongs in the order, and, if it needs an indicator nobody has, one line in the group's `indicators`.
+
+mod declare;
+
+mod candle;
+mod ma;
+mod momentum;
+mod time;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{candle::Candle, shared::Shared};
+
+/// The name of the feature set.
+pub const FEATURE_SET: &str = "v1";
+
+/// Rows in a window.
+pub const WINDOW: usize = 96;
+
+/// One column of the feature set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Feature {
+    /// Its name, unique.
+    pub name: &'static str,
+    /// The group it belongs to.
+    pub group: &'static str,
+    /// What it is, in the notation of the specification.
+    pub formula: &'static str,
+    /// The convention that settles what the formula leaves open; empty when nothing is.
+    pub convention: &'static str,
+    /// Bars after which it has a value. Before: NaN. After: never NaN.
+    pub warmup_bars: u32,
+    /// Least possible value.
+    pub low: f64,
+    /// Greatest possible value.
+    pub high: f64,
+    /// Version of the formula: a model trained on another one is refused.
+    pub version: u32,
+}
+
+declare::catalog! { candle, ma, momentum, time }
+
+/// Bars until every feature has a value.
+pub const WARMUP_BARS: u32 = {
+    let (mut longest, mut i) = (0, 0);
+    while i < WIDTH {
+        if FEATURES[i].warmup_bars > longest {
+            longest = FEATURES[i].warmup_bars;
+        }
+        i += 1;
+    }
+    longest
+};
+
+/// Bars until a whole window has values: a symbol is READY.
+pub const NEED: u32 = WARMUP_BARS + WINDOW as u32 - 1;
+
+/// What a model was trained on and must be served with: the ordered features, their versions, the optional inputs in use.
+pub fn feature_set_hash() -> u64 {
+    let lines = FEATURES.iter().map(|feature| format!("{}:{}\n", feature.name, feature.version));
+    let text = lines.chain(["optional:".into()]).collect::<String>();
+    xxh3_64(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_ranges_are_ranges() {
+        for (i, feature) in FEATURES.iter().enumerate() {
+            assert!(FEATURES[..i].iter().all(|earlier| earlier.name != feature.name), "{} twice", feature.name);
+            assert!(feature.low < feature.high, "{}", feature.name);
+            assert!(feature.warmup_bars >= 1, "{}", feature.name);
+            assert!(!feature.formula.is_empty(), "{}", feature.name);
+        }
+    }
+}

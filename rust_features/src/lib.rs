@@ -1,0 +1,51 @@
+//! candlecast-features: one closed candle in, one row of features out.
+//!
+//! From the bottom up:
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`indicator`] | the trait every stateful indicator has, and `replay` |
+//! | [`rolling`] | windows over the last n values and what falls out of them |
+//! | [`average`], [`momentum`], [`volatility`] | one indicator per file |
+//! | [`shared`] | what every feature group reads of a bar: prices, returns, the scales A and S |
+//! | [`catalog`] | THE feature list: one line per feature, one file per group |
+//! | [`candle`], [`symbol`] | the border: checked once, trusted after |
+//! | [`engine`] | one symbol: candle in, row out, the last rows kept |
+//! | [`market`] | many symbols: batches in, windows out, every candle answered |
+//!
+//! History is the live update in a loop, so training and serving cannot differ.
+//!
+//! ```
+//! use candlecast_features::{candle::Values, catalog, market::{Input, Market, Verdict}};
+//!
+//! let mut market = Market::new(20_000, 3);
+//! let candle = Values { interval_ms: 900_000, open: 10.0, high: 12.0, low: 9.0, close: 11.0, volume: 5.0, ..Values::default() };
+//! let input = Input { symbol: "BTCUSDT".parse(), values: candle, forming: false };
+//!
+//! let outcome = market.push(&[input], 900_000, &mut []).outcomes[0];
+//! assert_eq!(outcome.verdict, Verdict::Accepted);
+//! assert_eq!(outcome.have, 1);
+//!
+//! let rows = market.rows("BTCUSDT".parse().unwrap(), 900_000);
+//! let body_ratio = catalog::FEATURES.iter().position(|feature| feature.name == "body_ratio").unwrap();
+//! assert_eq!(rows[body_ratio], 1.0 / 3.0);
+//! ```
+
+pub mod average;
+pub mod candle;
+pub mod catalog;
+mod codes;
+pub mod engine;
+pub mod indicator;
+pub mod market;
+pub mod momentum;
+#[cfg(feature = "python")]
+mod python;
+pub mod rolling;
+pub mod shared;
+mod slot;
+pub mod symbol;
+pub mod volatility;
+
+#[cfg(test)]
+mod oracle;

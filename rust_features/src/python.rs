@@ -1,0 +1,286 @@
+//! The only file that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
+
+use std::sync::{Mutex, MutexGuard};
+
+use numpy::{
+    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyReadwriteArray3,
+    PyUntypedArray, PyUntypedArrayMethods, ndarray::Dimension,
+};
+use pyo3::{
+    exceptions::{PyRuntimeError, PyTypeError, PyValueError},
+    prelude::*,
+    types::{PyList, PyString, PyTuple},
+};
+
+use crate::{
+    candle::{Field, Reason, Refusal, Values},
+    catalog::{FEATURES, NEED, WIDTH, WINDOW},
+    market::{self, Input, Outcome, State, Verdict},
+    symbol::Symbol,
+};
+
+/// Columns of `values`: open, high, low, close, volume, quote_volume, trades, taker_buy_volume.
+const CANDLE_VALUES: usize = 8;
+
+#[pymodule(name = "_rust")]
+mod module {
+    use super::*;
+
+    #[pymodule_export]
+    use super::{Feature, Market, Pushed, Status, catalog, feature_set_hash};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let names = |none: Option<&'static str>, names: &[&'static str]| {
+            PyTuple::new(module.py(), none.into_iter().chain(names.iter().copied()).collect::<Vec<_>>())
+        };
+        module.add("WINDOW", WINDOW)?;
+        module.add("FEATURE_SET", crate::catalog::FEATURE_SET)?;
+        module.add("VERDICTS", names(None, Verdict::NAMES)?)?;
+        module.add("STATES", names(None, State::NAMES)?)?;
+        // Code 0 says that nothing was refused.
+        module.add("FIELDS", names(Some(""), Field::NAMES)?)?;
+        module.add("REASONS", names(Some(""), Reason::NAMES)?)
+    }
+}
+
+#[pyclass(frozen, get_all, module = "candlecast._rust")]
+struct Feature {
+    index: usize,
+    name: &'static str,
+    group: &'static str,
+    formula: &'static str,
+    convention: &'static str,
+    warmup_bars: u32,
+    low: f64,
+    high: f64,
+    version: u32,
+}
+
+#[pyfunction]
+fn catalog() -> Vec<Feature> {
+    let feature = |(index, feature): (usize, &crate::catalog::Feature)| {
+        let crate::catalog::Feature { name, group, formula, convention, warmup_bars, low, high, version } = *feature;
+        Feature { index, name, group, formula, convention, warmup_bars, low, high, version }
+    };
+    FEATURES.iter().enumerate().map(feature).collect()
+}
+
+#[pyfunction]
+fn feature_set_hash() -> u64 {
+    crate::catalog::feature_set_hash()
+}
+
+#[pyclass(frozen, get_all, module = "candlecast._rust")]
+struct Status {
+    state: u8,
+    have: u32,
+    need: u32,
+    newest_open_time_ms: Option<i64>,
+    conflicts: u64,
+    gap_filled: bool,
+}
+
+#[pyclass(frozen, get_all, module = "candlecast._rust")]
+struct Pushed {
+    verdict: Py<PyArray1<u8>>,
+    field: Py<PyArray1<u8>>,
+    reason: Py<PyArray1<u8>>,
+    state: Py<PyArray1<u8>>,
+    have: Py<PyArray1<u32>>,
+    gap_filled: Py<PyArray1<bool>>,
+    window: Py<PyArray1<i32>>,
+    features_hash: Py<PyArray1<u64>>,
+    close: Py<PyArray1<f64>>,
+    open_time_ms: Py<PyArray1<i64>>,
+    ready: usize,
+}
+
+impl Pushed {
+    fn new(py: Python<'_>, market::Pushed { outcomes, ready }: market::Pushed) -> Self {
+        fn column<T: Element>(py: Python<'_>, outcomes: &[Outcome], of: impl Fn(&Outcome) -> T) -> Py<PyArray1<T>> {
+            PyArray1::from_iter(py, outcomes.iter().map(of)).unbind()
+        }
+        let code =
+            |of: fn(Refusal) -> u8| move |outcome: &Outcome| outcome.refusal.map_or(0, |refusal| of(refusal) + 1);
+        Self {
+            verdict: column(py, &outcomes, |outcome| outcome.verdict as u8),
+            field: column(py, &outcomes, code(|refusal| refusal.field as u8)),
+            reason: column(py, &outcomes, code(|refusal| refusal.reason as u8)),
+            state: column(py, &outcomes, |outcome| outcome.state as u8),
+            have: column(py, &outcomes, |outcome| outcome.have),
+            gap_filled: column(py, &outcomes, |outcome| outcome.gap_filled),
+            window: column(py, &outcomes, |outcome| outcome.window.map_or(-1, |window| window as i32)),
+            features_hash: column(py, &outcomes, |outcome| outcome.features_hash),
+            close: column(py, &outcomes, |outcome| outcome.close),
+            open_time_ms: column(py, &outcomes, |outcome| outcome.open_time_ms),
+            ready,
+        }
+    }
+}
+
+#[pyclass(frozen, module = "candlecast._rust")]
+struct Market {
+    market: Mutex<market::Market>,
+    #[pyo3(get)]
+    need: u32,
+}
+
+#[pymethods]
+impl Market {
+    #[new]
+    #[pyo3(signature = (*, symbols_max = 20_000, conflicts_max = 3))]
+    fn new(symbols_max: usize, conflicts_max: usize) -> PyResult<Self> {
+        if symbols_max == 0 || conflicts_max == 0 {
+            return Err(PyValueError::new_err("symbols_max and conflicts_max must be at least 1"));
+        }
+        Ok(Self { market: Mutex::new(market::Market::new(symbols_max, conflicts_max)), need: NEED })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a batch is columns")]
+    fn push(
+        &self,
+        py: Python<'_>,
+        symbols: &Bound<'_, PyList>,
+        interval_ms: &Bound<'_, PyAny>,
+        open_time_ms: &Bound<'_, PyAny>,
+        values: &Bound<'_, PyAny>,
+        forming: &Bound<'_, PyAny>,
+        now_ms: i64,
+        windows: &Bound<'_, PyAny>,
+    ) -> PyResult<Pushed> {
+        let n = symbols.len();
+        let interval_ms = column::<i64, 1>("interval_ms", interval_ms, [n])?;
+        let open_time_ms = column::<i64, 1>("open_time_ms", open_time_ms, [n])?;
+        let values = column::<f64, 2>("values", values, [n, CANDLE_VALUES])?;
+        let forming = column::<bool, 1>("forming", forming, [n])?;
+        let mut windows = windows_for(n, windows)?;
+        let symbols = parse(symbols)?;
+        let (interval_ms, open_time_ms) = (interval_ms.as_slice()?, open_time_ms.as_slice()?);
+        let (values, forming, windows) = (values.as_slice()?, forming.as_slice()?, windows.as_slice_mut()?);
+        let pushed = py.detach(|| {
+            let (values, _) = values.as_chunks::<CANDLE_VALUES>();
+            let input = |i: usize| Input {
+                symbol: symbols[i],
+                values: candle(interval_ms[i], open_time_ms[i], values[i]),
+                forming: forming[i],
+            };
+            let batch: Vec<Input> = (0..n).map(input).collect();
+            Ok::<_, PyErr>(self.market()?.push(&batch, now_ms, windows))
+        })?;
+        Ok(Pushed::new(py, pushed))
+    }
+
+    fn window(
+        &self,
+        py: Python<'_>,
+        symbols: &Bound<'_, PyList>,
+        interval_ms: &Bound<'_, PyAny>,
+        now_ms: i64,
+        windows: &Bound<'_, PyAny>,
+    ) -> PyResult<Pushed> {
+        let n = symbols.len();
+        let interval_ms = column::<i64, 1>("interval_ms", interval_ms, [n])?;
+        let mut windows = windows_for(n, windows)?;
+        let symbols = parse(symbols)?;
+        let (interval_ms, windows) = (interval_ms.as_slice()?, windows.as_slice_mut()?);
+        let pushed = py.detach(|| {
+            let keys: Vec<_> = symbols.iter().copied().zip(interval_ms.iter().copied()).collect();
+            Ok::<_, PyErr>(self.market()?.windows(&keys, now_ms, windows))
+        })?;
+        Ok(Pushed::new(py, pushed))
+    }
+
+    fn status(&self, py: Python<'_>, symbol: &str, interval_ms: i64, now_ms: i64) -> PyResult<Status> {
+        let symbol = known(symbol)?;
+        let status = py.detach(|| Ok::<_, PyErr>(self.market()?.status(symbol, interval_ms, now_ms)))?;
+        Ok(Status {
+            state: status.state as u8,
+            have: status.have,
+            need: NEED,
+            newest_open_time_ms: status.newest_open_time_ms,
+            conflicts: status.conflicts,
+            gap_filled: status.gap_filled,
+        })
+    }
+
+    fn rows<'py>(&self, py: Python<'py>, symbol: &str, interval_ms: i64) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let symbol = known(symbol)?;
+        let rows = py.detach(|| Ok::<_, PyErr>(self.market()?.rows(symbol, interval_ms)))?;
+        let shape = [rows.len() / WIDTH, WIDTH];
+        PyArray1::from_vec(py, rows).reshape(shape)
+    }
+}
+
+impl Market {
+    fn market(&self) -> PyResult<MutexGuard<'_, market::Market>> {
+        // A panic half way through a batch leaves a state nobody has checked.
+        self.market.lock().map_err(|_| PyRuntimeError::new_err("an earlier call failed half way: this market is lost"))
+    }
+}
+
+fn candle(interval_ms: i64, open_time_ms: i64, values: [f64; CANDLE_VALUES]) -> Values {
+    let [open, high, low, close, volume, quote_volume, trades, taker_buy_volume] = values;
+    Values { interval_ms, open_time_ms, open, high, low, close, volume, quote_volume, trades, taker_buy_volume }
+}
+
+/// A symbol that is asked for by name: a malformed one is the caller's mistake.
+fn known(symbol: &str) -> PyResult<Symbol> {
+    symbol.parse().map_err(|_| PyValueError::new_err(format!("{symbol:?} is not 1-32 characters of [A-Z0-9._:/-]")))
+}
+
+/// Names of a batch: a malformed one is refused in its place, a thing that is no string is the caller's mistake.
+fn parse(symbols: &Bound<'_, PyList>) -> PyResult<Vec<Result<Symbol, Refusal>>> {
+    let one = |(i, symbol): (usize, Bound<'_, PyAny>)| match symbol.cast::<PyString>() {
+        // A string with lone surrogates has no UTF-8 and is no symbol either.
+        Ok(name) => Ok(name.to_str().unwrap_or("").parse()),
+        Err(_) => Err(PyTypeError::new_err(format!("symbols[{i}] must be a str"))),
+    };
+    symbols.iter().enumerate().map(one).collect()
+}
+
+/// An input array, checked: dtype, shape, C-contiguous.
+fn column<'py, T: Element, const D: usize>(
+    name: &str,
+    any: &Bound<'py, PyAny>,
+    shape: [usize; D],
+) -> PyResult<PyReadonlyArray<'py, T, numpy::ndarray::Dim<[usize; D]>>>
+where
+    numpy::ndarray::Dim<[usize; D]>: Dimension,
+{
+    let array = checked::<T>(name, any)?;
+    if array.shape() != shape {
+        return Err(PyValueError::new_err(format!("{name} must have shape {shape:?}, not {:?}", array.shape())));
+    }
+    any.cast::<numpy::PyArray<T, _>>()?
+        .try_readonly()
+        .map_err(|_| PyValueError::new_err(format!("{name} must not be an array that is being written")))
+}
+
+/// The caller's window buffer: none or one window per candle.
+fn windows_for<'py>(n: usize, any: &Bound<'py, PyAny>) -> PyResult<PyReadwriteArray3<'py, f32>> {
+    let expected = format!("windows must have shape [0, {WINDOW}, {WIDTH}] or [at least {n}, {WINDOW}, {WIDTH}]");
+    let array = checked::<f32>("windows", any)?;
+    match *array.shape() {
+        [m, WINDOW, WIDTH] if m == 0 || m >= n => {}
+        _ => return Err(PyValueError::new_err(format!("{expected}, not {:?}", array.shape()))),
+    }
+    any.cast::<numpy::PyArray3<f32>>()?
+        .try_readwrite()
+        .map_err(|_| PyValueError::new_err("windows must be writable and not used as an input"))
+}
+
+fn checked<'a, 'py, T: Element>(name: &str, any: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyUntypedArray>> {
+    let dtype = T::get_dtype(any.py());
+    let wrong = |what: String| PyTypeError::new_err(format!("{name} must be a NumPy array of {dtype}, not {what}"));
+    let Ok(array) = any.cast::<PyUntypedArray>() else {
+        return Err(wrong(any.get_type().name()?.to_string()));
+    };
+    if !array.dtype().is_equiv_to(&dtype) {
+        return Err(wrong(array.dtype().to_string()));
+    }
+    if !array.is_c_contiguous() {
+        return Err(PyValueError::new_err(format!("{name} must be C-contiguous")));
+    }
+    Ok(array)
+}

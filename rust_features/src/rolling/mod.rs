@@ -1,0 +1,23 @@
+//! What falls out of a ring is the primitive: windows over the last n values and what is computed from them.
+//!
+//! Everything here is a function of the values inside the window alone (long sums: and of the absolute number of the bar). Sums are
+//! made anew every bar, in a fixed order, so a value that has left the window has left no residue, and two histories that
+//! agree on the window agree on every bit.
+
+mod blocks;
+mod extremes;
+mod lag;
+mod run;
+mod signs;
+mod sorted;
+mod sum;
+mod window;
+
+pub use blocks::Blocks;
+pub use extremes::Extremes;
+pub use lag::Lag;
+pub use run::Run;
+pub use signs::SignSum;
+pub use sorted::Sorted;
+pub use sum::{Sum, joined, mean, nested_sums, path, sum, sum_of, sum_of_pairs};
+pub use window::Window;

@@ -1,0 +1,216 @@
+"""Candles in, stored forecasts out, through everything real: `candlecast up`, the core, tritonserver, PostgreSQL."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import asyncpg
+import grpc
+import numpy as np
+import onnxruntime
+import polars as pl
+import psutil
+import pytest
+from candlecast.client import AsyncClient, Client, messages
+from candlecast.features import Features
+from candlecast.server.app import newest_bundle
+from candlecast.settings import CHECKOUT
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from tests.market_simulator import candles
+from tests.stack import CANDLECAST, Stack, shared_memory
+
+NEED = Features(symbols_max=1, conflicts_max=1).need
+REAL = CHECKOUT.parent / "shared" / "data" / "candles" / "BTCUSDT-15m.parquet"
+BEFORE = shared_memory()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    stack = Stack(tmp_path_factory.mktemp("stack") / "state")
+    stack.start()
+    yield stack
+    if stack.process.poll() is None:
+        stack.stop()
+
+
+def written(directory: Path, symbol: str, count: int) -> Path:
+    """Write simulated candles as the CSV a user would have."""
+    columns = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume")
+    simulated = candles(symbol, count)
+    table = pl.DataFrame({"ts": simulated.open_time_ms} | dict(zip(columns, simulated.values.T, strict=True)))
+    path = directory / f"{symbol}-15m.csv"
+    table.write_csv(path)
+    return path
+
+
+async def rows(stack, sql, *arguments):
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        return await connection.fetch(sql, *arguments)
+    finally:
+        await connection.close()
+
+
+def count(stack, symbol):
+    sql = "SELECT count(*) AS n, count(DISTINCT close_time) AS d FROM ml_predictions WHERE symbol = $1"
+    (row,) = asyncio.run(rows(stack, sql, symbol))
+    assert row["n"] == row["d"]
+    return row["n"]
+
+
+def test_every_candle_after_warm_up_gives_one_row_and_a_second_replay_none(stack, tmp_path):
+    files = [written(tmp_path, symbol, NEED + 60) for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")]
+    first = stack.replay(*files)
+    assert first["candles"] == 3 * (NEED + 60)
+    assert first["forecasts"] == 3 * 61
+    assert (first["duplicates"], first["refused"], first["already_stored"]) == (0, 0, 0)
+    assert sum(first["signals"].values()) == first["forecasts"]
+    assert first["latency_ms"]["p50"] > 0
+    assert [count(stack, symbol) for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")] == [61, 61, 61]
+
+    second = stack.replay(*files)
+    assert (second["forecasts"], second["duplicates"], second["refused"]) == (0, second["candles"], 0)
+    assert [count(stack, symbol) for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")] == [61, 61, 61]
+    said = subprocess.run(
+        [*CANDLECAST, "replay", str(files[0]), "--server", stack.grpc, "--limit", "10"], capture_output=True, text=True
+    )
+    assert "No forecast was added" in said.stdout
+
+
+def test_stored_rows_are_what_the_core_and_the_model_give_for_the_stored_candles(stack, tmp_path):
+    stack.replay(written(tmp_path, "DDDUSDT", NEED + 30))
+    columns = "open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume"
+    stored = asyncio.run(rows(stack, f"SELECT {columns} FROM candles WHERE symbol = 'DDDUSDT' ORDER BY open_time"))
+    simulated = candles("DDDUSDT", NEED + 30)
+    np.testing.assert_array_equal(np.array([tuple(row)[1:] for row in stored], dtype=float), simulated.values)
+
+    moved = Features(symbols_max=1, conflicts_max=1).push(simulated)
+    session = onnxruntime.InferenceSession(newest_bundle(CHECKOUT / "triton_models" / "patchtst").path / "model.onnx")
+    (outputs,) = session.run(None, {"features": moved.windows})
+    columns = "close_time, features, outputs, features_hash"
+    table = "ml_predictions WHERE symbol = 'DDDUSDT' ORDER BY close_time"
+    predictions = asyncio.run(rows(stack, f"SELECT {columns} FROM {table}"))
+    features = np.stack([np.frombuffer(row["features"], dtype="<f4") for row in predictions])
+    np.testing.assert_array_equal(features, moved.windows[:, -1, :])
+    np.testing.assert_allclose(
+        np.stack([np.frombuffer(row["outputs"], dtype="<f4") for row in predictions]), outputs, atol=2e-3
+    )
+    hashes = moved.pushed.features_hash[moved.pushed.window >= 0]
+    assert [row["features_hash"] for row in predictions] == hashes.tolist()
+
+
+def test_one_symbol_answers_stored_through_the_python_client(stack):
+    history = messages(candles("EEEUSDT", NEED + 5))
+    with Client(stack.grpc) as client:
+        client.backfill(history[:NEED])
+        (result,) = client.predict([history[NEED]])
+    assert result.forecast.durability == 2  # STORED
+    assert result.forecast.model.name == "patchtst"
+    assert count(stack, "EEEUSDT") == 1
+
+
+async def test_concurrent_streams_get_their_own_answers(stack):
+    async def one(symbol):
+        simulated = candles(symbol, NEED + 20)
+
+        async def batches():
+            for i in range(len(simulated)):
+                yield messages(simulated.take(np.array([i])))
+
+        async with AsyncClient(stack.grpc) as client:
+            return [results[0] async for results in client.stream(batches())]
+
+    symbols = [f"PAR{i}" for i in range(6)]
+    for symbol, results in zip(symbols, await asyncio.gather(*map(one, symbols)), strict=True):
+        answered = [result.forecast for result in results if result.HasField("forecast")]
+        assert len(answered) == 21
+        assert {forecast.symbol for forecast in answered} == {symbol}
+        expected = Features(symbols_max=1, conflicts_max=1).push(candles(symbol, NEED + 20)).pushed
+        assert [f.features_hash for f in answered] == expected.features_hash[expected.window >= 0].tolist()
+
+
+async def test_reflection_names_the_services(stack):
+    async with grpc.aio.insecure_channel(stack.grpc) as channel:
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+            iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        )
+        services = {s.name async for answer in call for s in answer.list_services_response.service}
+    assert {"candlecast.v1.Forecasts", "grpc.health.v1.Health"} <= services
+
+
+def test_the_web_door_is_ready_and_shows_what_was_stored(stack):
+    def get(path):
+        with urllib.request.urlopen(f"http://{stack.http}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    assert get("/healthz") == {"status": "ok"}
+    assert get("/readyz") == {"status": "ready"}
+    (newest,) = get("/api/ml/predictions/?symbol=AAAUSDT&limit=1")["predictions"]
+    assert (newest["symbol"], newest["model"]) == ("AAAUSDT", "patchtst")
+
+
+def test_a_second_instance_on_the_same_state_exits_with_78_and_the_first_goes_on(stack):
+    second = subprocess.run(
+        [*CANDLECAST, "up", "--state-dir", str(stack.state_dir)], capture_output=True, text=True, timeout=30
+    )
+    assert second.returncode == 78
+    assert "another candlecast runs on" in second.stderr
+    assert "postgres" in stack.processes()
+
+
+@pytest.mark.parametrize("part", ["server", "tritonserver", "postgres"])
+def test_a_part_that_is_killed_is_reported_and_everything_works_again(stack, part):
+    stack.processes()[part].send_signal(signal.SIGKILL)
+    name = {"tritonserver": "Triton", "postgres": "PostgreSQL"}.get(part, part)
+    stack.until(lambda: f"{name} ended with -9; starting it again" in stack.output, "reported", 10)
+    history = messages(candles(f"KILLED{part.upper()[:6]}", NEED + 1))
+
+    def answers():
+        try:
+            with Client(stack.grpc, timeout_s=5) as client:
+                client.backfill(history[:NEED])
+                (result,) = client.predict(symbols=[history[0].symbol])
+                return result.forecast.durability == 2
+        except Exception:
+            return False
+
+    stack.until(answers, "answering again", 30)
+    assert count(stack, history[0].symbol) == 1
+
+
+@pytest.mark.parametrize("file", [REAL] * REAL.exists(), ids=lambda path: path.name)
+def test_real_candles_give_one_row_each_after_warm_up(stack, file):
+    summary = stack.replay(file, arguments=("--limit", str(NEED + 400)))
+    assert (summary["forecasts"], summary["refused"], summary["duplicates"]) == (401, 0, 0)
+    assert count(stack, "BTCUSDT") == 401
+
+
+def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(stack):
+    family = stack.family()
+    assert len(family) > 4
+    assert stack.stop() == 0
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    assert shared_memory() <= BEFORE
+    again = Stack(stack.state_dir)
+    again.start()
+    try:
+        assert count(again, "AAAUSDT") == 61
+    finally:
+        assert again.stop(signal.SIGINT) == 0
+
+
+def test_a_port_that_is_taken_is_a_clear_error(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        stack = Stack(tmp_path / "state")
+        stack.grpc = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AssertionError, match="ended with 78"):
+            stack.start()
+        assert "cannot listen on" in stack.output

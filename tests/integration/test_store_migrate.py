@@ -1,0 +1,111 @@
+import asyncio
+import shutil
+
+import asyncpg
+import pytest
+from candlecast.errors import ConfigurationError, StorageUnavailable
+from candlecast.store.migrate import MIGRATIONS, check_schema, migrate
+from candlecast.store.pool import open_pool
+
+NAMES = sorted(path.name for path in MIGRATIONS.glob("*.sql"))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A copy of the migrations."""
+    return shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+
+
+async def fetch(dsn, statement):
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetch(statement)
+    finally:
+        await connection.close()
+
+
+async def test_each_file_is_applied_once_and_in_order(empty_dsn):
+    assert await migrate(empty_dsn) == NAMES
+    assert await migrate(empty_dsn) == []
+    rows = await fetch(empty_dsn, "SELECT name, length(sha256) FROM schema_migrations ORDER BY applied_at, name")
+    assert [tuple(row) for row in rows] == [(name, 64) for name in NAMES]
+
+
+async def test_of_several_at_once_one_applies_and_the_others_wait(empty_dsn):
+    done = await asyncio.gather(*(migrate(empty_dsn) for _ in range(4)))
+    assert sorted(done) == [[], [], [], NAMES]
+
+
+async def test_a_new_file_is_all_that_is_applied(dsn, files):
+    (files / "9000_more.sql").write_text("CREATE TABLE more (n integer);")
+    assert await migrate(dsn, files) == ["9000_more.sql"]
+
+
+async def test_a_file_that_fails_leaves_nothing_and_those_before_stay(empty_dsn, files):
+    (files / "9000_half.sql").write_text("CREATE TABLE half (n integer); SELECT 1 / 0;")
+    with pytest.raises((StorageUnavailable, asyncpg.PostgresError), match="division by zero"):
+        await migrate(empty_dsn, files)
+    assert (await fetch(empty_dsn, "SELECT to_regclass('half')"))[0][0] is None
+    (files / "9000_half.sql").write_text("CREATE TABLE half (n integer);")
+    assert await migrate(empty_dsn, files) == ["9000_half.sql"]
+
+
+async def test_a_file_that_was_changed_after_it_was_applied_is_refused(dsn, files):
+    with (files / NAMES[0]).open("a") as file:
+        file.write("\n-- a word more\n")
+    with pytest.raises(ConfigurationError, match=f"{NAMES[0]} was changed after it was applied"):
+        await migrate(dsn, files)
+
+
+async def test_a_schema_newer_than_the_files_is_refused(dsn, files):
+    (files / NAMES[-1]).unlink()
+    with pytest.raises(ConfigurationError, match=f"newer than this candlecast: it has {NAMES[-1]}"):
+        await migrate(dsn, files)
+
+
+async def test_a_file_that_comes_before_an_applied_one_is_refused(dsn, files):
+    (files / "0000_late.sql").write_text("SELECT 1;")
+    with pytest.raises(ConfigurationError, match=f"has {NAMES[0]} where we have 0000_late.sql"):
+        await migrate(dsn, files)
+
+
+async def test_the_check_tells_an_old_schema_from_a_new_one(empty_dsn, files):
+    async with open_pool(empty_dsn) as pool:
+        with pytest.raises(ConfigurationError, match=f"lacks {NAMES[0]}: run `candlecast migrate`"):
+            await check_schema(pool)
+        await migrate(empty_dsn)
+        await check_schema(pool)
+        (files / NAMES[-1]).unlink()
+        with pytest.raises(ConfigurationError, match="newer"):
+            await check_schema(pool, files)
+
+
+async def test_no_files_are_a_mistake(empty_dsn, tmp_path):
+    with pytest.raises(ConfigurationError, match="holds no migrations"):
+        await migrate(empty_dsn, tmp_path)
+
+
+async def test_what_a_writer_hands_over_has_the_columns_of_the_table(dsn):
+    statement = """
+        SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+        WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 ORDER BY a.attnum
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        for type_name, table in (("candle_input", "candles"), ("ml_prediction_input", "ml_predictions")):
+            given = {tuple(row) for row in await connection.fetch(statement, type_name)}
+            stored = {tuple(row) for row in await connection.fetch(statement, table)}
+            assert {name for name, _ in given - stored} <= {"open_time_ms", "close_time_ms"}
+    finally:
+        await connection.close()
+
+
+async def test_a_month_is_created_once_when_many_need_it_at_once(dsn):
+    async with open_pool(dsn, connections_max=8) as pool:
+        dates = "ARRAY['2017-02-28', '2017-03-01', '1999-12-31']::date[]"
+        call = f"SELECT create_month_partitions('candles', {dates})"
+        await asyncio.gather(*(pool.fetch(call) for _ in range(16)))
+        rows = await pool.fetch("SELECT relid::regclass::text FROM pg_partition_tree('candles') WHERE isleaf")
+        assert sorted(row[0] for row in rows) == ["candles_1999_12", "candles_2017_02", "candles_2017_03"]
+        with pytest.raises(StorageUnavailable, match="no partitioned table"):
+            await pool.fetch("SELECT create_month_partitions('schema_migrations', ARRAY['2017-01-01'::date])")

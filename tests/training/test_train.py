@@ -1,0 +1,255 @@
+"""The recipe end to end on a simulated market: it learns what is there to learn, and says so honestly."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from candlecast.cli import train as command
+from candlecast.errors import BundleError, ConfigurationError
+from candlecast.features import FEATURE_SET_HASH, NAMES
+from candlecast.interpret import interpret
+from candlecast.models.bundle import Bundle
+from candlecast.settings import CHECKOUT
+from candlecast.training import export
+from candlecast.training import train as recipe
+from candlecast.training.config import Config
+from candlecast.training.evaluate import measure
+from candlecast.training.fit import FitConfig, Fitted, base_rates, fit
+from candlecast.training.labels import Labels
+from candlecast.training.patchtst import PatchTST
+from candlecast.training.temperature import fit_temperatures, log_loss
+from candlecast.training.train import train_patchtst
+
+from tests.training.conftest import SMALL
+
+
+def test_it_learns_the_planted_signal(trained: Bundle) -> None:
+    mean = trained.manifest.metrics["walk_forward"]["mean"]
+
+    for horizon in ("1h", "4h"):
+        metrics = mean["horizons"][horizon]
+        assert metrics["log_loss"]["model"] < metrics["log_loss"]["base"] - 0.05
+        assert metrics["brier"]["model"] < metrics["brier"]["base"]
+        assert metrics["balanced_accuracy"]["model"] > 0.4
+        assert metrics["balanced_accuracy"]["base"] == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_the_bundle_is_what_it_says(trained: Bundle, market: list[Path]) -> None:
+    manifest = trained.manifest
+
+    trained.check_feature_set(FEATURE_SET_HASH, len(NAMES))
+    assert manifest.feature_set.columns == list(NAMES)
+    assert [file["name"] for file in manifest.data["files"]] == [path.name for path in market]
+    assert [file["rows"] for file in manifest.data["files"]] == [5000] * 3
+    assert len(manifest.metrics["walk_forward"]["folds"]) == SMALL.folds
+    assert manifest.training["shipped"]["fit"] == "last fit"
+    answers = export.run((trained.path / "model.onnx").read_bytes(), trained.golden_inputs)
+    np.testing.assert_allclose(answers, trained.golden_outputs, atol=1e-6)
+    assert len(np.unique(trained.golden_outputs.round(4), axis=0)) == 4
+
+
+def test_no_path_of_this_machine_is_in_the_bundle(trained: Bundle, market: list[Path]) -> None:
+    for file in trained.path.iterdir():
+        content = file.read_bytes()
+        for place in (str(CHECKOUT), str(market[0].parent), str(Path.home()) + "/", "/tmp/"):
+            assert place.encode() not in content, f"{place} in {file.name}"
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, fit_number: int, step: int) -> None:
+    """Press Ctrl-C at that step of that fit."""
+    fits = 0
+
+    def pressed(*args: object) -> Fitted:
+        nonlocal fits
+        fits += 1
+        mine, on_step = fits, args[-1]
+
+        def watched(at: int, *numbers: object) -> None:
+            on_step(at, *numbers)  # type: ignore[operator]
+            if mine == fit_number and at == step:
+                raise KeyboardInterrupt
+
+        return fit(*args[:-1], watched)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recipe, "fit", pressed)
+
+
+def test_ctrl_c_keeps_the_best_checkpoint(market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupting(monkeypatch, fit_number=2, step=40)
+
+    manifest = train_patchtst(market, tmp_path / "out", config=SMALL)
+
+    shipped = manifest.training["shipped"]
+    assert shipped["fit"] == "last fit" and shipped["interrupted"] and shipped["steps"] == 40
+    assert 0 < shipped["best_step"] <= 40
+    assert Bundle.load(tmp_path / "out").manifest.metrics["walk_forward"]["mean"]["rows"] > 0
+
+
+def test_ctrl_c_early_in_the_last_fit_keeps_the_fold_before(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupting(monkeypatch, fit_number=2, step=2)
+
+    shipped = train_patchtst(market, tmp_path / "out", config=SMALL).training["shipped"]
+
+    assert shipped["fit"] == "fold 1" and not shipped["interrupted"]
+    assert Bundle.load(tmp_path / "out").manifest.training["shipped"] == shipped
+
+
+def test_ctrl_c_before_the_first_checkpoint_writes_nothing(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupting(monkeypatch, fit_number=1, step=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_patchtst(market, tmp_path / "out", config=SMALL)
+
+    assert not (tmp_path / "out").exists()
+
+
+def labels(rows: int, seed: int = 0) -> Labels:
+    rng = np.random.default_rng(seed)
+    directions = rng.choice(3, size=(rows, 4), p=[0.2, 0.3, 0.5]).astype(np.int8)
+    returns = rng.standard_normal((rows, 4)).astype(np.float32) * 0.01
+    return Labels(np.arange(rows), returns, directions, np.abs(returns))
+
+
+def test_a_model_that_answers_the_base_rate_measures_as_the_base_rate() -> None:
+    train, test = labels(4000, 1), labels(3000, 2)
+    answers = np.zeros((3000, 20), dtype=np.float32)
+    answers[:, 0:4] = np.median(train.returns, axis=0)
+    answers[:, 4:16] = np.log(base_rates(train)).reshape(-1)
+    answers[:, 16:20] = np.median(train.risks, axis=0)
+
+    measured = measure(answers, test, np.ones(4), base_rates(train), train)
+
+    for metrics in measured["horizons"].values():
+        for name in ("log_loss", "brier", "accuracy", "balanced_accuracy", "return_mae"):
+            assert metrics[name]["model"] == pytest.approx(metrics[name]["base"], abs=2e-6)
+        assert metrics["accuracy"]["base"] == pytest.approx(metrics["frequencies"]["NEUTRAL"], abs=1e-6)
+    for metrics in measured["risks"].values():
+        assert metrics["mae"]["model"] == pytest.approx(metrics["mae"]["base"], abs=2e-6)
+
+
+def test_metrics_by_hand() -> None:
+    truth = Labels(
+        np.arange(2), np.zeros((2, 4), np.float32), np.array([[0] * 4, [2] * 4], np.int8), np.zeros((2, 4), np.float32)
+    )
+    answers = np.zeros((2, 20), dtype=np.float32)
+    answers[:, 4:16] = np.log(np.tile([0.5, 0.3, 0.2], 4))
+    answers[:, 0:4] = 0.01
+    rates = np.tile([0.25, 0.25, 0.5], (4, 1))
+
+    metrics = measure(answers, truth, np.ones(4), rates, truth)["horizons"]["4h"]
+
+    assert metrics["log_loss"]["model"] == pytest.approx(-(np.log(0.5) + np.log(0.2)) / 2, abs=1e-6)
+    assert metrics["log_loss"]["base"] == pytest.approx(-(np.log(0.25) + np.log(0.5)) / 2, abs=1e-6)
+    brier = ((0.25 + 0.09 + 0.04) + (0.25 + 0.09 + 0.64)) / 2
+    assert metrics["brier"]["model"] == pytest.approx(brier, abs=1e-6)
+    assert metrics["accuracy"] == {"model": 0.5, "base": 0.5}
+    assert metrics["balanced_accuracy"] == {"model": 0.5, "base": 0.5}
+    assert metrics["return_mae"] == {"model": 0.01, "base": 0.0}
+
+
+def test_temperatures_undo_a_known_overconfidence() -> None:
+    rng = np.random.default_rng(3)
+    true = rng.standard_normal((20_000, 4, 3))
+    p = np.exp(true) / np.exp(true).sum(axis=2, keepdims=True)
+    directions = (p.cumsum(axis=2) < rng.random((20_000, 4, 1))).sum(axis=2).astype(np.int8)
+    wanted = np.array([0.5, 1.0, 2.0, 4.0])
+    answers = np.zeros((20_000, 20), dtype=np.float32)
+    answers[:, 4:16] = (true * wanted[:, None]).reshape(-1, 12)
+
+    found = fit_temperatures(answers, directions)
+
+    np.testing.assert_allclose(found, wanted, rtol=0.06)
+    at_found = log_loss(interpret(answers, found).probabilities, directions)
+    assert (at_found <= log_loss(interpret(answers, np.ones(4)).probabilities, directions) + 1e-9).all()
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        weights.append(PatchTST(SMALL.network, 3).trunk.embed.weight.detach().numpy())
+    np.testing.assert_array_equal(*weights)
+
+
+def test_a_configuration_file_is_read_and_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text("stride = 8\n[network]\nlayers = 2\ndropout = 0\n[fit]\nepochs = 1\n")
+
+    config = Config.load(path)
+
+    assert (config.stride, config.network.layers, config.network.dropout, config.fit.epochs) == (8, 2, 0, 1)
+    assert config.network.width == 256
+    for text, says in (
+        ("[fit]\nepoch = 1", "epoch is no setting"),
+        ("stride = '8'", "expected int"),
+        ("[", "Invalid"),
+        ("[fit]\nepochs = 0", "epochs must be at least 1"),
+        ("stride = 0", "must be at least 1"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigurationError, match=says):
+            Config.load(path)
+    with pytest.raises(ConfigurationError, match="No such file"):
+        Config.load(tmp_path / "none.toml")
+
+
+def arguments(*given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.register(parser.add_subparsers())
+    return parser.parse_args(["train", "patchtst", *given])
+
+
+def test_the_command_hands_its_flags_on_and_prints_json_alone(
+    trained: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = {}
+
+    def instead(data: list[Path], out: Path, **rest: object) -> object:
+        called.update(rest, data=data, out=out)
+        return trained.manifest
+
+    monkeypatch.setattr(recipe, "train_patchtst", instead)
+    flags = "--data a.csv b.csv --symbols AAA --from 2024-01-01 --to 2024-02-01T00:00Z --folds 2 --epochs 5 --stride 9"
+
+    code = command.run(arguments(*flags.split(), "--seed", "7", "--json", "--out", str(trained.path)))
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "patchtst"
+    assert called["symbols"] == ["AAA"] and called["data"] == [Path("a.csv"), Path("b.csv")]
+    assert called["start_ms"] == 1_704_067_200_000 and called["end_ms"] == 1_706_745_600_000
+    assert called["config"] == Config(folds=2, stride=9, seed=7, fit=FitConfig(epochs=5))
+
+
+def test_the_table_shows_every_number_beside_its_base(
+    trained: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recipe, "train_patchtst", lambda *args, **rest: trained.manifest)
+
+    command.run(arguments("--data", "a.csv", "--out", "x"))
+
+    pair = trained.manifest.metrics["walk_forward"]["mean"]["horizons"]["4h"]["log_loss"]
+    assert f"{pair['model']:.4f}" in capsys.readouterr().out
+
+
+def test_a_missing_train_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+
+    with pytest.raises(ConfigurationError, match=r"^training needs the train extra: uv sync --extra train$"):
+        command.run(arguments("--data", "a.csv", "--out", "x"))
+
+
+def test_a_place_that_is_no_bundle_is_refused_before_any_training(market: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+
+    with pytest.raises(BundleError, match=r"notes\.txt"):
+        train_patchtst(market, tmp_path, config=dataclasses.replace(SMALL, folds=99))

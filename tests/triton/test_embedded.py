@@ -1,0 +1,220 @@
+"""What EmbeddedTriton promises: starts that tell why they failed, deaths that are noticed, stops that leave nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from candlecast.errors import ConfigurationError, DeadlineExceeded, ModelUnavailable, Overloaded
+from candlecast.triton.client import TritonModel
+from candlecast.triton.embedded import SHM_DIR, EmbeddedTriton
+from candlecast.triton.repository import render_config
+
+from tests.triton.conftest import (
+    COLUMNS,
+    ENV_DIR,
+    F32,
+    OUTPUTS,
+    WINDOW,
+    left_behind,
+    onnx_bytes,
+    stubs,
+    windows,
+    write_model,
+)
+
+Make = Callable[..., EmbeddedTriton]
+Reference = Callable[[F32], F32]
+
+
+async def until(holds: Callable[[], bool], what: str, limit_s: float = 5.0) -> None:
+    async with asyncio.timeout(limit_s):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+async def test_it_listens_on_loopback_grpc_alone(triton: EmbeddedTriton) -> None:
+    sockets = [
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for process in [psutil.Process(triton.pid), *stubs(triton)]
+        for connection in process.net_connections(kind="inet")
+        if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+    ]
+    assert sockets == [("127.0.0.1", int(triton.address.rpartition(":")[2]))]
+
+
+async def test_it_can_be_entered_again_and_leaves_nothing(make: Make, tmp_path: Path, reference: Reference) -> None:
+    triton = make(write_model(tmp_path / "repository"))
+    for _ in range(2):
+        async with triton, TritonModel(triton.address, "rows", timeout_ms=5_000) as model:
+            await model.check_golden(windows(4), reference(windows(4)))
+            group = triton.pid
+            assert any(SHM_DIR.glob(f"{triton.shm_prefix}*"))
+        assert await triton.wait() == 0
+        await until(lambda: not left_behind(triton, group), "nothing left")
+    assert (tmp_path / "work" / "triton.log.1").exists()
+
+
+async def test_a_late_answer_is_dropped_and_the_server_still_stops_cleanly(
+    make: Make, tmp_path: Path, reference: Reference
+) -> None:
+    config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1)
+    async with make(write_model(tmp_path / "repository", config=config)) as triton:
+        (stub,) = stubs(triton)
+        async with TritonModel(triton.address, "rows", timeout_ms=300, late_calls_max=3) as model:
+            await model.infer(windows(1))
+            stub.suspend()
+            started = time.monotonic()
+            late = await asyncio.gather(*(model.infer(windows(2)) for _ in range(3)), return_exceptions=True)
+            assert [type(error) for error in late] == [DeadlineExceeded] * 3
+            assert time.monotonic() - started < 0.35 + 0.3  # the waits are concurrent
+            with pytest.raises(ModelUnavailable, match="owes 3 answers"):
+                await model.infer(windows(1))
+            stub.resume()
+            inputs = windows(5, seed=5)
+            async with asyncio.timeout(5):
+                while True:
+                    try:
+                        await model.check_golden(inputs, reference(inputs))
+                        break
+                    except ModelUnavailable:
+                        await asyncio.sleep(0.02)
+        stopping = time.monotonic()
+    assert await triton.wait() == 0
+    assert time.monotonic() - stopping < 8
+
+
+async def test_a_full_queue_of_triton_is_overload(make: Make, tmp_path: Path) -> None:
+    config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1, queue_requests_max=2)
+    async with make(write_model(tmp_path / "repository", config=config)) as triton:
+        (stub,) = stubs(triton)
+        async with TritonModel(triton.address, "rows", timeout_ms=1_000, late_calls_max=64) as model:
+            stub.suspend()
+            errors = await asyncio.gather(*(model.infer(windows(1)) for _ in range(20)), return_exceptions=True)
+            stub.resume()
+        kinds = {type(error) for error in errors}
+        assert kinds == {Overloaded, DeadlineExceeded}, errors
+
+
+async def test_kill_9_of_tritonserver_is_noticed_and_repaired_by_a_new_start(
+    make: Make, tmp_path: Path, reference: Reference
+) -> None:
+    triton = make(write_model(tmp_path / "repository"), port=_free_port())
+    golden = windows(4), reference(windows(4))
+    async with TritonModel(triton.address, "rows", timeout_ms=2_000) as model:
+        async with triton:
+            await model.check_golden(*golden)
+            group = triton.pid
+            os.kill(triton.pid, signal.SIGKILL)
+            with pytest.raises(ModelUnavailable, match="UNAVAILABLE"):
+                await model.infer(windows(1))
+            async with asyncio.timeout(1):
+                assert await triton.wait() == -signal.SIGKILL
+        await until(lambda: not left_behind(triton, group), "nothing left")
+        async with triton:
+            started = time.monotonic()
+            while not await model.ready():
+                await asyncio.sleep(0.02)
+            assert time.monotonic() - started < 3  # the same channel finds the new server
+            await model.check_golden(*golden)
+            os.kill(triton.pid, signal.SIGKILL)
+
+
+async def test_kill_9_of_a_stub_fails_the_canary_and_ends_the_server(
+    make: Make, tmp_path: Path, reference: Reference
+) -> None:
+    golden = windows(4), reference(windows(4))
+    async with make(write_model(tmp_path / "repository")) as triton:
+        async with TritonModel(triton.address, "rows", timeout_ms=2_000) as model:
+            await model.check_golden(*golden)
+            stubs(triton)[0].kill()
+            assert await model.ready()  # so says Triton
+            async with asyncio.timeout(2):
+                with pytest.raises(ModelUnavailable, match="not healthy"):
+                    while True:  # the living instance answers every other time
+                        await model.check_golden(*golden)
+        async with asyncio.timeout(3):
+            assert await triton.wait() == -signal.SIGKILL
+        group = triton.pid
+    await until(lambda: not left_behind(triton, group), "nothing left")
+
+
+async def test_it_dies_with_its_parent(tmp_path: Path) -> None:
+    repository = write_model(tmp_path / "repository")
+    program = f"""
+        import asyncio
+        from pathlib import Path
+        from candlecast.triton.embedded import EmbeddedTriton
+        async def main():
+            triton = EmbeddedTriton(
+                env_dir=Path({str(ENV_DIR)!r}), repository=Path({str(repository)!r}), models=["rows"],
+                work_dir=Path({str(tmp_path / "work")!r}))
+            async with triton:
+                print(triton.pid, flush=True)
+                await asyncio.Event().wait()
+        asyncio.run(main())
+    """
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", textwrap.dedent(program), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(20):
+        group = int(await parent.stdout.readline())
+    parent.kill()
+    await parent.wait()
+    twin = EmbeddedTriton(env_dir=ENV_DIR, repository=repository, models=["rows"], work_dir=tmp_path / "work")
+    await until(lambda: not left_behind(twin, group), "nothing left")
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "reason"),
+    [
+        (onnx_bytes()[:2000], COLUMNS, "Protobuf parsing failed"),
+        (b"", COLUMNS, "model.onnx"),
+        (onnx_bytes(), COLUMNS + 1, r"\['batch', 96, 8\] in the model, TYPE_FP32 \[-1, 96, 9\] in config.pbtxt"),
+    ],
+    ids=["truncated", "empty", "shape"],
+)
+async def test_a_model_that_does_not_fit_fails_the_start_with_the_reason(
+    make: Make, tmp_path: Path, content: bytes, columns: int, reason: str
+) -> None:
+    config = render_config("rows", WINDOW, columns, OUTPUTS)
+    triton = make(write_model(tmp_path / "repository", content=content, config=config))
+    with pytest.raises(ModelUnavailable, match=reason):
+        await triton.__aenter__()
+    await until(lambda: not left_behind(triton, triton.pid), "nothing left")
+
+
+async def test_a_start_that_takes_too_long_says_so_and_leaves_nothing(make: Make, tmp_path: Path) -> None:
+    triton = make(write_model(tmp_path / "repository"), start_timeout_ms=1)
+    with pytest.raises(ModelUnavailable, match=r"not ready within 0\.001 s"):
+        await triton.__aenter__()
+    await until(lambda: not left_behind(triton, triton.pid), "nothing left")
+
+
+async def test_a_start_that_cannot_succeed_says_what_to_change(make: Make, tmp_path: Path) -> None:
+    repository = write_model(tmp_path / "repository")
+    with pytest.raises(ConfigurationError, match="run `make`"):
+        await make(repository, env_dir=tmp_path / "nowhere").__aenter__()
+    with pytest.raises(ConfigurationError, match="no model 'nobody'"):
+        await make(repository, models=["nobody"]).__aenter__()
+    with pytest.raises(ConfigurationError, match="shell"):
+        await make(repository, work_dir=tmp_path / "a b").__aenter__()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} is not free"):
+            await make(repository, port=port).__aenter__()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

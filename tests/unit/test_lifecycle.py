@@ -1,0 +1,129 @@
+import asyncio
+import signal
+import sys
+
+import psutil
+import pytest
+from candlecast.lifecycle import Child, Keeper, last_lines, poll
+
+WAIT = "print('up', flush=True); threading.Event().wait()"
+SLEEPER = [sys.executable, "-c", f"import signal, sys, threading; signal.signal(15, lambda *_: sys.exit(0)); {WAIT}"]
+STUBBORN = [sys.executable, "-c", f"import signal, threading; signal.signal(15, signal.SIG_IGN); {WAIT}"]
+
+
+async def printed(path):
+    async def check():
+        return path.exists() and "up" in path.read_text()
+
+    await poll("the child's first line", check, timeout_ms=10_000, interval_ms=5)
+
+
+async def test_a_child_is_asked_to_stop_and_gone_afterwards(tmp_path):
+    async with Child("sleeper", SLEEPER, log_path=tmp_path / "log") as child:
+        await printed(tmp_path / "log")
+        assert psutil.pid_exists(child.pid)
+    assert await child.wait() == 0
+    assert not psutil.pid_exists(child.pid)
+
+
+async def test_a_child_that_does_not_stop_is_killed_after_its_limit(tmp_path):
+    async with Child("stubborn", STUBBORN, log_path=tmp_path / "log", stop_timeout_ms=50) as child:
+        await printed(tmp_path / "log")
+    assert await child.wait() == -signal.SIGKILL
+
+
+async def test_a_child_dies_with_its_parent_however_that_dies(tmp_path):
+    code = (
+        "import asyncio, sys; from pathlib import Path; from candlecast.lifecycle import Child\n"
+        "async def main():\n"
+        f"    async with Child('grandchild', {SLEEPER!r}, log_path=Path(sys.argv[1])) as child:\n"
+        "        print(child.pid, flush=True); await asyncio.Event().wait()\n"
+        "asyncio.run(main())"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(tmp_path / "log"), stdout=asyncio.subprocess.PIPE
+    )
+    grandchild = psutil.Process(int(await parent.stdout.readline()))
+    await printed(tmp_path / "log")
+    parent.kill()
+    await parent.wait()
+
+    async def gone():
+        return not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+    await poll("the grandchild's end", gone, timeout_ms=5_000)
+
+
+class FakePart:
+    """Ends when told to."""
+
+    def __init__(self, book):
+        self.book = book
+        self.end = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self):
+        if self.book.refuse:
+            raise OSError("no room")
+        self.book.parts.append(self)
+        return self
+
+    async def __aexit__(self, *_):
+        self.book.left += 1
+
+    async def wait(self):
+        return await self.end
+
+
+class Book:
+    def __init__(self):
+        self.parts, self.left, self.refuse, self.said = [], 0, False, []
+
+    def keeper(self, **limits):
+        return Keeper("part", lambda: FakePart(self), self.said.append, backoff_ms=1, **limits)
+
+    async def started(self, count):
+        async def check():
+            return len(self.parts) >= count
+
+        await poll(f"start {count}", check, timeout_ms=5_000, interval_ms=1)
+
+
+async def test_a_part_that_ends_is_reported_and_started_again():
+    book = Book()
+    async with book.keeper():
+        book.parts[0].end.set_result(-9)
+        await book.started(2)
+    assert book.said == ["part ended with -9; starting it again in 1 ms"]
+    assert book.left == 2
+
+
+async def test_a_part_that_keeps_dying_ends_the_keeper_with_the_reason():
+    book = Book()
+    async with book.keeper(restarts_max=2) as keeper:
+        for i in range(3):
+            await book.started(i + 1)
+            book.parts[i].end.set_result(1)
+        with pytest.raises(RuntimeError, match="part ended with 1, 2 times within 60 s"):
+            await keeper.task
+
+
+async def test_a_part_that_cannot_start_the_first_time_fails_the_start():
+    book = Book()
+    book.refuse = True
+    with pytest.raises(OSError, match="no room"):
+        async with book.keeper():
+            pass
+
+
+async def test_poll_says_what_it_waited_for():
+    async def never():
+        return False
+
+    with pytest.raises(TimeoutError, match=r"the moon not within 0\.01 s"):
+        await poll("the moon", never, timeout_ms=10, interval_ms=1)
+
+
+def test_last_lines_of_a_log_that_is_not_there(tmp_path):
+    assert last_lines(tmp_path / "none") == "(no log)"
+    (tmp_path / "log").write_text("a\nb\nc\n")
+    assert last_lines(tmp_path / "log", 2) == "b | c"

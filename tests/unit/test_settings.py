@@ -1,0 +1,45 @@
+import pytest
+from candlecast import settings
+from candlecast.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "CANDLECAST_DATABASE_URL", "CANDLECAST_GRPC"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_flags_beat_the_environment_which_beats_the_file(own_directory, monkeypatch):
+    (own_directory / "candlecast.toml").write_text(
+        'grpc = "127.0.0.1:1"\nhttp = "127.0.0.1:1"\ntriton = "127.0.0.1:1"\n'
+    )
+    monkeypatch.setenv("CANDLECAST_GRPC", "127.0.0.1:2")
+    monkeypatch.setenv("CANDLECAST_HTTP", "127.0.0.1:2")
+    loaded = settings.load(grpc="127.0.0.1:3", http=None)
+    assert (loaded.grpc, loaded.http, loaded.triton) == ("127.0.0.1:3", "127.0.0.1:2", "127.0.0.1:1")
+
+
+def test_the_database_is_also_read_from_its_common_name(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somewhere/db")
+    assert settings.load().database_url == "postgresql://somewhere/db"
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"grpc": "nowhere"}, "grpc"),
+        ({"min_confidence": 2}, "min_confidence"),
+        ({"batch_rows_max": 0}, "batch_rows_max"),
+    ],
+)
+def test_a_wrong_value_names_its_setting(flags, named):
+    with pytest.raises(ConfigurationError, match=named):
+        settings.load(**flags)
+
+
+def test_a_misspelt_setting_in_the_file_is_refused(own_directory):
+    (own_directory / "candlecast.toml").write_text("min_confidense = 0.7\n")
+    with pytest.raises(ConfigurationError, match="min_confidense"):
+        settings.load()
