@@ -44,7 +44,7 @@ check: setup-dev  ## linters, types, import directions, generated files
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	cargo fmt --check
-	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --all-targets --all-features -- -D warnings
 	$(PY) -m mypy.stubtest candlecast._rust --ignore-missing-stub
 
 test: setup-dev  ## every test, with the real Triton and PostgreSQL

@@ -2,8 +2,9 @@
 -- Why safe: creates only; touches nothing that exists.
 
 -- Months are created on demand, because a replay may begin in any year. LIKE + ATTACH takes a lock that readers and
--- writers of the parent do not notice; CREATE TABLE … PARTITION OF would stop them. Two callers at once: the advisory
--- lock makes the second find the first one's partition. SECURITY DEFINER: the writing role has no DDL of its own.
+-- writers of the parent do not notice; CREATE TABLE … PARTITION OF would stop them. Of two callers the lock makes the
+-- second wait, and it then finds the first one's partition: by a query, since to_regclass() may answer from a cache
+-- that is older than the wait. SECURITY DEFINER: the writing role has no DDL of its own.
 CREATE FUNCTION create_month_partitions(parent text, months date[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -13,12 +14,13 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = to_regclass(quote_ident(parent))) THEN
         RAISE EXCEPTION 'no partitioned table %', parent;
     END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('candlecast.create_month_partitions', 0));
     FOREACH month IN ARRAY months LOOP
         month := date_trunc('month', month::timestamp)::date;
         part := parent || to_char(month, '_YYYY_MM');
-        CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
-        PERFORM pg_advisory_xact_lock(hashtextextended('candlecast.' || part, 0));
-        CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+            WHERE inhparent = quote_ident(parent)::regclass AND relname = part);
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
         EXECUTE format(
             'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part,

@@ -148,8 +148,8 @@ class Market:
         """Take a batch of candles in its order; a symbol may occur many times.
 
         A malformed candle is REFUSED in its place and touches no other. A window is written for a candle that is
-        ACCEPTED or PEEKED and whose 96 rows are complete, whatever else the state is; windows lie without holes, in
-        batch order.
+        ACCEPTED, PEEKED, or a DUPLICATE of the newest (whoever lost the answer gets it again), and whose 96 rows are
+        complete, whatever else the state is; windows lie without holes, in batch order.
 
         Args:
             symbols: N names, 1-32 characters of `[A-Z0-9._:/-]`.
@@ -169,10 +169,10 @@ class Market:
     def window(
         self, symbols: list[str], interval_ms: NDArray[np.int64], now_ms: int, windows: NDArray[np.float32]
     ) -> Pushed:
-        """Write the newest window of each symbol that is READY at `now_ms`, without a new candle.
+        """Write the newest window of each symbol whose 96 rows are complete, without a new candle.
 
-        Verdicts: DUPLICATE (nothing moved), or REFUSED for a malformed name. Unlike with `push`, `state` may be STALE,
-        and only READY symbols get a window. Arguments and errors as `push`.
+        Verdicts: DUPLICATE (nothing moved), or REFUSED for a malformed name. Unlike with `push`, `state` is that at
+        `now_ms` and may be STALE. Arguments and errors as `push`.
         """
     def status(self, symbol: str, interval_ms: int, now_ms: int) -> Status:
         """Tell where a symbol stands at `now_ms`; STALE when its newest candle closed more than two intervals ago.

@@ -99,7 +99,7 @@ impl Market {
         pushed
     }
 
-    /// The newest window of each READY symbol, without a new candle. Known symbols answer DUPLICATE: nothing moved.
+    /// The newest complete window of each symbol, without a new candle. Known symbols answer DUPLICATE: nothing moved.
     pub fn windows(&self, keys: &[(Result<Symbol, Refusal>, i64)], now_ms: i64, windows: &mut [f32]) -> Pushed {
         let mut pushed = Pushed::with_room_for(keys.len(), windows);
         for (symbol, interval_ms) in keys {
@@ -157,6 +157,10 @@ impl Market {
         Ok(match verdict {
             Verdict::Peeked => Outcome::of(verdict, slot.state_of(&self.scratch, false), &self.scratch, &candle, room),
             Verdict::Accepted => Outcome::of(verdict, slot.state(None), &slot.engine, &candle, room),
+            // Whoever lost the answer to the newest candle gets it again.
+            Verdict::Duplicate if candle.open_time_ms == slot.newest.open_time_ms => {
+                Outcome::of(verdict, slot.state(None), &slot.engine, &candle, room)
+            }
             _ => Outcome::of(verdict, slot.state(None), &slot.engine, &slot.newest, None),
         })
     }
@@ -173,7 +177,6 @@ impl Market {
     fn newest(&self, symbol: Symbol, interval_ms: i64, now_ms: i64, room: Option<&mut [f32]>) -> Outcome {
         let Some(slot) = self.slots.get(&(symbol, interval_ms)) else { return Outcome::COLD };
         let state = slot.state(Some(now_ms));
-        let room = room.filter(|_| state == State::Ready);
         Outcome::of(Verdict::Duplicate, state, &slot.engine, &slot.newest, room)
     }
 }

@@ -21,6 +21,7 @@ from tests.market_simulator import INTERVAL_MS, candles
 class Door:
     def __init__(self, client, model, recorder, features, address):
         self.client, self.model, self.recorder, self.features, self.address = client, model, recorder, features, address
+        self.history = []  # what warmed up the newest symbol
 
     @property
     def need(self):
@@ -57,7 +58,8 @@ async def door():
 async def warmed(door, symbol="BTCUSDT", extra=8):
     """Backfill a symbol until READY; return its next candles as messages."""
     history = messages(candles(symbol, door.need + extra))
-    await door.client.backfill(history[: door.need])
+    door.history = history[: door.need]
+    await door.client.backfill(door.history)
     return history[door.need :]
 
 
@@ -95,9 +97,11 @@ async def test_symbols_warm_up_in_sight_and_have_no_forecast_before(door):
 async def test_the_same_candle_again_is_a_duplicate_and_changes_nothing(door):
     candle, following, *_ = await warmed(door)
     await door.client.predict([candle])
-    (again,) = await door.client.predict([candle])
-    assert (verdict(again), again.HasField("forecast")) == ("DUPLICATE", False)
+    again, before = await door.client.predict([candle, door.history[-1]])
+    assert (verdict(again), verdict(before)) == ("DUPLICATE", "DUPLICATE")
     assert len(door.recorder.forecasts) == 1
+    assert again.forecast.already_stored  # whoever lost the answer to the newest candle gets it again
+    assert not before.HasField("forecast")
     (result,) = await door.client.predict([following])
     assert verdict(result) == "ACCEPTED"
 
@@ -226,12 +230,13 @@ async def test_a_stream_answers_batches_in_order_with_every_symbol(door):
 async def test_a_symbol_alone_asks_for_its_newest_candle_which_is_stale_when_long_past(door):
     (candle, *_) = await warmed(door)
     (sent,) = await door.client.predict([candle])
-    (asked, unknown) = await door.client.predict(symbols=["BTCUSDT", "NEVERSEEN"])
+    asked, unknown, bad = await door.client.predict(symbols=["BTCUSDT", "NEVERSEEN", "no symbol"])
     assert asked.forecast.close_time_ms == sent.forecast.close_time_ms
     assert asked.forecast.features_hash == sent.forecast.features_hash
     assert (state(asked), asked.forecast.already_stored) == ("STALE", True)
     assert "STALE" in asked.forecast.reasons
     assert (state(unknown), unknown.HasField("forecast")) == ("COLD", False)
+    assert (verdict(bad), bad.refusal.field, bad.refusal.reason) == ("REFUSED", "symbol", "BAD_SYMBOL")
 
 
 async def test_backfill_moves_state_stores_candles_and_counts(door):
@@ -252,8 +257,8 @@ async def test_while_the_model_is_away_candles_still_count_and_the_call_says_so(
     assert (failed.value.code, failed.value.server_reason) == (grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE")
     assert len(door.recorder.candles) == door.need + 1
     door.model.broken = False
-    (missed,) = await door.client.predict(symbols=["BTCUSDT"])
-    assert missed.forecast.close_time_ms == candle.open_time_ms + INTERVAL_MS
+    (missed,) = await door.client.predict([candle])
+    assert (verdict(missed), missed.forecast.already_stored) == ("DUPLICATE", False)
     (result,) = await door.client.predict([following])
     assert verdict(result) == "ACCEPTED"
 

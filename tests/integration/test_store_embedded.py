@@ -50,9 +50,10 @@ def server(directory, **options):
     return EmbeddedPostgres(directory / "data", directory / "log", **options)
 
 
-def shared_memory():
-    segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    return {line.split()[1] for line in segments} | {path.name for path in Path("/dev/shm").iterdir()}
+def shared_memory_of(pid):
+    """Return the segments that a process made: System V by creator, POSIX by PostgreSQL's names."""
+    segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+    return [segment for segment in segments if segment[4] == str(pid)] + list(Path("/dev/shm").glob("PostgreSQL.*"))
 
 
 def running_in(directory):
@@ -65,9 +66,16 @@ def running_in(directory):
     return found
 
 
+def effective_capabilities(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("CapEff:\t")[1].split()[0], 16)
+
+
 async def until(true, timeout_s=10.0):
     async with asyncio.timeout(timeout_s):
-        while not true():
+        while True:
+            if true():
+                return
             await asyncio.sleep(0.01)
 
 
@@ -112,16 +120,15 @@ async def test_what_is_secret_is_closed_to_others(directory):
 
 
 async def test_after_stop_nothing_is_left_and_what_was_written_is_there_again(directory):
-    before = shared_memory()
     running = server(directory)
     for expected in (0, 1):
         async with running:
             await ask(running.dsn, "CREATE TABLE IF NOT EXISTS kept (n integer)")
             assert await ask(running.dsn, "SELECT count(*) FROM kept") == expected
             await ask(running.dsn, "INSERT INTO kept VALUES (1)")
-            assert psutil.pid_exists(running.pid)
+            assert shared_memory_of(running.pid)
         assert running_in(directory) == []
-        assert shared_memory() <= before
+        assert shared_memory_of(running.pid) == []
         assert not list((directory / "data").glob(".s.PGSQL*"))
         assert await running.wait() == 0
 
@@ -141,13 +148,12 @@ async def test_after_kill_9_it_starts_again_at_the_same_address_with_what_was_co
 
 
 async def test_it_dies_with_a_parent_that_is_killed_and_leaves_nothing(directory):
-    before = shared_memory()
     parent = run_parent(directory)
     pid = int((await asyncio.to_thread(parent.stdout.readline)).split()[0])
     assert psutil.pid_exists(pid)
     stopped_parent(parent)
     await until(lambda: not running_in(directory))
-    assert shared_memory() <= before
+    assert shared_memory_of(pid) == []
     assert not list((directory / "data").glob(".s.PGSQL*"))
 
 
@@ -178,7 +184,7 @@ async def test_a_server_that_somebody_else_runs_there_is_named(directory, monkey
 
 
 async def test_a_pid_file_whose_number_is_a_strangers_by_now_does_not_stop_the_start(directory):
-    stranger = subprocess.Popen(["sleep", "60"], cwd="/", user=(directory / "data").stat().st_uid)
+    stranger = psutil.Popen(["sleep", "60"], cwd="/", user=(directory / "data").stat().st_uid)
     try:
         (directory / "data" / "postmaster.pid").write_text(f"{stranger.pid}\n{directory / 'data'}\n1\n5432\n.\n\n")
         async with server(directory) as running:
@@ -244,9 +250,8 @@ async def test_a_path_longer_than_a_socket_address_is_no_obstacle(cluster, tmp_p
     copy(cluster, long)
     async with server(long) as running:
         assert await ask(running.dsn, "SELECT 1") == 1
-        program = programs() / "psql"
-        said = subprocess.run([program, running.dsn, "-Atc", "SELECT 2"], capture_output=True, text=True)
-        assert said.stdout == "2\n", said.stderr
+        psql = await asyncio.create_subprocess_exec(programs() / "psql", running.dsn, "-Atc", "SELECT 2", stdout=-1)
+        assert (await psql.communicate())[0] == b"2\n"
 
 
 async def test_a_large_log_is_set_aside_at_the_start(directory, monkeypatch):
@@ -291,8 +296,7 @@ async def test_root_starts_it_below_directories_that_only_root_may_enter(closed,
         process = psutil.Process(int(pid))
         assert process.exe().startswith(str(closed))
         assert process.uids().real != 0
-        status = Path(f"/proc/{pid}/status").read_text()
-        assert int(status.split("CapEff:\t")[1].split()[0], 16) == kept
+        assert effective_capabilities(pid) == kept
         assert await ask(dsn, "SELECT 1") == 1
     finally:
         stopped_parent(parent)

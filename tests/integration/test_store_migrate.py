@@ -43,7 +43,7 @@ async def test_a_new_file_is_all_that_is_applied(dsn, files):
 
 async def test_a_file_that_fails_leaves_nothing_and_those_before_stay(empty_dsn, files):
     (files / "9000_half.sql").write_text("CREATE TABLE half (n integer); SELECT 1 / 0;")
-    with pytest.raises((StorageUnavailable, asyncpg.PostgresError), match="division by zero"):
+    with pytest.raises(asyncpg.PostgresError, match="division by zero"):
         await migrate(empty_dsn, files)
     assert (await fetch(empty_dsn, "SELECT to_regclass('half')"))[0][0] is None
     (files / "9000_half.sql").write_text("CREATE TABLE half (n integer);")

@@ -3,11 +3,13 @@ import os
 import signal
 import socket
 
-import asyncpg
 import psutil
 import pytest
-from candlecast.errors import ConfigurationError, StorageUnavailable
+from candlecast.errors import ConfigurationError, InvalidRequest, StorageUnavailable
+from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.pool import open_pool
+
+from tests.integration.conftest import copy
 
 
 async def pid_of(pool):
@@ -82,10 +84,6 @@ async def test_the_connection_of_a_caller_who_left_is_not_used_again(dsn):
 
 
 async def test_a_killed_backend_costs_one_statement_and_the_next_one_works(cluster, tmp_path):
-    from candlecast.store.embedded import EmbeddedPostgres
-
-    from tests.integration.conftest import copy
-
     copy(cluster, tmp_path / "copy")
     async with EmbeddedPostgres(tmp_path / "copy" / "data", tmp_path / "log") as server, open_pool(server.dsn) as pool:
         under_way = asyncio.create_task(pool.fetch("SELECT pg_sleep(60)"))
@@ -112,9 +110,12 @@ async def test_a_missing_table_says_to_migrate(empty_dsn):
             await pool.fetch("SELECT symbol FROM ml_predictions")
 
 
-async def test_what_is_wrong_with_the_data_comes_as_it_is(dsn):
+@pytest.mark.parametrize(
+    ("statement", "value"), [("SELECT $1::text", "A\0B"), ("SELECT 1 / $1::integer", 0), ("SELECT $1::integer", "x")]
+)
+async def test_values_that_are_not_taken_are_an_invalid_request_and_cost_no_connection(dsn, statement, value):
     async with open_pool(dsn, connections_max=1) as pool:
         before = await pid_of(pool)
-        with pytest.raises(asyncpg.DataError):
-            await pool.fetch("SELECT 1 / 0")
+        with pytest.raises(InvalidRequest):
+            await pool.fetch(statement, value)
         assert await pid_of(pool) == before

@@ -20,7 +20,7 @@ SMALL = Config(
     folds=1,
     stride=3,
     network=NetworkConfig(width=64, layers=1, heads=2, feedforward=128),
-    fit=FitConfig(epochs=2, batch_rows=64, learning_rate=2e-3, threads=2),
+    fit=FitConfig(epochs=2, batch_rows=64, learning_rate=2e-3, threads=1),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -57,10 +58,11 @@ def write_model(repository: Path, *, name: str = "rows", content: bytes | None =
 
 def left_behind(triton: EmbeddedTriton, group: int) -> list[str]:
     """Return what is left of a server: live processes of its group, entries of its shared memory."""
-    processes = []
-    for process in psutil.process_iter(["pid", "name", "status"]):
-        if process.info["status"] != psutil.STATUS_ZOMBIE and _group(process.info["pid"]) == group:
-            processes.append(f"process {process.info['name']}")
+    processes = [
+        f"process {process.info['name']}"
+        for process in psutil.process_iter(["pid", "name", "status"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE and _group(process.info["pid"]) == group
+    ]
     return processes + [f"shm {path.name}" for path in SHM_DIR.glob(f"{triton.shm_prefix}*")]
 
 
@@ -70,9 +72,8 @@ def stubs(triton: EmbeddedTriton) -> list[psutil.Process]:
 
 def _group(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[2])
-    except OSError:
+        return os.getpgid(pid)
+    except ProcessLookupError:
         return -1
 
 

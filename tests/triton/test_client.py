@@ -115,15 +115,16 @@ async def test_an_address_where_nobody_listens_is_unavailable() -> None:
             await nobody.infer(windows(1))
 
 
-async def test_a_cancelled_caller_leaves_and_the_next_is_served(model: TritonModel, reference: Reference) -> None:
-    for _ in range(50):
-        caller = asyncio.create_task(model.infer(windows(12)))
-        await asyncio.sleep(0)
-        caller.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await caller
-    inputs = windows(3, seed=3)
-    np.testing.assert_array_equal((await model.infer(inputs)).outputs, reference(inputs))
+async def test_a_cancelled_caller_leaves_and_the_next_is_served(triton: EmbeddedTriton, reference: Reference) -> None:
+    async with TritonModel(triton.address, "rows", timeout_ms=10_000, late_calls_max=100) as model:
+        for _ in range(50):
+            caller = asyncio.create_task(model.infer(windows(12)))
+            await asyncio.sleep(0)
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+        inputs = windows(3, seed=3)
+        np.testing.assert_array_equal((await model.infer(inputs)).outputs, reference(inputs))
 
 
 async def test_load_and_unload_need_the_control_header(triton: EmbeddedTriton) -> None:

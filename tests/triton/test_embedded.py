@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from candlecast.errors import ConfigurationError, DeadlineExceeded, ModelUnavailable, Overloaded
-from candlecast.triton.client import TritonModel
+from candlecast.triton.client import Inference, TritonModel
 from candlecast.triton.embedded import SHM_DIR, EmbeddedTriton
 from candlecast.triton.repository import render_config
 
@@ -36,10 +36,24 @@ Make = Callable[..., EmbeddedTriton]
 Reference = Callable[[F32], F32]
 
 
-async def until(holds: Callable[[], bool], what: str, limit_s: float = 5.0) -> None:
-    async with asyncio.timeout(limit_s):
-        while not holds():
+async def gone(triton: EmbeddedTriton, group: int) -> None:
+    """Wait until nothing is left of a server that is ending."""
+    async with asyncio.timeout(5):
+        while True:
+            if not left_behind(triton, group):
+                return
             await asyncio.sleep(0.02)
+
+
+async def recovered(model: TritonModel, inputs: F32, outputs: F32) -> None:
+    """Wait until the golden values come again."""
+    async with asyncio.timeout(3):
+        while True:
+            try:
+                await model.check_golden(inputs, outputs)
+                return
+            except ModelUnavailable:
+                await asyncio.sleep(0.02)
 
 
 async def test_it_listens_on_loopback_grpc_alone(triton: EmbeddedTriton) -> None:
@@ -60,7 +74,7 @@ async def test_it_can_be_entered_again_and_leaves_nothing(make: Make, tmp_path: 
             group = triton.pid
             assert any(SHM_DIR.glob(f"{triton.shm_prefix}*"))
         assert await triton.wait() == 0
-        await until(lambda: not left_behind(triton, group), "nothing left")
+        await gone(triton, group)
     assert (tmp_path / "work" / "triton.log.1").exists()
 
 
@@ -70,24 +84,16 @@ async def test_a_late_answer_is_dropped_and_the_server_still_stops_cleanly(
     config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1)
     async with make(write_model(tmp_path / "repository", config=config)) as triton:
         (stub,) = stubs(triton)
-        async with TritonModel(triton.address, "rows", timeout_ms=300, late_calls_max=3) as model:
-            await model.infer(windows(1))
-            stub.suspend()
+        async with TritonModel(triton.address, "rows", timeout_ms=100, late_calls_max=3) as model:
+            stub.suspend()  # for less than a second: Triton 2.51 may abort when a stub comes back after longer
             started = time.monotonic()
             late = await asyncio.gather(*(model.infer(windows(2)) for _ in range(3)), return_exceptions=True)
             assert [type(error) for error in late] == [DeadlineExceeded] * 3
-            assert time.monotonic() - started < 0.35 + 0.3  # the waits are concurrent
+            assert 0.1 <= time.monotonic() - started < 0.9
             with pytest.raises(ModelUnavailable, match="owes 3 answers"):
                 await model.infer(windows(1))
             stub.resume()
-            inputs = windows(5, seed=5)
-            async with asyncio.timeout(5):
-                while True:
-                    try:
-                        await model.check_golden(inputs, reference(inputs))
-                        break
-                    except ModelUnavailable:
-                        await asyncio.sleep(0.02)
+            await recovered(model, windows(5, seed=5), reference(windows(5, seed=5)))
         stopping = time.monotonic()
     assert await triton.wait() == 0
     assert time.monotonic() - stopping < 8
@@ -97,12 +103,14 @@ async def test_a_full_queue_of_triton_is_overload(make: Make, tmp_path: Path) ->
     config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1, queue_requests_max=2)
     async with make(write_model(tmp_path / "repository", config=config)) as triton:
         (stub,) = stubs(triton)
-        async with TritonModel(triton.address, "rows", timeout_ms=1_000, late_calls_max=64) as model:
+        async with TritonModel(triton.address, "rows", timeout_ms=5_000) as model:
             stub.suspend()
-            errors = await asyncio.gather(*(model.infer(windows(1)) for _ in range(20)), return_exceptions=True)
+            calls = [asyncio.create_task(model.infer(windows(1))) for _ in range(20)]
+            refused, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
             stub.resume()
-        kinds = {type(error) for error in errors}
-        assert kinds == {Overloaded, DeadlineExceeded}, errors
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(call.exception(), Overloaded) for call in refused)
+        assert {type(error) for error in errors} == {Overloaded, Inference}
 
 
 async def test_kill_9_of_tritonserver_is_noticed_and_repaired_by_a_new_start(
@@ -119,13 +127,9 @@ async def test_kill_9_of_tritonserver_is_noticed_and_repaired_by_a_new_start(
                 await model.infer(windows(1))
             async with asyncio.timeout(1):
                 assert await triton.wait() == -signal.SIGKILL
-        await until(lambda: not left_behind(triton, group), "nothing left")
+        await gone(triton, group)
         async with triton:
-            started = time.monotonic()
-            while not await model.ready():
-                await asyncio.sleep(0.02)
-            assert time.monotonic() - started < 3  # the same channel finds the new server
-            await model.check_golden(*golden)
+            await recovered(model, *golden)  # the same channel finds the new server
             os.kill(triton.pid, signal.SIGKILL)
 
 
@@ -145,7 +149,28 @@ async def test_kill_9_of_a_stub_fails_the_canary_and_ends_the_server(
         async with asyncio.timeout(3):
             assert await triton.wait() == -signal.SIGKILL
         group = triton.pid
-    await until(lambda: not left_behind(triton, group), "nothing left")
+    await gone(triton, group)
+
+
+async def test_a_frozen_server_is_killed_when_its_time_is_up(make: Make, tmp_path: Path) -> None:
+    async with make(write_model(tmp_path / "repository"), stop_timeout_ms=200) as triton:
+        psutil.Process(triton.pid).suspend()
+        stopping = time.monotonic()
+    assert 0.2 <= time.monotonic() - stopping < 2
+    await gone(triton, triton.pid)
+
+
+async def test_metrics_are_served_on_loopback_when_asked_for(make: Make, tmp_path: Path) -> None:
+    port = _free_port()
+    async with make(write_model(tmp_path / "repository"), metrics_port=port) as triton:
+        listening = {c.laddr for c in psutil.Process(triton.pid).net_connections(kind="inet") if c.status == "LISTEN"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert b"nv_inference_count" in await reader.read()
+        writer.close()
+        os.kill(triton.pid, signal.SIGKILL)
+    assert {ip.removeprefix("::ffff:") for ip, _ in listening} == {"127.0.0.1"}
+    assert port in {number for _, number in listening}
 
 
 async def test_it_dies_with_its_parent(tmp_path: Path) -> None:
@@ -172,7 +197,7 @@ async def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     parent.kill()
     await parent.wait()
     twin = EmbeddedTriton(env_dir=ENV_DIR, repository=repository, models=["rows"], work_dir=tmp_path / "work")
-    await until(lambda: not left_behind(twin, group), "nothing left")
+    await gone(twin, group)
 
 
 @pytest.mark.parametrize(
@@ -191,14 +216,14 @@ async def test_a_model_that_does_not_fit_fails_the_start_with_the_reason(
     triton = make(write_model(tmp_path / "repository", content=content, config=config))
     with pytest.raises(ModelUnavailable, match=reason):
         await triton.__aenter__()
-    await until(lambda: not left_behind(triton, triton.pid), "nothing left")
+    await gone(triton, triton.pid)
 
 
 async def test_a_start_that_takes_too_long_says_so_and_leaves_nothing(make: Make, tmp_path: Path) -> None:
     triton = make(write_model(tmp_path / "repository"), start_timeout_ms=1)
     with pytest.raises(ModelUnavailable, match=r"not ready within 0\.001 s"):
         await triton.__aenter__()
-    await until(lambda: not left_behind(triton, triton.pid), "nothing left")
+    await gone(triton, triton.pid)
 
 
 async def test_a_start_that_cannot_succeed_says_what_to_change(make: Make, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ class Tally:
     """What came back."""
 
     candles: int = 0
-    forecasts: int = 0
-    already_stored: int = 0
+    forecasts: int = 0  # new rows in the table
+    already_stored: int = 0  # forecasts whose rows were there before
     duplicates: int = 0
     refused: int = 0
     seconds: float = 0.0
@@ -76,10 +76,11 @@ class Tally:
                 self.refused += 1
                 why = f"{result.refusal.field} {result.refusal.reason}" if verdict == "REFUSED" else verdict
                 self.refusals[why] = self.refusals.get(why, 0) + 1
-            if result.HasField("forecast"):
+            if result.HasField("forecast") and result.forecast.already_stored:
+                self.already_stored += 1
+            elif result.HasField("forecast"):
                 forecasts += 1
                 self.signals[client.direction(result.forecast)] += 1
-                self.already_stored += result.forecast.already_stored
         self.candles += len(results)
         self.forecasts += forecasts
         if forecasts:
@@ -165,7 +166,7 @@ def _print_table(tally: Tally) -> None:
     for name, value in summary["latency_ms"].items():
         table.add_row(f"latency {name}", "–" if value is None else f"{value:.2f} ms")
     Console().print(table)
-    if tally.candles and tally.forecasts == tally.already_stored:
+    if tally.candles and not tally.forecasts and (tally.duplicates or tally.already_stored):
         kept = "every candle was known" if tally.duplicates == tally.candles else "nothing new"
         print(f"No forecast was added: {kept}.")
 

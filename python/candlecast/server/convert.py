@@ -70,10 +70,10 @@ def results(candles: Candles, answer: Answer, need: int, *, asked: bool = False)
             open_time_ms=opened[i],
             status=pb.SymbolStatus(state=_STATES[states[i]], have=have[i], need=need),
         )
-        if not asked:
+        if verdicts[i] == REFUSED or not asked:
             late = verdicts[i] == LATE
             result.verdict = _OF_KNOWN[answer.known[i]] if late else _VERDICTS[verdicts[i]]
-        if verdicts[i] == REFUSED and not asked:
+        if verdicts[i] == REFUSED:
             result.refusal.field = _rust.FIELDS[fields[i]]
             result.refusal.reason = _rust.REASONS[reasons[i]]
         if windows[i] >= 0 and messages:

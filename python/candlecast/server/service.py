@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -84,8 +83,6 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         if len(request.symbols) > self._candles_per_message_max:
             raise InvalidRequest("symbols", f"at most {self._candles_per_message_max} in one message")
         interval_ms = request.interval_ms or convert.DEFAULT_INTERVAL_MS
-        for i, symbol in enumerate(request.symbols):
-            _check_symbol(f"symbols[{i}]", symbol)
         response, started = pb.PredictResponse(), time.perf_counter()
         if request.candles:
             candles, task = self._accept(request.candles)
@@ -157,9 +154,11 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         return response
 
     def _get_symbol(self, request: pb.GetSymbolRequest) -> pb.GetSymbolResponse:
-        _check_symbol("symbol", request.symbol)
         interval_ms = request.interval_ms or convert.DEFAULT_INTERVAL_MS
-        status = self._features.status(request.symbol, interval_ms)
+        try:
+            status = self._features.status(request.symbol, interval_ms)
+        except ValueError as error:
+            raise InvalidRequest("symbol", str(error)) from error
         return pb.GetSymbolResponse(
             symbol=request.symbol,
             interval_ms=interval_ms,
@@ -192,11 +191,3 @@ def _whole(answer: Answer) -> Answer:
     if answer.error is not None:
         raise answer.error
     return answer
-
-
-_SYMBOL = re.compile(r"[A-Z0-9._:/-]{1,32}")
-
-
-def _check_symbol(field: str, symbol: str) -> None:
-    if not _SYMBOL.fullmatch(symbol):
-        raise InvalidRequest(field, f"{symbol!r} is not 1-32 characters of A-Z 0-9 . _ : / -")

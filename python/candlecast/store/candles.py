@@ -16,18 +16,18 @@ KEY = 3
 
 
 def rows_of(candles: Candles) -> list[Row]:
-    """Return the rows, as `candle_input` has them, of the candles that are closed."""
-    closed = candles if not candles.forming.any() else candles.take(np.flatnonzero(~candles.forming))
-    values = closed.values
-    columns = (column.tolist() if not np.isnan(column).any() else _absent(column.tolist()) for column in values.T)
-    return list(zip(closed.symbol, closed.interval_ms.tolist(), closed.open_time_ms.tolist(), *columns, strict=True))
+    """Return N rows as `candle_input` has them."""
+    columns = (
+        column.tolist() if not np.isnan(column).any() else _absent(column.tolist()) for column in candles.values.T
+    )
+    return list(zip(candles.symbol, candles.interval_ms.tolist(), candles.open_time_ms.tolist(), *columns, strict=True))
 
 
 async def known(pool: Pool, candles: Candles) -> list[Known]:
-    """Return for each of N closed candles whether it is stored, with the same or with other values; one round trip.
+    """Return for each of N candles whether it is stored, with the same or with other values; one round trip.
 
     Raises:
-        StorageUnavailable.
+        StorageUnavailable, InvalidRequest.
     """
     found = await pool.fetch(STATEMENTS["known_candles"], rows_of(candles))
     meaning = {None: Known.NOT_STORED, True: Known.SAME, False: Known.OTHER_VALUES}

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -92,8 +93,10 @@ class EmbeddedPostgres:
             await self._wait_for_predecessor()
             command = await cluster.prepare(self._data_dir)
             await self._start(command, begin + self._start_timeout_s)
-        except BaseException:
+        except BaseException as error:
             await self._stop()
+            if isinstance(error, PermissionError):
+                raise ConfigurationError(f"{error.filename}: {error.strerror}: choose another state_dir") from error
             raise
         log.info("postgres started pid=%d data_dir=%s seconds=%.2f", self.pid, self._data_dir, time.monotonic() - begin)
         return self
@@ -123,12 +126,13 @@ class EmbeddedPostgres:
                 self._log_path.replace(self._log_path.with_name(self._log_path.name + ".1"))
         options = [word for name, value in CONFIGURATION.items() for word in ("-c", f"{name}={value}")]
         log_begin = 0
-        with self._log_path.open("ab") as output:
+        with os.fdopen(os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             while self._process is None or self._process.returncode is not None:
                 log_begin = output.seek(0, os.SEEK_END)
                 self._process = await asyncio.create_subprocess_exec(
                     *postgres, "-D", str(self._data_dir), *options,
                     stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", env=cluster.ENVIRONMENT,
+                    start_new_session=True,  # Ctrl-C in the terminal reaches only us, and we stop it in our order
                 )  # fmt: skip
                 said = await self._until_login(log_begin, deadline)
                 # After kill -9 of the server, what it had begun ends a moment later and holds the memory until then.
@@ -144,6 +148,13 @@ class EmbeddedPostgres:
         assert self._process is not None
         password = cluster.password_of(self._data_dir)
         while time.monotonic() < deadline:
+            if self._process.returncode is not None:
+                with self._log_path.open("rb") as file:
+                    file.seek(log_begin)
+                    return file.read(4096).decode(errors="replace").strip() or f"exit code {self._process.returncode}"
+            if not _is_ready(self._data_dir / "postmaster.pid"):
+                await asyncio.sleep(POLL_S)
+                continue
             try:
                 connection = await asyncpg.connect(self.dsn, password=password, timeout=deadline - time.monotonic())
                 await connection.close()
@@ -153,10 +164,6 @@ class EmbeddedPostgres:
                 raise ConfigurationError(f"{path} has another password: remove it, the next start makes one") from error
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
                 await asyncio.sleep(POLL_S)
-            if self._process.returncode is not None:
-                with self._log_path.open("rb") as file:
-                    file.seek(log_begin)
-                    return file.read(4096).decode(errors="replace").strip() or f"exit code {self._process.returncode}"
         raise StorageUnavailable(f"postgres took no login within {self._start_timeout_s} s; see {self._log_path}")
 
     async def _stop(self) -> None:
@@ -186,10 +193,24 @@ def _pid_in(path: Path) -> int | None:
         return None
 
 
+def _is_ready(path: Path) -> bool:
+    """Tell whether the server that wrote the pid file takes logins: the last of its eight lines says so."""
+    try:
+        return path.read_text(encoding="ascii").endswith("ready   \n")
+    except FileNotFoundError:
+        return False
+
+
 def _runs_in(pid: int, directory: Path) -> bool:
     """Tell whether a process is a server in this directory, and not a stranger who has got its number."""
+    process = Path(f"/proc/{pid}")
     try:
-        return Path(f"/proc/{pid}/cwd").samefile(directory)
+        _, name, state = re.split(r"[()]", (process / "stat").read_text(encoding="ascii"), maxsplit=2)
+        if name != "postgres" or state.split()[0] == "Z":
+            return False
+        return (process / "cwd").samefile(directory)
+    except PermissionError:  # root in a container may not look: a server in any case
+        return True
     except OSError:
         return False
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs
 
 import asyncpg
 
-from candlecast.errors import CandlecastError, ConfigurationError, StorageUnavailable
+from candlecast.errors import CandlecastError, ConfigurationError, InvalidRequest, StorageUnavailable
 
 Connection = Any
 """An asyncpg connection; asyncpg has no types."""
@@ -45,7 +45,8 @@ class Pool:
             yield connection
         except BaseException as error:
             if not is_refusal(error) and not isinstance(error, CandlecastError):
-                connection.terminate()
+                with suppress(asyncpg.InterfaceError):  # it has ended already
+                    connection.terminate()
             if isinstance(error, LOST) and not is_refusal(error):
                 raise unavailable(error, self._place) from error
             raise
@@ -60,10 +61,16 @@ class Pool:
 
         Raises:
             StorageUnavailable.
+            InvalidRequest: PostgreSQL does not take the values.
         """
-        async with self.connection() as connection:
-            rows: list[Any] = await connection.fetch(statement, *values)
-            return rows
+        try:
+            async with self.connection() as connection:
+                rows: list[Any] = await connection.fetch(statement, *values)
+                return rows
+        except Exception as error:
+            if is_refusal(error):
+                raise InvalidRequest("values", _first_line(error)) from error
+            raise
 
 
 @asynccontextmanager
@@ -87,6 +94,11 @@ async def open_pool(
             dsn, min_size=1, max_size=connections_max, timeout=connect_timeout_ms / 1000,
             command_timeout=command_timeout_ms / 1000, server_settings=settings,
         )  # fmt: skip
+    except ValueError:  # its text may hold a piece of the password
+        raise ConfigurationError(
+            f"database: DATABASE_URL for {place} is not valid: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
+            " with special characters percent-encoded"
+        ) from None
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise ConfigurationError(
             f"database: {place} refuses us: {error}; check user, password (PGPASSWORD goes before a password file) and"
@@ -94,11 +106,6 @@ async def open_pool(
         ) from error
     except LOST as error:
         raise unavailable(error, place) from error
-    except ValueError:  # its text may hold a piece of the password
-        raise ConfigurationError(
-            f"database: DATABASE_URL for {place} is not valid: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE,"
-            " with special characters percent-encoded"
-        ) from None
     try:
         yield Pool(pool, place, connect_timeout_ms / 1000)
     finally:
@@ -112,8 +119,9 @@ def place_of(dsn: str) -> str:
     """Return where a URL leads, for messages: host and database, never user or password."""
     rest, _, query = dsn.partition("?")
     place = rest.partition("//")[2].rpartition("@")[2]
-    host = parse_qs(query).get("host", [""])[0]
-    return host + "/" + place.strip("/") if host else place or "(no host)"
+    if host := parse_qs(query).get("host", [""])[0]:
+        return f"{host}/{place.strip('/')}"
+    return place if place and "@" not in query else "(no host)"  # a ? in a password: what is before it is no host
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -134,6 +142,8 @@ def unavailable(error: BaseException, place: str) -> StorageUnavailable:
         advice = "grant the role what it lacks"
     elif isinstance(error, TimeoutError) or state == "57014":
         advice = "it is slow or does not answer: check its load and its log"
+    elif isinstance(error, asyncpg.PostgresError) and state[:2] not in {"08", "57"}:
+        advice = "see its log"
     else:
         advice = "check that it runs and can be reached"
     return StorageUnavailable(f"PostgreSQL at {place}: {_first_line(error)}; {advice}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from candlecast import outputs as layout
 from candlecast.store.pool import Pool
@@ -40,13 +40,11 @@ def rows_of(forecasts: Forecasts, feature_names: Sequence[str], states: Sequence
     """
     count, meaning, model = len(forecasts), forecasts.meaning, forecasts.model
     times = forecasts.times
-    position = {name: i for i, name in enumerate(feature_names)}
     assert forecasts.rows.shape[1] == len(feature_names), "one name for each feature"
     indicators = (
-        _or_null(forecasts.rows[:, position[name]]) if name in position else [None] * count
-        for name in INDICATORS.values()
+        [None] * count if position is None else _or_null(forecasts.rows[:, position])
+        for position in _indicators(tuple(feature_names))
     )
-    finite = np.isfinite(forecasts.rows)
     columns: tuple[Sequence[Any], ...] = (
         forecasts.symbol,
         forecasts.interval_ms.tolist(),
@@ -64,7 +62,7 @@ def rows_of(forecasts: Forecasts, feature_names: Sequence[str], states: Sequence
         [len(feature_names)] * count,
         np.isnan(forecasts.rows).sum(axis=1).tolist(),
         forecasts.zero_variance.tolist(),
-        *_summary(forecasts.rows, finite),
+        *_summary(forecasts.rows),
         *indicators,
         _bytes(forecasts.outputs),
         _bytes(meaning.probabilities.reshape(count, -1)),
@@ -118,22 +116,36 @@ def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _summary(rows: F32, finite: NDArray[np.bool_]) -> tuple[list[float | None], ...]:
+@cache
+def _indicators(feature_names: tuple[str, ...]) -> list[int | None]:
+    """Return the position of each indicator's feature, None for one that is not there."""
+    position = {name: i for i, name in enumerate(feature_names)}
+    return [position.get(name) for name in INDICATORS.values()]
+
+
+def _summary(rows: F32) -> tuple[list[float | None], ...]:
     """Return mean, standard deviation, minimum and maximum [B] of the finite features of rows [B, F]."""
-    wide = np.where(finite, rows, 0).astype(np.float64)
-    count = finite.sum(axis=1)
+    finite, wide = np.isfinite(rows), rows.astype(np.float64)
+    count, low, high = np.float64(rows.shape[1]), wide, wide
+    if not (whole := bool(finite.all())):
+        count = finite.sum(axis=1)
+        low, high = (np.where(finite, wide, np.where(count > 0, edge, np.nan)[:, None]) for edge in (np.inf, -np.inf))
+        wide = np.where(finite, wide, 0)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean = wide.sum(axis=1) / count
-        std = np.sqrt((np.where(finite, wide - mean[:, None], 0) ** 2).sum(axis=1) / count)
-        low = np.where(count > 0, np.min(rows, axis=1, where=finite, initial=np.inf), np.nan)
-        high = np.where(count > 0, np.max(rows, axis=1, where=finite, initial=-np.inf), np.nan)
-        return tuple(_or_null(column.astype(np.float32)) for column in (mean, std, low, high))
+        deviation = wide - mean[:, None]
+        if not whole:
+            deviation[~finite] = 0
+        std = np.sqrt(np.einsum("ij,ij->i", deviation, deviation) / count)
+        columns = (mean, std, low.min(axis=1), high.max(axis=1))
+        return tuple(_or_null(column.astype(np.float32)) for column in columns)
 
 
 def _or_null(column: F32 | F64) -> list[float | None]:
     """Return a column [B] with NULL for NaN, which PostgreSQL would sort above every number."""
-    values: list[float | None] = column.tolist()
-    return [None if value != value else value for value in values] if np.isnan(column).any() else values
+    values: list[Any] = column.tolist()
+    total = sum(values)  # NaN if one of them is; for a few rows much cheaper than to ask numpy
+    return values if total == total else [None if value != value else value for value in values]
 
 
 def _bytes(rows: F32 | F64) -> list[bytes]:

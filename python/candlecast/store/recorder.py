@@ -149,7 +149,7 @@ class Recorder:
             return await place.record(candles, forecasts)
 
     async def known(self, candles: Candles) -> list[Known]:
-        """Return for each of N closed candles whether it is stored, with the same or with other values."""
+        """Return for each of N candles whether it is stored, with the same or with other values."""
         return await candle_rows.known(self._pool, candles)
 
     async def check(self) -> None:
@@ -182,7 +182,10 @@ class Recorder:
 
     def _parts(self, candles: Candles | None, forecasts: Forecasts | None) -> tuple[list[_Part], Any]:
         """Return the rows in parts that one transaction may hold, and the positions of the forecasts among them."""
-        candle_list = candle_rows.rows_of(candles) if candles else []
+        candle_list: list[Row] = []
+        if candles:
+            forming = candles.forming.any()
+            candle_list = candle_rows.rows_of(candles.take(np.flatnonzero(~candles.forming)) if forming else candles)
         prediction_list: list[Row] = []
         closed: Any = slice(None)
         if forecasts:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Writes rows over one connection. Made by `on`."""
+    """Writes rows over one connection. Made by `on`; of no more use after an error, for it remembers partitions."""
 
     def __init__(self, connection: Connection, statement: Any) -> None:
         self._connection = connection
@@ -50,8 +50,6 @@ class Writer:
             if not is_refusal(error):
                 raise
             if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
-                self._months.clear()
-                self._days.clear()
                 raise StorageUnavailable("a partition has gone: creating it again") from error
             if len(candles) + len(predictions) == 1:
                 row = (*candles, *predictions)[0]

@@ -30,7 +30,7 @@ def _fast_bfloat16() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    epochs: int = 3
+    epochs: int = 2
     batch_rows: int = 256
     learning_rate: float = 3e-4
     weight_decay: float = 0.05

@@ -62,7 +62,7 @@ macro_rules! catalog {
         pub const WIDTH: usize = 0 $( + $group::FEATURES.len() )*;
 
         /// Every feature, in column order.
-        pub const FEATURES: [Feature; WIDTH] = {
+        pub static FEATURES: [Feature; WIDTH] = {
             let mut all = [candle::FEATURES[0]; WIDTH];
             let mut at = 0;
             $(
