@@ -1,5 +1,7 @@
 """Every row of the contract's table of inputs at the gRPC door: real core, real wire, fake model and table."""
 
+import asyncio
+
 import grpc
 import numpy as np
 import pytest
@@ -19,8 +21,9 @@ from tests.market_simulator import INTERVAL_MS, candles
 
 
 class Door:
-    def __init__(self, client, model, recorder, features, address):
-        self.client, self.model, self.recorder, self.features, self.address = client, model, recorder, features, address
+    def __init__(self, client, model, recorder, features, address, service):
+        self.client, self.model, self.recorder, self.features = client, model, recorder, features
+        self.address, self.service = address, service
         self.history = []  # what warmed up the newest symbol
 
     @property
@@ -51,7 +54,7 @@ async def door():
         address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         async with AsyncClient(address) as client:
-            yield Door(client, model, recorder, features, address)
+            yield Door(client, model, recorder, features, address, service)
         await server.stop(None)
 
 
@@ -283,3 +286,21 @@ async def test_more_symbols_than_the_limit_are_refused_and_known_ones_go_on(door
     results = await door.client.predict([messages(candles("ONEMORE", 1))[0], messages(candles("S7", 2))[1]])
     assert [verdict(result) for result in results] == ["REFUSED", "ACCEPTED"]
     assert results[0].refusal.reason == "SYMBOL_LIMIT"
+
+
+async def test_stopping_answers_what_a_stream_sent_and_then_ends_it(door):
+    nexts, sent = await warmed(door), asyncio.Event()
+
+    async def source():
+        yield nexts[:1]
+        yield nexts[1:3]
+        await sent.wait()  # an idle client keeps its stream open
+
+    answers = []
+    with pytest.raises(ServerError) as ended:
+        async for results in door.client.stream(source()):
+            answers.append(len(results))
+            if len(answers) == 2:
+                door.service.stop()
+    assert answers == [1, 2]
+    assert (ended.value.code, ended.value.server_reason) == (grpc.StatusCode.UNAVAILABLE, "STOPPING")

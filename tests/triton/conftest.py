@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -64,6 +66,20 @@ def left_behind(triton: EmbeddedTriton, group: int) -> list[str]:
         if process.info["status"] != psutil.STATUS_ZOMBIE and _group(process.info["pid"]) == group
     ]
     return processes + [f"shm {path.name}" for path in SHM_DIR.glob(f"{triton.shm_prefix}*")]
+
+
+async def gone(triton: EmbeddedTriton, group: int) -> None:
+    """Wait until nothing is left of a server that is ending."""
+    async with asyncio.timeout(5):
+        while True:
+            if not left_behind(triton, group):
+                return
+            await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def stubs(triton: EmbeddedTriton) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""What EmbeddedTriton promises: starts that tell why they failed, deaths that are noticed, stops that leave nothing."""
+"""What EmbeddedTriton promises: starts that tell why they failed, stops that leave nothing."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import asyncio
 import os
 import signal
 import socket
-import sys
-import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from candlecast.errors import ConfigurationError, DeadlineExceeded, ModelUnavailable, Overloaded
-from candlecast.triton.client import Inference, TritonModel
+from candlecast.errors import ConfigurationError, ModelUnavailable
+from candlecast.triton.client import TritonModel
 from candlecast.triton.embedded import SHM_DIR, EmbeddedTriton
 from candlecast.triton.repository import render_config
 
 from tests.triton.conftest import (
     COLUMNS,
-    ENV_DIR,
     F32,
     OUTPUTS,
     WINDOW,
-    left_behind,
+    free_port,
+    gone,
     onnx_bytes,
     stubs,
     windows,
@@ -34,26 +31,6 @@ from tests.triton.conftest import (
 
 Make = Callable[..., EmbeddedTriton]
 Reference = Callable[[F32], F32]
-
-
-async def gone(triton: EmbeddedTriton, group: int) -> None:
-    """Wait until nothing is left of a server that is ending."""
-    async with asyncio.timeout(5):
-        while True:
-            if not left_behind(triton, group):
-                return
-            await asyncio.sleep(0.02)
-
-
-async def recovered(model: TritonModel, inputs: F32, outputs: F32) -> None:
-    """Wait until the golden values come again."""
-    async with asyncio.timeout(3):
-        while True:
-            try:
-                await model.check_golden(inputs, outputs)
-                return
-            except ModelUnavailable:
-                await asyncio.sleep(0.02)
 
 
 async def test_it_listens_on_loopback_grpc_alone(triton: EmbeddedTriton) -> None:
@@ -78,90 +55,8 @@ async def test_it_can_be_entered_again_and_leaves_nothing(make: Make, tmp_path: 
     assert (tmp_path / "work" / "triton.log.1").exists()
 
 
-async def test_a_late_answer_is_dropped_and_the_server_still_stops_cleanly(
-    make: Make, tmp_path: Path, reference: Reference
-) -> None:
-    config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1)
-    async with make(write_model(tmp_path / "repository", config=config)) as triton:
-        (stub,) = stubs(triton)
-        async with TritonModel(triton.address, "rows", timeout_ms=100, late_calls_max=3) as model:
-            stub.suspend()  # for less than a second: Triton 2.51 may abort when a stub comes back after longer
-            started = time.monotonic()
-            late = await asyncio.gather(*(model.infer(windows(2)) for _ in range(3)), return_exceptions=True)
-            assert [type(error) for error in late] == [DeadlineExceeded] * 3
-            assert 0.1 <= time.monotonic() - started < 0.9
-            with pytest.raises(ModelUnavailable, match="owes 3 answers"):
-                await model.infer(windows(1))
-            stub.resume()
-            await recovered(model, windows(5, seed=5), reference(windows(5, seed=5)))
-        stopping = time.monotonic()
-    assert await triton.wait() == 0
-    assert time.monotonic() - stopping < 8
-
-
-async def test_a_full_queue_of_triton_is_overload(make: Make, tmp_path: Path) -> None:
-    config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1, queue_requests_max=2)
-    async with make(write_model(tmp_path / "repository", config=config)) as triton:
-        (stub,) = stubs(triton)
-        async with TritonModel(triton.address, "rows", timeout_ms=5_000) as model:
-            stub.suspend()
-            calls = [asyncio.create_task(model.infer(windows(1))) for _ in range(20)]
-            refused, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-            stub.resume()
-            errors = await asyncio.gather(*calls, return_exceptions=True)
-        assert all(isinstance(call.exception(), Overloaded) for call in refused)
-        assert {type(error) for error in errors} == {Overloaded, Inference}
-
-
-async def test_kill_9_of_tritonserver_is_noticed_and_repaired_by_a_new_start(
-    make: Make, tmp_path: Path, reference: Reference
-) -> None:
-    triton = make(write_model(tmp_path / "repository"), port=_free_port())
-    golden = windows(4), reference(windows(4))
-    async with TritonModel(triton.address, "rows", timeout_ms=2_000) as model:
-        async with triton:
-            await model.check_golden(*golden)
-            group = triton.pid
-            os.kill(triton.pid, signal.SIGKILL)
-            with pytest.raises(ModelUnavailable, match="UNAVAILABLE"):
-                await model.infer(windows(1))
-            async with asyncio.timeout(1):
-                assert await triton.wait() == -signal.SIGKILL
-        await gone(triton, group)
-        async with triton:
-            await recovered(model, *golden)  # the same channel finds the new server
-            os.kill(triton.pid, signal.SIGKILL)
-
-
-async def test_kill_9_of_a_stub_fails_the_canary_and_ends_the_server(
-    make: Make, tmp_path: Path, reference: Reference
-) -> None:
-    golden = windows(4), reference(windows(4))
-    async with make(write_model(tmp_path / "repository")) as triton:
-        async with TritonModel(triton.address, "rows", timeout_ms=2_000) as model:
-            await model.check_golden(*golden)
-            stubs(triton)[0].kill()
-            assert await model.ready()  # so says Triton
-            async with asyncio.timeout(2):
-                with pytest.raises(ModelUnavailable, match="not healthy"):
-                    while True:  # the living instance answers every other time
-                        await model.check_golden(*golden)
-        async with asyncio.timeout(3):
-            assert await triton.wait() == -signal.SIGKILL
-        group = triton.pid
-    await gone(triton, group)
-
-
-async def test_a_frozen_server_is_killed_when_its_time_is_up(make: Make, tmp_path: Path) -> None:
-    async with make(write_model(tmp_path / "repository"), stop_timeout_ms=200) as triton:
-        psutil.Process(triton.pid).suspend()
-        stopping = time.monotonic()
-    assert 0.2 <= time.monotonic() - stopping < 2
-    await gone(triton, triton.pid)
-
-
 async def test_metrics_are_served_on_loopback_when_asked_for(make: Make, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     async with make(write_model(tmp_path / "repository"), metrics_port=port) as triton:
         listening = {c.laddr for c in psutil.Process(triton.pid).net_connections(kind="inet") if c.status == "LISTEN"}
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -171,33 +66,6 @@ async def test_metrics_are_served_on_loopback_when_asked_for(make: Make, tmp_pat
         os.kill(triton.pid, signal.SIGKILL)
     assert {ip.removeprefix("::ffff:") for ip, _ in listening} == {"127.0.0.1"}
     assert port in {number for _, number in listening}
-
-
-async def test_it_dies_with_its_parent(tmp_path: Path) -> None:
-    repository = write_model(tmp_path / "repository")
-    program = f"""
-        import asyncio
-        from pathlib import Path
-        from candlecast.triton.embedded import EmbeddedTriton
-        async def main():
-            triton = EmbeddedTriton(
-                env_dir=Path({str(ENV_DIR)!r}), repository=Path({str(repository)!r}), models=["rows"],
-                work_dir=Path({str(tmp_path / "work")!r}))
-            async with triton:
-                print(triton.pid, flush=True)
-                await asyncio.Event().wait()
-        asyncio.run(main())
-    """
-    parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", textwrap.dedent(program), stdout=asyncio.subprocess.PIPE
-    )
-    assert parent.stdout is not None
-    async with asyncio.timeout(20):
-        group = int(await parent.stdout.readline())
-    parent.kill()
-    await parent.wait()
-    twin = EmbeddedTriton(env_dir=ENV_DIR, repository=repository, models=["rows"], work_dir=tmp_path / "work")
-    await gone(twin, group)
 
 
 @pytest.mark.parametrize(
@@ -238,8 +106,3 @@ async def test_a_start_that_cannot_succeed_says_what_to_change(make: Make, tmp_p
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} is not free"):
             await make(repository, port=port).__aenter__()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

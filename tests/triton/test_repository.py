@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 def test_the_rendered_config_says_what_it_was_asked_to() -> None:
     text = render_config(
-        "patchtst", 96, 240, 20, instances=3, intra_op_threads=2, batch_rows_max=32, queue_requests_max=5
+        "patchtst", 96, 240, 20, instances=3, intra_op_threads=2, run_rows_max=32, queue_requests_max=5
     )
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("patchtst", "onnxruntime", 32)

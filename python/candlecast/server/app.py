@@ -78,6 +78,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         model = await stack.enter_async_context(
             TritonModel(settings.triton, settings.model, timeout_ms=settings.infer_timeout_ms)
         )
+        await check_model(model, bundle)
         forecaster = await stack.enter_async_context(
             Forecaster(
                 features := Features(symbols_max=settings.symbols_max, conflicts_max=settings.conflicts_max),
@@ -129,7 +130,30 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         finally:
             watcher.cancel()
             await readiness.stop()
+            service.stop()
             await server.stop(grace=settings.stop_timeout_ms / 1000)
+
+
+async def check_model(model: TritonModel, bundle: Bundle) -> None:
+    """Compare what Triton serves with the bundle.
+
+    Raises:
+        BundleError: version or shape differ; says how.
+        ModelUnavailable, DeadlineExceeded: Triton does not answer.
+    """
+    served, manifest = await model.metadata(), bundle.manifest
+    where = f"Triton at {model.address} serves {model.name}"
+    if str(manifest.version) not in served.versions:
+        raise BundleError(
+            f"{where} in versions {', '.join(served.versions)}, not {manifest.version} as the bundle says"
+        )
+    wanted = {
+        "features": (-1, feature_state.WINDOW, len(feature_state.NAMES)),
+        "outputs": (-1, outputs.COUNT),
+    }
+    found = {tensor.name: tensor.shape for tensor in (*served.inputs, *served.outputs)}
+    if found != wanted:
+        raise BundleError(f"{where} with tensors {found}; this server needs {wanted}")
 
 
 async def _ask(model: TritonModel, windows: F32) -> F32:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from candlecast.errors import InvalidRequest
+from candlecast.errors import InvalidRequest, Stopped
 from candlecast.features import ACCEPTED, DUPLICATE, Features
 from candlecast.forecaster import Answer, Forecaster, answer_within
 from candlecast.server import convert
@@ -49,6 +49,14 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         self._candles_per_message_max = candles_per_message_max
         self._unary_timeout_ms = unary_timeout_ms
         self._answer_timeout_ms = answer_timeout_ms
+        self._readers: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Read no more from any stream: what was accepted is answered, then the stream ends with STOPPING."""
+        self._stopping = True
+        for reader in self._readers:
+            reader.cancel()
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         try:
@@ -111,12 +119,18 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
                     accepted = self._accept(request.candles)
                     count += len(accepted[0])
                     await under_way.put(accepted)
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
+                await under_way.put(Stopped("the server is shutting down"))
             except Exception as error:
                 await under_way.put(error)
             else:
                 await under_way.put(None)
 
         reader = asyncio.create_task(read())
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
         try:
             while (accepted := await under_way.get()) is not None:
                 if isinstance(accepted, Exception):

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import asyncpg
 
 from candlecast.errors import ConfigurationError, StorageUnavailable
 from candlecast.store import cluster
+from candlecast.store.pidfile import children, forget_stranger, is_ready, pid_in, runs_in
 
 POLL_S = 0.02
 QUIT_TIMEOUT_S = 2.0
@@ -112,12 +112,12 @@ class EmbeddedPostgres:
         """Give a server whose parent was killed the time to end."""
         path = self._data_dir / "postmaster.pid"
         begin = time.monotonic()
-        while (pid := _pid_in(path)) is not None and _runs_in(pid, self._data_dir):
+        while (pid := pid_in(path)) is not None and runs_in(pid, self._data_dir):
             if time.monotonic() - begin > self._stop_timeout_s:
                 raise ConfigurationError(f"{self._data_dir} is in use by the PostgreSQL with pid {pid}: stop it first")
             await asyncio.sleep(POLL_S)
         if pid is not None:
-            _forget_stranger(pid, path)
+            forget_stranger(pid, path)
 
     async def _start(self, postgres: list[str], deadline: float) -> None:
         self._log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ class EmbeddedPostgres:
                 with self._log_path.open("rb") as file:
                     file.seek(log_begin)
                     return file.read(4096).decode(errors="replace").strip() or f"exit code {self._process.returncode}"
-            if not _is_ready(self._data_dir / "postmaster.pid"):
+            if not is_ready(self._data_dir / "postmaster.pid"):
                 await asyncio.sleep(POLL_S)
                 continue
             try:
@@ -178,52 +178,9 @@ class EmbeddedPostgres:
         finally:
             if process is not None and process.returncode is None:
                 log.warning("postgres killed pid=%d data_dir=%s", process.pid, self._data_dir)
-                for pid in (*_children(process.pid), process.pid):
+                for pid in (*children(process.pid), process.pid):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 await process.wait()
             if self._lock is not None:
                 self._lock.close()
-
-
-def _pid_in(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii").split("\n", 1)[0])
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _is_ready(path: Path) -> bool:
-    """Tell whether the server that wrote the pid file takes logins: the last of its eight lines says so."""
-    try:
-        return path.read_text(encoding="ascii").endswith("ready   \n")
-    except FileNotFoundError:
-        return False
-
-
-def _runs_in(pid: int, directory: Path) -> bool:
-    """Tell whether a process is a server in this directory, and not a stranger who has got its number."""
-    process = Path(f"/proc/{pid}")
-    try:
-        _, name, state = re.split(r"[()]", (process / "stat").read_text(encoding="ascii"), maxsplit=2)
-        if name != "postgres" or state.split()[0] == "Z":
-            return False
-        return (process / "cwd").samefile(directory)
-    except PermissionError:  # root in a container may not look: a server in any case
-        return True
-    except OSError:
-        return False
-
-
-def _forget_stranger(pid: int, path: Path) -> None:
-    """Remove a pid file whose number is a stranger's by now, as after a restart of a container.
-
-    The server would take the stranger for its like. That any other pid file is stale it knows by itself, and shared
-    memory keeps two from running in one directory.
-    """
-    if Path(f"/proc/{pid}").exists():
-        path.unlink(missing_ok=True)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]

@@ -14,7 +14,7 @@ TEMPLATE = """\
 # On a GPU: instance_group {{ count: 1 kind: KIND_GPU }}; the thread counts then no longer matter.
 name: "{name}"
 backend: "onnxruntime"
-max_batch_size: {batch_rows_max}
+max_batch_size: {run_rows_max}
 input {{ name: "features" data_type: TYPE_FP32 dims: [ {window}, {columns} ] }}
 output {{ name: "outputs" data_type: TYPE_FP32 dims: [ {outputs} ] }}
 version_policy {{ all {{ }} }}
@@ -42,7 +42,7 @@ def render_config(
     *,
     instances: int = 2,
     intra_op_threads: int = 1,
-    batch_rows_max: int = 64,
+    run_rows_max: int = 64,
     queue_requests_max: int = 64,
 ) -> str:
     """Return the config.pbtxt of a model [batch, window, columns] f32 → [batch, outputs] f32.
@@ -50,7 +50,7 @@ def render_config(
     Args:
         instances: copies of the model, each a process under the Python backend.
         intra_op_threads: threads of one instance.
-        batch_rows_max: windows in one run, those of several requests together.
+        run_rows_max: windows in one run, those of several requests together.
         queue_requests_max: requests that wait for an instance, above which Triton refuses.
     """
     return TEMPLATE.format(**locals())

@@ -39,6 +39,8 @@ class TritonPythonModel:
         if int(np.__version__.split(".")[0]) != 1:
             raise ValueError(f"this stub corrupts tensors under numpy {np.__version__}: give it numpy 1.26")
         config = json.loads(args["model_config"])
+        if config["max_batch_size"] < 1:
+            raise ValueError("config.pbtxt: max_batch_size is missing, and this backend serves batches only")
         name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / name
         self.session = ort.InferenceSession(
@@ -46,9 +48,8 @@ class TritonPythonModel:
         )
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
-        batched = config["max_batch_size"] > 0
-        _check("input", config["input"], self.session.get_inputs(), batched)
-        _check("output", config["output"], self.session.get_outputs(), batched)
+        _check("input", config["input"], self.session.get_inputs())
+        _check("output", config["output"], self.session.get_outputs())
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all requests of a dynamic batch as one, rows in request order, and hand each its own rows."""
@@ -80,14 +81,14 @@ def _options(config: dict[str, Any]) -> ort.SessionOptions:
     return options
 
 
-def _check(side: str, configured: list[dict[str, Any]], actual: list[Any], batched: bool) -> None:
+def _check(side: str, configured: list[dict[str, Any]], actual: list[Any]) -> None:
     """Refuse a model whose tensors are not what config.pbtxt promises; -1 and symbolic dimensions fit anything."""
     tensors = {tensor.name: tensor for tensor in actual}
     for wanted in configured:
         name = wanted["name"]
         if name not in tensors:
             raise ValueError(f"{side} {name!r} of config.pbtxt is not in the model, which has {sorted(tensors)}")
-        promised = ([-1] if batched else []) + [int(size) for size in wanted["dims"]]
+        promised = [-1] + [int(size) for size in wanted["dims"]]
         found = [size if isinstance(size, int) else -1 for size in tensors[name].shape]
         fits = len(promised) == len(found) and all(
             promised[k] == found[k] or -1 in (promised[k], found[k]) for k in range(len(found))

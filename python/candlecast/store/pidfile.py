@@ -1,0 +1,49 @@
+"""What a data directory's pid file and /proc say of its server. Knows how to start none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def pid_in(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii").split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def is_ready(path: Path) -> bool:
+    """Tell whether the server that wrote the pid file takes logins: the last of its eight lines says so."""
+    try:
+        return path.read_text(encoding="ascii").endswith("ready   \n")
+    except FileNotFoundError:
+        return False
+
+
+def runs_in(pid: int, directory: Path) -> bool:
+    """Tell whether a process is a server in this directory, and not a stranger who has got its number."""
+    process = Path(f"/proc/{pid}")
+    try:
+        _, name, state = re.split(r"[()]", (process / "stat").read_text(encoding="ascii"), maxsplit=2)
+        if name != "postgres" or state.split()[0] == "Z":
+            return False
+        return (process / "cwd").samefile(directory)
+    except PermissionError:  # root in a container may not look: a server in any case
+        return True
+    except OSError:
+        return False
+
+
+def forget_stranger(pid: int, path: Path) -> None:
+    """Remove a pid file whose number is a stranger's by now, as after a restart of a container.
+
+    The server would take the stranger for its like. That any other pid file is stale it knows by itself, and shared
+    memory keeps two from running in one directory.
+    """
+    if Path(f"/proc/{pid}").exists():
+        path.unlink(missing_ok=True)
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]

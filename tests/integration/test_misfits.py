@@ -1,0 +1,88 @@
+"""A model that does not fit this server is refused at the start, with a sentence that says what differs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from candlecast import features
+from candlecast.errors import BundleError
+from candlecast.models.bundle import Bundle
+from candlecast.server.app import check_model, newest_bundle, open_server
+from candlecast.settings import CHECKOUT, load
+from candlecast.triton.client import Metadata, Tensor
+
+SHIPPED = CHECKOUT / "triton_models" / "patchtst"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    shutil.copytree(SHIPPED, tmp_path / "patchtst")
+    return tmp_path
+
+
+def edit_manifest(repository: Path, change) -> None:
+    (path,) = repository.glob("patchtst/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+async def refusal(repository: Path) -> str:
+    settings = load(model_repository=repository, database_url="postgresql://localhost:1/none")
+    with pytest.raises(BundleError) as refused:
+        async with open_server(settings):
+            pass
+    return str(refused.value)
+
+
+async def test_another_feature_set_is_refused_with_both_hashes(repository):
+    edit_manifest(repository, lambda m: m["feature_set"].update(hash="00000000deadbeef"))
+    said = await refusal(repository)
+    assert "00000000deadbeef" in said
+    assert f"{features.FEATURE_SET_HASH:016x}" in said
+
+
+async def test_another_number_of_columns_is_refused(repository):
+    edit_manifest(repository, lambda m: m["feature_set"]["columns"].append("one_more"))
+    said = await refusal(repository)
+    assert str(len(features.NAMES)) in said
+    assert str(len(features.NAMES) + 1) in said
+
+
+async def test_a_damaged_file_is_refused(repository):
+    (model,) = repository.glob("patchtst/*/model.onnx")
+    model.write_bytes(model.read_bytes()[:-1])
+    assert "model.onnx" in await refusal(repository)
+
+
+async def test_a_repository_without_a_version_is_refused(tmp_path):
+    (tmp_path / "patchtst").mkdir()
+    assert "holds no model version" in await refusal(tmp_path)
+
+
+class Serves:
+    """A Triton that claims to serve something."""
+
+    address, name = "127.0.0.1:1", "patchtst"
+
+    def __init__(self, *, columns=0, outputs=0, version=0):
+        version = newest_bundle(SHIPPED).manifest.version + version
+        shape = (-1, features.WINDOW, len(features.NAMES) + columns)
+        self.served = Metadata(
+            (str(version),), (Tensor("features", "FP32", shape),), (Tensor("outputs", "FP32", (-1, 20 + outputs)),)
+        )
+
+    async def metadata(self):
+        return self.served
+
+
+@pytest.mark.parametrize(
+    ("served", "said"),
+    [({"columns": 1}, str(len(features.NAMES) + 1)), ({"outputs": 1}, "21"), ({"version": 1}, "versions")],
+)
+async def test_a_triton_that_serves_another_shape_or_version_is_refused(served, said):
+    bundle = Bundle.load(newest_bundle(SHIPPED).path)
+    await check_model(Serves(), bundle)
+    with pytest.raises(BundleError, match=said):
+        await check_model(Serves(**served), bundle)
