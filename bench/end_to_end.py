@@ -24,7 +24,6 @@ from candlecast.features import Features  # noqa: E402
 from candlecast.server.app import newest_bundle  # noqa: E402
 from candlecast.settings import CHECKOUT  # noqa: E402
 from candlecast.triton.client import TritonModel  # noqa: E402
-
 from tests.stack import Stack  # noqa: E402
 
 NEED = Features(symbols_max=1, conflicts_max=1).need

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from candlecast.errors import ModelUnavailable
 from candlecast.values import Candles, Forecasts, Known
 

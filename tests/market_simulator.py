@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from candlecast.values import Candles
 
 INTERVAL_MS = 900_000

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from candlecast import _rust, features, outputs
 from candlecast.filters import Reason
 from candlecast.v1 import types_pb2 as pb

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from candlecast import _rust
 from numpy.typing import NDArray
+
+from candlecast import _rust
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 NAMES = GOLDEN.joinpath("names.txt").read_text().split()

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xxhash
-from candlecast import _rust
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from candlecast import _rust
 
 INTERVAL_MS = 900_000
 START_MS = 1_700_000_100_000

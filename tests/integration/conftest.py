@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+
 from candlecast.interpret import interpret
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate

@@ -5,6 +5,9 @@ import asyncio
 import grpc
 import numpy as np
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
 from candlecast import features as feature_state
 from candlecast.client import AsyncClient, Candle, ServerError, direction, messages, state, verdict
 from candlecast.features import Features
@@ -13,9 +16,6 @@ from candlecast.forecaster import Forecaster
 from candlecast.server.service import ForecastsService
 from candlecast.v1 import forecasts_pb2, forecasts_pb2_grpc
 from candlecast.values import Model
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import INTERVAL_MS, candles
 

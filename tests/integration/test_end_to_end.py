@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -15,12 +17,12 @@ import onnxruntime
 import polars as pl
 import psutil
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from candlecast.client import AsyncClient, Client, messages
 from candlecast.features import Features
 from candlecast.server.app import newest_bundle
 from candlecast.settings import CHECKOUT
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
 from tests.market_simulator import candles
 from tests.stack import CANDLECAST, Stack, shared_memory
 
@@ -141,6 +143,16 @@ async def test_reflection_names_the_services(stack):
         )
         services = {s.name async for answer in call for s in answer.list_services_response.service}
     assert {"candlecast.v1.Forecasts", "grpc.health.v1.Health"} <= services
+
+
+def test_the_example_of_the_readme_runs(stack, tmp_path):
+    code = re.search(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL).group(1)
+    assert len(code.splitlines()) <= 20
+    code = code.replace("127.0.0.1:50051", stack.grpc).replace("BTCUSDT", "EXAMPLE")
+    file = written(tmp_path, "EXAMPLE", NEED + 1)
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(f"READY {NEED + 1} of {NEED}\n"), done.stderr
+    assert count(stack, "EXAMPLE") == 1
 
 
 def test_the_web_door_is_ready_and_shows_what_was_stored(stack):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from candlecast import features
 from candlecast.errors import BundleError
 from candlecast.models.bundle import Bundle

@@ -11,12 +11,12 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+
 from candlecast.errors import ConfigurationError
 from candlecast.store import embedded
 from candlecast.store.cluster import _programs as programs
 from candlecast.store.cluster import password_of
 from candlecast.store.embedded import EmbeddedPostgres
-
 from tests.integration.conftest import copy, is_root
 
 root_only = pytest.mark.skipif(not is_root(), reason="needs root")

@@ -3,6 +3,7 @@ import shutil
 
 import asyncpg
 import pytest
+
 from candlecast.errors import ConfigurationError, StorageUnavailable
 from candlecast.store.migrate import MIGRATIONS, check_schema, migrate
 from candlecast.store.pool import open_pool

@@ -5,10 +5,10 @@ import socket
 
 import psutil
 import pytest
+
 from candlecast.errors import ConfigurationError, InvalidRequest, StorageUnavailable
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.pool import open_pool
-
 from tests.integration.conftest import copy
 
 

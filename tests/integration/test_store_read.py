@@ -2,12 +2,12 @@ import json
 from datetime import UTC, datetime
 
 import numpy as np
+
 from candlecast.store.candles import known, rows_of
 from candlecast.store.predictions import recent_predictions
 from candlecast.store.queries import STATEMENTS
 from candlecast.store.recorder import Recorder
 from candlecast.values import Known
-
 from tests.integration.conftest import FEATURES, INTERVAL_MS, START_MS, STATES, candles, forecasts
 
 

@@ -11,12 +11,12 @@ import asyncpg
 import numpy as np
 import psutil
 import pytest
+
 from candlecast.errors import InvalidRequest, Overloaded, Stopped, StorageUnavailable
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
 from candlecast.store.pool import open_pool
 from candlecast.store.recorder import Recorder
-
 from tests.integration.conftest import FEATURES, INTERVAL_MS, MODEL, START_MS, STATES, candles, copy, forecasts
 
 

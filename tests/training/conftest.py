@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from candlecast.models.bundle import Bundle
 from candlecast.training.config import Config
 from candlecast.training.fit import FitConfig

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from candlecast.errors import ConfigurationError
 from candlecast.features import ACCEPTED, Features
 from candlecast.training import data
 from candlecast.values import Candles
-
 from tests.training.conftest import INTERVAL_MS, START_MS, simulate
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from candlecast.training.labels import FUTURE_BARS, LONG, NEUTRAL, SHORT, label
 
 M15 = 900_000

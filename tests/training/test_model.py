@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from candlecast import outputs
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.training import export

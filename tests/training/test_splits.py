@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from candlecast.errors import ConfigurationError
 from candlecast.training.labels import FUTURE_BARS
 from candlecast.training.splits import EMBARGO_BARS, Split, walk_forward

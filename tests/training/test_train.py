@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from candlecast.cli import train as command
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.features import FEATURE_SET_HASH, NAMES
@@ -25,7 +26,6 @@ from candlecast.training.labels import Labels
 from candlecast.training.patchtst import PatchTST
 from candlecast.training.temperature import fit_temperatures, log_loss
 from candlecast.training.train import train_patchtst
-
 from tests.training.conftest import SMALL
 
 

@@ -13,12 +13,13 @@ import onnx
 import onnxruntime
 import psutil
 import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
 from candlecast.settings import CHECKOUT
 from candlecast.triton.client import TritonModel
 from candlecast.triton.embedded import SHM_DIR, EmbeddedTriton
 from candlecast.triton.repository import render_config
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 WINDOW, COLUMNS, OUTPUTS = 96, 8, 20
 ENV_DIR = CHECKOUT / ".venv-triton"

@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+
 from candlecast.triton.environment import BACKENDS
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import grpc
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
 from candlecast.errors import InvalidRequest, ModelUnavailable
 from candlecast.triton.client import Tensor, TritonModel
 from candlecast.triton.embedded import EmbeddedTriton
-from tritonclient.grpc import service_pb2, service_pb2_grpc
-
 from tests.triton.conftest import COLUMNS, F32, OUTPUTS, WINDOW, windows
 
 Reference = Callable[[F32], F32]

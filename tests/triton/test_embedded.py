@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from candlecast.errors import ConfigurationError, ModelUnavailable
 from candlecast.triton.client import TritonModel
 from candlecast.triton.embedded import SHM_DIR, EmbeddedTriton
 from candlecast.triton.repository import render_config
-
 from tests.triton.conftest import (
     COLUMNS,
     F32,

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from candlecast.errors import DeadlineExceeded, ModelUnavailable, Overloaded
 from candlecast.triton.client import Inference, TritonModel
 from candlecast.triton.embedded import EmbeddedTriton
 from candlecast.triton.repository import render_config
-
 from tests.triton.conftest import (
     COLUMNS,
     ENV_DIR,

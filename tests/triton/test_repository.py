@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from candlecast.errors import ConfigurationError
-from candlecast.triton.repository import Shape, read_shape, render_config
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
+
+from candlecast.errors import ConfigurationError
+from candlecast.triton.repository import Shape, read_shape, render_config
 
 
 def test_the_rendered_config_says_what_it_was_asked_to() -> None:

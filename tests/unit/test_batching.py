@@ -2,6 +2,7 @@ import asyncio
 
 import numpy as np
 import pytest
+
 from candlecast.batching import Batcher, Closed, QueueFull
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from candlecast.errors import BundleError
 from candlecast.models import bundle
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest

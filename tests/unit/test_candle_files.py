@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from candlecast.candle_files import interval_from, load, merged, read
 from candlecast.errors import ConfigurationError
 

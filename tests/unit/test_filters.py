@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from candlecast.filters import Reason, Thresholds, judge
 from candlecast.interpret import interpret
 

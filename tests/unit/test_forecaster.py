@@ -2,13 +2,13 @@ import asyncio
 
 import numpy as np
 import pytest
+
 from candlecast import features as feature_state
 from candlecast.errors import DeadlineExceeded, Overloaded, Stopped
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster, answer_within
 from candlecast.values import Model
-
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import candles
 

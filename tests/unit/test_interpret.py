@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from candlecast.interpret import LONG, NONE, SHORT, WEIGHTS, interpret
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from candlecast.interpret import LONG, NONE, SHORT, WEIGHTS, interpret
 
 ONES = np.ones(4)
 PROBABILITIES = np.array([[0.5, 0.25, 0.25], [0.2, 0.4, 0.4], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])

@@ -4,6 +4,7 @@ import sys
 
 import psutil
 import pytest
+
 from candlecast.lifecycle import Child, Keeper, last_lines, poll
 
 WAIT = "print('up', flush=True); threading.Event().wait()"

@@ -1,4 +1,5 @@
 import pytest
+
 from candlecast import settings
 from candlecast.errors import ConfigurationError
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+
 from candlecast.errors import StorageUnavailable
 from candlecast.store import predictions
 from candlecast.store.pool import is_refusal, place_of, unavailable
 from candlecast.store.queries import STATEMENTS
-
 from tests.integration.conftest import FEATURES, STATES, forecasts
 
 NAMES = """

@@ -3,6 +3,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from candlecast.errors import ConfigurationError
 from candlecast.store import unprivileged
 from candlecast.store.unprivileged import DAC_OVERRIDE, DAC_READ_SEARCH, SETPCAP, Account, command_prefix
