@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 _LOG_BYTES_MAX = 16 * 1024 * 1024
+_DIE_WITH_PARENT = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, int(sys.argv[2]))  # PR_SET_PDEATHSIG
+os.getppid() == int(sys.argv[1]) or sys.exit("error: the parent is gone")
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 
 
-def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
-    """Ask the kernel to signal this process when its parent dies, however it dies; for preexec_fn."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal_number)
-
-
-def open_log(path: Path) -> int:
-    """Open a log for appending and return its descriptor; a log that has grown too large is set aside first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def open_log(path: Path) -> BinaryIO:
+    """Open a log for appending; one that has grown too large is set aside as PATH.1 first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
-        path.replace(path.with_suffix(".old.log"))
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        path.replace(f"{path}.1")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
 def last_lines(path: Path, count: int = 5) -> str:
@@ -43,11 +43,12 @@ def last_lines(path: Path, count: int = 5) -> str:
 
 
 class Child:
-    """A child process as an async context manager: runs inside, gone outside.
+    """A child process as an async context manager: runs inside, gone outside with all of its process group.
 
     Args:
-        log_path: where its standard output and error go; None shares ours.
-        stop_signal: asks for an orderly end; SIGKILL follows after stop_timeout_ms.
+        log_path: where its standard output and error go, after what earlier runs wrote.
+        stop_signals: what asks it to end, each followed by a wait of stop_timeout_ms; SIGKILL comes last.
+        death_signal: what the kernel sends it when we die, however we die.
     """
 
     def __init__(
@@ -56,61 +57,79 @@ class Child:
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
-        log_path: Path | None = None,
-        stop_signal: signal.Signals = signal.SIGTERM,
+        log_path: Path,
+        cwd: str | None = None,
+        stop_signals: Sequence[signal.Signals] = (signal.SIGTERM,),
         stop_timeout_ms: int = 10_000,
+        death_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
+        self.log_path = log_path
         self._argv = list(argv)
         self._env = dict(env) if env is not None else None
-        self._log_path = log_path
-        self._stop_signal = stop_signal
+        self._cwd = cwd
+        self._stop_signals = tuple(stop_signals)
         self._stop_timeout_ms = stop_timeout_ms
+        self._death_signal = death_signal
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        output = open_log(self._log_path) if self._log_path else None
-        try:
-            # A session of its own: Ctrl-C in the terminal reaches only us, and we stop our children in order.
+        # By way of a small Python program, not of preexec_fn, which is unsafe beside gRPC's threads.
+        launch = [sys.executable, "-ISc", _DIE_WITH_PARENT, str(os.getpid()), str(int(self._death_signal))]
+        with open_log(self.log_path) as output:
             self._process = await asyncio.create_subprocess_exec(
+                *launch,
                 *self._argv,
                 env=self._env,
+                cwd=self._cwd,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
+                start_new_session=True,  # Ctrl-C in the terminal reaches only us, and we stop our children in order
             )
-        finally:
-            if output is not None:
-                os.close(output)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
         started = time.monotonic()
-        process.send_signal(self._stop_signal)
         try:
-            await asyncio.wait_for(process.wait(), self._stop_timeout_ms / 1000)
-        except TimeoutError:
-            log.warning("kill part=%s after_ms=%d", self.name, self._stop_timeout_ms)
-            process.kill()
+            for number in self._stop_signals:
+                if process.returncode is None:
+                    process.send_signal(number)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(process.wait(), self._stop_timeout_ms / 1000)
+        finally:
+            if process.returncode is None:
+                log.warning("kill part=%s after_ms=%d", self.name, (time.monotonic() - started) * 1000)
+            self.kill()
             await process.wait()
         log.info("stopped part=%s exit=%s ms=%d", self.name, process.returncode, (time.monotonic() - started) * 1000)
 
     @property
     def pid(self) -> int:
+        """Return its process id, which is that of its process group as well."""
         assert self._process is not None, "the child runs only inside its context"
         return self._process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """Return the exit status, -N for signal N, or None while it runs."""
+        assert self._process is not None, "the child runs only inside its context"
+        return self._process.returncode
+
     async def wait(self) -> int:
-        """Return the exit status once the process has ended; negative for a signal."""
+        """Return the exit status once the process has ended."""
         assert self._process is not None, "the child runs only inside its context"
         return await self._process.wait()
+
+    def kill(self) -> None:
+        """Send SIGKILL to its whole process group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 async def poll(what: str, check: Callable[[], Awaitable[bool]], *, timeout_ms: int, interval_ms: int = 50) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import re
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ class EmbeddedTriton:
         self._port = port
         self._metrics_port = metrics_port
         self._start_timeout_s = start_timeout_ms / 1000
-        self._stop_timeout_s = stop_timeout_ms / 1000
+        self._stop_timeout_ms = stop_timeout_ms
         self._run: TritonProcess | None = None
         self.address = f"127.0.0.1:{port}"
         """HOST:PORT of gRPC; valid inside."""
@@ -89,9 +90,18 @@ class EmbeddedTriton:
         environment = self._prepare()
         identity = f"candlecast-{secrets.token_hex(8)}"
         command = [str(environment.server), f"--id={identity}", *self._arguments()]
-        self._run = await TritonProcess.start(
-            environment.python, command, environment.variables, self._work_dir / "triton.log"
+        log_path = self._work_dir / "triton.log"
+        if log_path.exists():
+            log_path.replace(f"{log_path}.1")  # one run, one log: its errors are quoted
+        self._run = TritonProcess(
+            "triton",
+            command,
+            env=environment.variables,
+            log_path=log_path,
+            stop_timeout_ms=self._stop_timeout_ms,
+            death_signal=signal.SIGKILL,  # a frozen server must die, too
         )
+        await self._run.__aenter__()
         try:
             async with asyncio.timeout(self._start_timeout_s):
                 await self._until_ready(self._run, identity)
@@ -108,7 +118,7 @@ class EmbeddedTriton:
     async def __aexit__(self, *_: object) -> None:
         assert self._run is not None, "tritonserver runs only inside its context"
         try:
-            await self._run.stop(self._stop_timeout_s)
+            await self._run.__aexit__(None, None, None)
         finally:
             self._sweep()
 
