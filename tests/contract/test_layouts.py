@@ -8,6 +8,8 @@ import pytest
 
 from candlecast import _rust, features, outputs
 from candlecast.filters import Reason
+from candlecast.server.app import newest_bundle
+from candlecast.triton.repository import render_config
 from candlecast.v1 import types_pb2 as pb
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +46,12 @@ def test_every_reason_is_documented():
     documented = (ROOT / "README.md").read_text()
     for reason in (*(reason.value for reason in Reason), *_rust.REASONS[1:]):
         assert f"`{reason}`" in documented, f"{reason} is missing from README.md"
+
+
+def test_the_shipped_model_is_served_with_the_shape_of_this_server():
+    config = (ROOT / "triton_models" / "patchtst" / "config.pbtxt").read_text()
+    assert config == render_config("patchtst", features.WINDOW, len(features.NAMES), outputs.COUNT)
+    newest_bundle(ROOT / "triton_models" / "patchtst").check_feature_set(features.FEATURE_SET_HASH, len(features.NAMES))
 
 
 def test_feature_names_are_unique():

@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from candlecast.errors import ConfigurationError
+from candlecast.errors import ConfigurationError, StorageUnavailable
 from candlecast.store import embedded
 from candlecast.store.cluster import _programs as programs
 from candlecast.store.cluster import password_of
@@ -197,10 +197,9 @@ async def test_a_pid_file_whose_number_is_a_strangers_by_now_does_not_stop_the_s
 async def test_a_server_that_is_frozen_is_killed_with_all_its_processes_at_the_limit(directory):
     async with server(directory, stop_timeout_ms=50) as running:
         family = [psutil.Process(running.pid), *psutil.Process(running.pid).children()]
+        assert len(family) > 3
         for process in family:
             process.suspend()
-        embedded_limit, embedded.QUIT_TIMEOUT_S = embedded.QUIT_TIMEOUT_S, 0.05
-    embedded.QUIT_TIMEOUT_S = embedded_limit
     await until(lambda: not any(process.is_running() for process in family))
 
 
@@ -254,12 +253,17 @@ async def test_a_path_longer_than_a_socket_address_is_no_obstacle(cluster, tmp_p
         assert (await psql.communicate())[0] == b"2\n"
 
 
-async def test_a_large_log_is_set_aside_at_the_start(directory, monkeypatch):
-    monkeypatch.setattr(embedded, "LOG_BYTES_MAX", 10)
-    (directory / "log").write_text("what happened before")
-    async with server(directory):
-        assert (directory / "log.1").read_text() == "what happened before"
-        assert "ready to accept connections" in (directory / "log").read_text()
+async def test_a_start_that_fails_says_what_the_log_says_and_leaves_nothing(directory, monkeypatch):
+    monkeypatch.setitem(embedded.CONFIGURATION, "no_such_setting", "1")
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match=r"did not start: .*no_such_setting.*; see .*log") as caught:
+            async with server(directory):
+                pass
+        assert str(caught.value).count("unrecognized") == 1
+    assert running_in(directory) == []
+    monkeypatch.delitem(embedded.CONFIGURATION, "no_such_setting")
+    async with server(directory) as running:
+        assert await ask(running.dsn, "SELECT 1") == 1
 
 
 @pytest.fixture(scope="session")

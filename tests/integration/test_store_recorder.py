@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from candlecast.errors import InvalidRequest, Overloaded, Stopped, StorageUnavailable
+from candlecast.errors import ConfigurationError, InvalidRequest, Overloaded, Stopped, StorageUnavailable
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
 from candlecast.store.pool import open_pool
@@ -299,6 +299,12 @@ async def test_a_failing_flush_fails_the_check_until_it_succeeds(dsn):
             await until(lambda: failing(writer))
         assert (await task).all()
         await writer.check()
+
+
+async def test_a_pool_of_one_connection_is_too_small(dsn):
+    async with open_pool(dsn, connections_max=1) as pool:
+        with pytest.raises(ConfigurationError, match="database_connections_max: 2 or more"):
+            recorder(pool)
 
 
 async def failing(writer):

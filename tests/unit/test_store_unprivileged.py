@@ -64,8 +64,8 @@ def test_without_a_capability_the_closed_directory_is_named(places, capabilities
         prefix(places)
 
 
-def test_who_is_not_root_runs_as_who_it_is(places):
-    assert command_prefix(None, [places[0]], [places[1]])[1:] == ["--pdeathsig", "INT"]
+def test_who_is_not_root_needs_no_help(places):
+    assert command_prefix(None, [places[0]], [places[1]]) == []
 
 
 def test_what_we_hold_is_read_from_the_kernel():

@@ -22,7 +22,13 @@ def register(commands: Any) -> None:
     patchtst = kinds.add_parser("patchtst", help="the transformer that serves", description=__doc__)
     add = patchtst.add_argument
     add("--data", nargs="+", type=Path, required=True, metavar="FILE", help="candle files (Parquet, CSV), one interval")
-    add("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle; a bundle there is replaced")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="BUNDLE",
+        help="folder of the bundle, such as triton_models/patchtst/1; a bundle there is replaced",
+    )
     add("--symbols", nargs="+", metavar="SYMBOL", help="use these symbols only")
     add("--from", dest="start", type=_time_ms, metavar="TIME", help="first candle's open, ISO 8601, UTC")
     add("--to", dest="end", type=_time_ms, metavar="TIME", help="candles that open before this, labels included")
@@ -63,6 +69,13 @@ def run(args: argparse.Namespace) -> int:
         version=args.version,
         config=config,
     )
+    out = args.out.resolve()
+    if out.name == str(manifest.version) and out.parent.name == manifest.name:  # a version in a Triton repository
+        from candlecast import outputs
+        from candlecast.triton.repository import write_config
+
+        features = manifest.feature_set
+        write_config(out.parent, manifest.name, features.window, len(features.columns), outputs.COUNT)
     if args.json:
         print((args.out / "manifest.json").read_text(), end="")
     else:
@@ -78,10 +91,13 @@ def _print_table(metrics: dict[str, Any]) -> None:
     mean = metrics["walk_forward"].get("mean")
     if mean is None:
         return
-    names = ("log_loss", "brier", "accuracy", "balanced_accuracy", "return_mae")
-    table = Table("horizon", *names, title="walk-forward test parts, mean of the folds: model (base rate)")
+    columns = {"log_loss": "log-loss", "brier": "Brier", "accuracy": "accuracy", "balanced_accuracy": "balanced"}
+    table = Table(box=None, title="walk-forward test parts, mean of the folds: model (base rate)")
+    table.add_column("", no_wrap=True)
+    for title in (*columns.values(), "abs. error"):
+        table.add_column(title, justify="right")
     for horizon, numbers in mean["horizons"].items():
-        table.add_row(horizon, *(_cell(numbers[name]) for name in names))
+        table.add_row(horizon, *(_cell(numbers[name]) for name in columns), _cell(numbers["return_mae"]))
     for risk, numbers in mean["risks"].items():
         table.add_row(risk, "", "", "", "", _cell(numbers["mae"]))
     Console().print(table)

@@ -6,11 +6,11 @@ It dies with us, also when we are killed: the kernel then sends it the signal of
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -18,13 +18,11 @@ from typing import IO, Self
 import asyncpg
 
 from candlecast.errors import ConfigurationError, StorageUnavailable
+from candlecast.lifecycle import Child
 from candlecast.store import cluster
 from candlecast.store.pidfile import children, forget_stranger, is_ready, pid_in, runs_in
 
 POLL_S = 0.02
-QUIT_TIMEOUT_S = 2.0
-LOG_BYTES_MAX = 8 * 1024 * 1024
-"""A log larger than this is set aside at start, in place of the one set aside before."""
 CONFIGURATION = {
     "listen_addresses": "",
     "unix_socket_directories": ".",  # the data directory
@@ -49,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server for as long as the body runs.
+    """A PostgreSQL server for as long as the body runs; it may be entered again after it was left.
 
     Enter it in the main thread: the kernel ends the server when the thread that started it ends.
     """
@@ -60,8 +58,8 @@ class EmbeddedPostgres:
         self._data_dir = data_dir.resolve()
         self._log_path = log_path
         self._start_timeout_s = start_timeout_ms / 1000
-        self._stop_timeout_s = stop_timeout_ms / 1000
-        self._process: asyncio.subprocess.Process | None = None
+        self._stop_timeout_ms = stop_timeout_ms
+        self._server: _Server | None = None
         self._lock: IO[bytes] | None = None
 
     @property
@@ -71,13 +69,13 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "not started"
-        return self._process.pid
+        assert self._server is not None, "not started"
+        return self._server.pid
 
     async def wait(self) -> int:
         """Wait until the server ends, by itself or not; return its exit code, negative for a signal."""
-        assert self._process is not None, "not started"
-        return await self._process.wait()
+        assert self._server is not None, "not started"
+        return await self._server.wait()
 
     async def __aenter__(self) -> Self:
         """Create what is missing, start, and wait until a login succeeds.
@@ -86,17 +84,18 @@ class EmbeddedPostgres:
             ConfigurationError: the directory is in use, not ours or of another version; the message says what to do.
             StorageUnavailable: it did not start within the limit; the message has what its log says.
         """
-        begin = time.monotonic()
+        begin, self._server = time.monotonic(), None
         try:
             self._data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = cluster.lock(self._data_dir)
             await self._wait_for_predecessor()
             command = await cluster.prepare(self._data_dir)
             await self._start(command, begin + self._start_timeout_s)
-        except BaseException as error:
-            await self._stop()
-            if isinstance(error, PermissionError):
-                raise ConfigurationError(f"{error.filename}: {error.strerror}: choose another state_dir") from error
+        except PermissionError as error:
+            await self.__aexit__(None, None, None)
+            raise ConfigurationError(f"{error.filename}: {error.strerror}: choose another state_dir") from error
+        except BaseException:
+            await self.__aexit__(None, None, None)
             raise
         log.info("postgres started pid=%d data_dir=%s seconds=%.2f", self.pid, self._data_dir, time.monotonic() - begin)
         return self
@@ -104,83 +103,89 @@ class EmbeddedPostgres:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        begin = time.monotonic()
-        await self._stop()
-        log.info("postgres stopped data_dir=%s seconds=%.2f", self._data_dir, time.monotonic() - begin)
+        try:
+            if self._server is not None:
+                await self._server.__aexit__(kind, error, trace)
+        finally:
+            if self._lock is not None:
+                self._lock.close()
 
     async def _wait_for_predecessor(self) -> None:
         """Give a server whose parent was killed the time to end."""
         path = self._data_dir / "postmaster.pid"
-        begin = time.monotonic()
+        deadline = time.monotonic() + self._stop_timeout_ms / 1000
         while (pid := pid_in(path)) is not None and runs_in(pid, self._data_dir):
-            if time.monotonic() - begin > self._stop_timeout_s:
+            if time.monotonic() > deadline:
                 raise ConfigurationError(f"{self._data_dir} is in use by the PostgreSQL with pid {pid}: stop it first")
             await asyncio.sleep(POLL_S)
         if pid is not None:
             forget_stranger(pid, path)
 
     async def _start(self, postgres: list[str], deadline: float) -> None:
-        self._log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            if self._log_path.stat().st_size > LOG_BYTES_MAX:
-                self._log_path.replace(self._log_path.with_name(self._log_path.name + ".1"))
         options = [word for name, value in CONFIGURATION.items() for word in ("-c", f"{name}={value}")]
-        log_begin = 0
-        with os.fdopen(os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
-            while self._process is None or self._process.returncode is not None:
-                log_begin = output.seek(0, os.SEEK_END)
-                self._process = await asyncio.create_subprocess_exec(
-                    *postgres, "-D", str(self._data_dir), *options,
-                    stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", env=cluster.ENVIRONMENT,
-                    start_new_session=True,  # Ctrl-C in the terminal reaches only us, and we stop it in our order
-                )  # fmt: skip
-                said = await self._until_login(log_begin, deadline)
-                # After kill -9 of the server, what it had begun ends a moment later and holds the memory until then.
-                if said and "pre-existing shared memory block" not in said:
-                    raise StorageUnavailable(f"postgres did not start: {said}; see {self._log_path}")
+        said = "pre-existing shared memory block"
+        # After kill -9 of the server, what it had begun ends a moment later and holds the memory until then.
+        while "pre-existing shared memory block" in said:
+            self._server = _Server(
+                "PostgreSQL",
+                [*postgres, "-D", str(self._data_dir), *options],
+                env=cluster.ENVIRONMENT,
+                log_path=self._log_path,
+                cwd="/",
+                stop_signals=(signal.SIGINT, signal.SIGQUIT),  # a fast shutdown, then one that leaves work to recovery
+                stop_timeout_ms=self._stop_timeout_ms,
+                death_signal=signal.SIGINT,
+            )
+            await self._server.__aenter__()
+            said = await self._until_login(self._server, deadline)
+        if said:
+            raise StorageUnavailable(f"postgres did not start: {said}; see {self._log_path}")
 
-    async def _until_login(self, log_begin: int, deadline: float) -> str:
+    async def _until_login(self, server: _Server, deadline: float) -> str:
         """Wait until a login succeeds and return nothing, or return what the server said before it ended.
 
         Raises:
             StorageUnavailable: it neither ended nor took a login until the deadline.
         """
-        assert self._process is not None
         password = cluster.password_of(self._data_dir)
-        while time.monotonic() < deadline:
-            if self._process.returncode is not None:
-                with self._log_path.open("rb") as file:
-                    file.seek(log_begin)
-                    return file.read(4096).decode(errors="replace").strip() or f"exit code {self._process.returncode}"
-            if not is_ready(self._data_dir / "postmaster.pid"):
-                await asyncio.sleep(POLL_S)
-                continue
-            try:
-                connection = await asyncpg.connect(self.dsn, password=password, timeout=deadline - time.monotonic())
-                await connection.close()
-                return ""
-            except asyncpg.InvalidPasswordError as error:
-                path = cluster.beside(self._data_dir, ".pgpass")
-                raise ConfigurationError(f"{path} has another password: remove it, the next start makes one") from error
-            except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
-                await asyncio.sleep(POLL_S)
+        while (left_s := deadline - time.monotonic()) > 0:
+            if server.returncode is not None:
+                return server.said() or f"exit code {server.returncode}"
+            if is_ready(self._data_dir / "postmaster.pid"):
+                try:
+                    connection = await asyncpg.connect(self.dsn, password=password, timeout=left_s)
+                    await connection.close()
+                    return ""
+                except asyncpg.InvalidPasswordError as error:
+                    path = cluster.beside(self._data_dir, ".pgpass")
+                    advice = "remove it, and the next start makes one"
+                    raise ConfigurationError(f"{path} has another password: {advice}") from error
+                except (OSError, asyncpg.CannotConnectNowError):
+                    pass
+            await asyncio.sleep(POLL_S)
         raise StorageUnavailable(f"postgres took no login within {self._start_timeout_s} s; see {self._log_path}")
 
-    async def _stop(self) -> None:
-        """Shut down fast (SIGINT), past the limit at once (SIGQUIT), at last kill; then free the directory."""
-        process = self._process
-        try:
-            for sent, limit_s in ((signal.SIGINT, self._stop_timeout_s), (signal.SIGQUIT, QUIT_TIMEOUT_S)):
-                if process is not None and process.returncode is None:
-                    process.send_signal(sent)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(process.wait(), limit_s)
-        finally:
-            if process is not None and process.returncode is None:
-                log.warning("postgres killed pid=%d data_dir=%s", process.pid, self._data_dir)
-                for pid in (*children(process.pid), process.pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                await process.wait()
-            if self._lock is not None:
-                self._lock.close()
+
+class _Server(Child):
+    """The server's process, whose own children each have a process group of their own."""
+
+    _log_begin = 0
+
+    async def __aenter__(self) -> Self:
+        with suppress(FileNotFoundError):
+            self._log_begin = self.log_path.stat().st_size
+        return await super().__aenter__()
+
+    def said(self) -> str:
+        """Return the beginning of what it has written to its log."""
+        with self.log_path.open("rb") as file:
+            if self._log_begin <= os.fstat(file.fileno()).st_size:  # else the log was set aside, and this is a new one
+                file.seek(self._log_begin)
+            return file.read(4096).decode(errors="replace").strip()
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            for pid in children(self.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            super().kill()

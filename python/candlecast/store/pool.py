@@ -25,6 +25,7 @@ class Pool:
     """Lends connections. Made by `open_pool`."""
 
     def __init__(self, pool: asyncpg.Pool, place: str, timeout_s: float) -> None:
+        self.connections_max: int = pool.get_max_size()
         self._pool = pool
         self._place = place
         self._timeout_s = timeout_s

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from candlecast.errors import InvalidRequest, Overloaded, Stopped, StorageUnavailable
+from candlecast.errors import ConfigurationError, InvalidRequest, Overloaded, Stopped, StorageUnavailable
 from candlecast.store import candles as candle_rows
 from candlecast.store import predictions as prediction_rows
 from candlecast.store.flusher import Flusher, Part
@@ -28,6 +28,9 @@ class Recorder:
         flush_rows_max: rows of one transaction.
         timeout_ms: longest wait of a caller for its rows.
         stop_timeout_ms: longest wait for what still waits when leaving.
+
+    Raises:
+        ConfigurationError: the pool is too small.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Recorder:
         timeout_ms: int = 5_000,
         stop_timeout_ms: int = 10_000,
     ) -> None:
+        if pool.connections_max < 2:
+            raise ConfigurationError("database_connections_max: 2 or more are needed, one is kept for writing")
         self._pool = pool
         self._feature_names = tuple(feature_names)
         self._states = tuple(states)

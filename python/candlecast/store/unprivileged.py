@@ -57,7 +57,7 @@ def account_for(directory: Path) -> Account | None:
 
 
 def command_prefix(account: Account | None, programs: Iterable[Path], directories: Iterable[Path]) -> list[str]:
-    """Return the words before a command line that run it as the account, and end it with SIGINT when we die.
+    """Return the words before a command line that run it as the account; it gets SIGINT when its parent dies.
 
     Args:
         programs: absolute, resolved; what the account must be able to run.
@@ -66,13 +66,14 @@ def command_prefix(account: Account | None, programs: Iterable[Path], directorie
     Raises:
         ConfigurationError: setpriv is missing, or a directory is closed and no capability opens it.
     """
+    if account is None:
+        return []
     setpriv = shutil.which("setpriv", path=os.environ.get("PATH", os.defpath) + ":/usr/bin:/bin")
     if setpriv is None:
         raise ConfigurationError("setpriv is missing: install util-linux, or set DATABASE_URL to a PostgreSQL of yours")
-    prefix = [setpriv, "--pdeathsig", "INT"]
-    if account is None:
-        return prefix
-    prefix += ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups", "--no-new-privs"]
+    # Whom to signal is forgotten when the user changes, so it is said again here.
+    prefix = [setpriv, "--pdeathsig", "INT", "--reuid", str(account.uid), "--regid", str(account.gid)]
+    prefix += ["--clear-groups", "--no-new-privs"]
     programs = list(programs)
     closed = [parent for path in (*programs, *directories) for parent in path.parents if not _may(account, parent, 1)]
     not_runnable = [program for program in programs if not _may(account, program, 5)]

@@ -1,7 +1,7 @@
 """Rows into the tables in one statement, and so in one transaction. Knows no caller and no queue.
 
-An array of rows as one parameter costs one round trip, and was measured against COPY into a temporary table: 0.44 ms
-to 1.45 ms for one row, as fast for a thousand (86 features, 2 cores, unix socket).
+An array of rows as one parameter costs one round trip. Measured beside COPY into a temporary table (86 features, 2
+cores, unix socket): 0.6 against 1.1 ms for one row, 1.1 against 1.5 ms for 24, the same 20 ms for a thousand.
 """
 
 from __future__ import annotations

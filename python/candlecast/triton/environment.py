@@ -18,7 +18,6 @@ STUB = "python/triton_python_backend_stub"
 class Environment:
     """A virtual environment with nvidia-pytriton, numpy 1.26 and onnxruntime, apart from the application's."""
 
-    python: Path
     server: Path
     stub: Path
     """The Python stub for this environment's Python version."""
@@ -51,7 +50,7 @@ class Environment:
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return cls(env_dir / "bin/python3", binaries / "bin/tritonserver", stub, variables)
+        return cls(binaries / "bin/tritonserver", stub, variables)
 
     def lay_out(self, directory: Path) -> None:
         """Make the backend directory: the wheel's `python` with its stub, and our `onnxruntime` on top of it.

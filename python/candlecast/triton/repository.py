@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -70,3 +71,8 @@ def read_shape(config: str) -> Shape:
     except (text_format.ParseError, ValueError) as error:
         raise ConfigurationError(f"config.pbtxt: {error}") from error
     return Shape(window, columns, count)
+
+
+def write_config(folder: Path, name: str, window: int, columns: int, outputs: int) -> None:
+    """Write config.pbtxt into a model's folder of the repository, with the defaults of render_config."""
+    (folder / "config.pbtxt").write_text(render_config(name, window, columns, outputs))
