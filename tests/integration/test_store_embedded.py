@@ -141,6 +141,7 @@ async def test_after_kill_9_it_starts_again_at_the_same_address_with_what_was_co
         busy = asyncio.create_task(ask(dsn, "SELECT pg_sleep(30)"))
         os.kill(running.pid, signal.SIGKILL)
         assert await running.wait() == -signal.SIGKILL
+    assert shared_memory_of(running.pid) == []
     async with running:
         assert running.dsn == dsn
         assert await ask(dsn, "SELECT count(*) FROM kept") == 0
@@ -200,6 +201,7 @@ async def test_a_server_that_is_frozen_is_killed_with_all_its_processes_at_the_l
         assert len(family) > 3
         for process in family:
             process.suspend()
+    assert shared_memory_of(running.pid) == []
     await until(lambda: not any(process.is_running() for process in family))
 
 

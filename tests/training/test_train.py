@@ -130,7 +130,7 @@ def test_a_model_that_answers_the_base_rate_measures_as_the_base_rate() -> None:
     measured = measure(answers, test, np.ones(4), base_rates(train), train)
 
     for metrics in measured["horizons"].values():
-        for name in ("log_loss", "brier", "accuracy", "balanced_accuracy", "return_mae"):
+        for name in ("log_loss", "brier", "accuracy", "balanced_accuracy", "side_accuracy", "return_mae"):
             assert metrics[name]["model"] == pytest.approx(metrics[name]["base"], abs=2e-6)
         assert metrics["accuracy"]["base"] == pytest.approx(metrics["frequencies"]["NEUTRAL"], abs=1e-6)
     for metrics in measured["risks"].values():
@@ -154,7 +154,22 @@ def test_metrics_by_hand() -> None:
     assert metrics["brier"]["model"] == pytest.approx(brier, abs=1e-6)
     assert metrics["accuracy"] == {"model": 0.5, "base": 0.5}
     assert metrics["balanced_accuracy"] == {"model": 0.5, "base": 0.5}
+    assert metrics["side_accuracy"] == {"model": 1.0, "base": 1.0}
     assert metrics["return_mae"] == {"model": 0.01, "base": 0.0}
+
+
+def test_side_accuracy_asks_for_the_direction_of_moves_only() -> None:
+    directions = np.repeat(np.array([[0], [0], [1], [2]], np.int8), 4, axis=1)
+    truth = Labels(np.arange(4), np.zeros((4, 4), np.float32), directions, np.zeros((4, 4), np.float32))
+    answers = np.zeros((4, 20), dtype=np.float32)
+    chosen = [[0.2, 0.1, 0.7], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]]
+    answers[:, 4:16] = np.log(np.tile(chosen, 4))
+    rates = np.tile([0.2, 0.3, 0.5], (4, 1))
+
+    metrics = measure(answers, truth, np.ones(4), rates, truth)["horizons"]["1h"]
+
+    assert metrics["side_accuracy"]["model"] == pytest.approx(2 / 3, abs=1e-6)
+    assert metrics["side_accuracy"]["base"] == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_temperatures_undo_a_known_overconfidence() -> None:

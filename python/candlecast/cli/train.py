@@ -92,6 +92,7 @@ def _print_table(metrics: dict[str, Any]) -> None:
     if mean is None:
         return
     columns = {"log_loss": "log-loss", "brier": "Brier", "accuracy": "accuracy", "balanced_accuracy": "balanced"}
+    columns |= {"side_accuracy": "side"}
     table = Table(box=None, title="walk-forward test parts, mean of the folds: model (base rate)")
     table.add_column("", no_wrap=True)
     for title in (*columns.values(), "abs. error"):
@@ -99,7 +100,7 @@ def _print_table(metrics: dict[str, Any]) -> None:
     for horizon, numbers in mean["horizons"].items():
         table.add_row(horizon, *(_cell(numbers[name]) for name in columns), _cell(numbers["return_mae"]))
     for risk, numbers in mean["risks"].items():
-        table.add_row(risk, "", "", "", "", _cell(numbers["mae"]))
+        table.add_row(risk, *("" for _ in columns), _cell(numbers["mae"]))
     Console().print(table)
 
 

@@ -20,9 +20,10 @@ import asyncpg
 from candlecast.errors import ConfigurationError, StorageUnavailable
 from candlecast.lifecycle import Child
 from candlecast.store import cluster
-from candlecast.store.pidfile import children, forget_stranger, is_ready, pid_in, runs_in
+from candlecast.store.pidfile import children, forget_stranger, is_ready, pid_in, remove_memory, runs_in
 
 POLL_S = 0.02
+CLEAN_UP_TIMEOUT_S = 1.0
 CONFIGURATION = {
     "listen_addresses": "",
     "unix_socket_directories": ".",  # the data directory
@@ -106,9 +107,18 @@ class EmbeddedPostgres:
         try:
             if self._server is not None:
                 await self._server.__aexit__(kind, error, trace)
+                await self._clean_up(self._server.pid)
         finally:
             if self._lock is not None:
                 self._lock.close()
+
+    async def _clean_up(self, pid: int) -> None:
+        """Remove the shared memory of a server that was killed, once what it had begun has ended too."""
+        path, deadline = self._data_dir / "postmaster.pid", time.monotonic() + CLEAN_UP_TIMEOUT_S
+        while True:
+            if pid_in(path) != pid or remove_memory(path) or time.monotonic() > deadline:
+                return
+            await asyncio.sleep(POLL_S)
 
     async def _wait_for_predecessor(self) -> None:
         """Give a server whose parent was killed the time to end."""
@@ -126,7 +136,7 @@ class EmbeddedPostgres:
         said = "pre-existing shared memory block"
         # After kill -9 of the server, what it had begun ends a moment later and holds the memory until then.
         while "pre-existing shared memory block" in said:
-            self._server = _Server(
+            server = _Server(
                 "PostgreSQL",
                 [*postgres, "-D", str(self._data_dir), *options],
                 env=cluster.ENVIRONMENT,
@@ -136,8 +146,8 @@ class EmbeddedPostgres:
                 stop_timeout_ms=self._stop_timeout_ms,
                 death_signal=signal.SIGINT,
             )
-            await self._server.__aenter__()
-            said = await self._until_login(self._server, deadline)
+            self._server = await server.__aenter__()
+            said = await self._until_login(server, deadline)
         if said:
             raise StorageUnavailable(f"postgres did not start: {said}; see {self._log_path}")
 

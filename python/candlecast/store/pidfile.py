@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from pathlib import Path
+
+IPC_RMID = 0
 
 
 def pid_in(path: Path) -> int | None:
@@ -47,3 +50,19 @@ def forget_stranger(pid: int, path: Path) -> None:
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def remove_memory(path: Path) -> bool:
+    """Remove the shared memory that a killed server left behind, and tell whether it is gone.
+
+    It stays while a process uses it: by that a next server sees that the last one's work has not ended.
+    """
+    lines = path.read_text(encoding="ascii").split("\n")
+    if len(lines) < 7 or len(identity := lines[6].split()) != 2:  # killed before it had any
+        return True
+    segment = identity[1]
+    for line in Path("/proc/sysvipc/shm").read_text(encoding="ascii").splitlines()[1:]:
+        *found, _, _, _, _, users = line.split()[:7]
+        if found == identity:
+            return users == "0" and ctypes.CDLL(None).shmctl(int(segment), IPC_RMID, None) == 0
+    return True

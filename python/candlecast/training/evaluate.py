@@ -8,7 +8,7 @@ import numpy as np
 
 from candlecast import outputs
 from candlecast.interpret import interpret
-from candlecast.training.labels import Labels
+from candlecast.training.labels import I8, LONG, NEUTRAL, SHORT, Labels
 from candlecast.training.temperature import log_loss
 from candlecast.values import F32, F64
 
@@ -32,20 +32,21 @@ def measure(answers: F32, labels: Labels, temperatures: F64, train_rates: F64, t
     brier, base_brier = (((q - came) ** 2).sum(axis=2).mean(axis=0) for q in (p, base))
     hit, base_hit = (q.argmax(axis=2) == labels.directions for q in (p, base))
     returns = _absolute_errors(answers[:, outputs.RETURNS], labels.returns, train.returns)
-    directions = {}
+    horizons = {}
     for h, name in enumerate(outputs.HORIZONS):
-        directions[name] = {
+        horizons[name] = {
             "log_loss": _pair(loss[h], base_loss[h]),
             "brier": _pair(brier[h], base_brier[h]),
             "accuracy": _pair(hit[:, h].mean(), base_hit[:, h].mean()),
             "balanced_accuracy": _pair(*(_balanced(hits[:, h], came[:, h]) for hits in (hit, base_hit))),
+            "side_accuracy": _pair(*(_side(q[:, h], labels.directions[:, h]) for q in (p, base))),
             "return_mae": returns[h],
             "frequencies": dict(zip(outputs.CLASSES, came[:, h].mean(axis=0).round(6).tolist(), strict=True)),
         }
     risks = _absolute_errors(answers[:, outputs.RISKS], labels.risks, train.risks)
     return {
         "rows": len(answers),
-        "horizons": directions,
+        "horizons": horizons,
         "risks": {name: {"mae": pair} for name, pair in zip(outputs.RISK_NAMES, risks, strict=True)},
     }
 
@@ -65,6 +66,15 @@ def average(folds: list[dict[str, Any]]) -> dict[str, Any]:
 def _balanced(hits: np.ndarray[Any, Any], came: np.ndarray[Any, Any]) -> float:
     """Return the mean over the classes that came [N, 3] of the share that was hit [N]."""
     return float(np.mean([hits[came[:, c]].mean() for c in range(3) if came[:, c].any()]))
+
+
+def _side(p: F64, directions: I8) -> float:
+    """Return, among the rows that moved, the share whose side [N] the probabilities [N, 3] prefer; 0 when none moved.
+
+    Knowing that a move comes (volatility) lifts the other metrics; this one asks for its direction alone.
+    """
+    moved = directions != NEUTRAL
+    return float(((p[:, SHORT] > p[:, LONG]) == (directions == SHORT))[moved].mean()) if moved.any() else 0.0
 
 
 def _absolute_errors(answers: F32, truth: F32, train: F32) -> list[Pair]:
