@@ -13,11 +13,18 @@ import psutil
 import pytest
 
 from candlecast.errors import ConfigurationError, InvalidRequest, Overloaded, Stopped, StorageUnavailable
+from candlecast.store import writer as module
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
 from candlecast.store.pool import open_pool
 from candlecast.store.recorder import Recorder
 from tests.integration.conftest import FEATURES, INTERVAL_MS, MODEL, START_MS, STATES, candles, copy, forecasts
+
+
+@pytest.fixture(params=[1, 1_000_000], ids=["by COPY", "at once"], autouse=True)
+def mechanism(request, monkeypatch):
+    """Both ways in which rows travel keep every promise."""
+    monkeypatch.setattr(module, "COPY_ROWS_MIN", request.param)
 
 
 def recorder(pool, **options):
@@ -365,8 +372,8 @@ async def more_than(dsn, count):
 async def test_kill_9_of_a_backend_loses_nothing_and_doubles_nothing(own):
     async def kill():
         async with open_pool(own.dsn, connections_max=1) as other:
-            statement = "SELECT pid FROM pg_stat_activity WHERE query LIKE $1 AND pid <> pg_backend_pid()"
-            rows = await other.fetch(statement, "%INSERT INTO ml_predictions%")
+            others = "pg_stat_activity WHERE application_name = 'candlecast' AND pid <> pg_backend_pid()"
+            rows = await other.fetch(f"SELECT pid FROM {others} ORDER BY state_change DESC")  # who wrote last
         os.kill(rows[0][0], signal.SIGKILL)
 
     async with open_pool(own.dsn) as pool, recorder(pool, timeout_ms=200) as writer:

@@ -34,6 +34,11 @@ WITH candle AS (
 SELECT symbol, interval_ms, (date_part('epoch', close_time) * 1000)::bigint AS close_time_ms, model, version
 FROM prediction;
 
+-- name: create_inboxes
+-- Where COPY puts a batch before `record` takes it from there; each connection that writes has its own.
+CREATE TEMPORARY TABLE candle_inbox OF candle_input ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE ml_prediction_inbox OF ml_prediction_input ON COMMIT DELETE ROWS;
+
 -- name: create_months
 SELECT create_month_partitions($1, $2);
 
