@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     record_queue_rows_max: int = Field(50_000, ge=1, description="rows waiting for PostgreSQL")
     record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be stored")
     database_timeout_ms: int = Field(5_000, ge=1, description="longest database statement")
-    database_connections_max: int = Field(4, ge=1, description="connections in the pool")
+    database_connections_max: int = Field(4, ge=2, description="connections in the pool; one of them writes")
     stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")
 
     # Filters of a signal

@@ -410,3 +410,10 @@ async def test_a_frozen_server_loses_nothing_and_doubles_nothing(own):
                         process.resume()
 
         await load_while(writer, own.dsn, freeze)
+
+
+async def test_a_rehearsal_leaves_nothing_behind(dsn, pool):
+    async with recorder(pool) as writer:
+        assert (await writer.rehearse(candles(3), forecasts(3))).tolist() == [True] * 3
+        assert await pool.fetch("SELECT 1 FROM candles UNION ALL SELECT 1 FROM ml_predictions") == []
+        assert (await writer.record(candles(3), forecasts(3))).all()

@@ -88,6 +88,7 @@ async def _run_parts(settings: Settings) -> None:
         )
         keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
         env = {**os.environ, "DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
+        env.pop("PGPASSWORD", None)  # would go before the password file that the URL names
 
         def server() -> ReadyChild:
             argv = ["serve", "--grpc", settings.grpc, "--triton", triton.address]

@@ -10,7 +10,7 @@ import grpc
 from fastapi import FastAPI, HTTPException, Query, Request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from candlecast.errors import ConfigurationError, StorageUnavailable
+from candlecast.errors import ConfigurationError, InvalidRequest, StorageUnavailable
 from candlecast.settings import Settings
 from candlecast.store.pool import open_pool
 from candlecast.store.predictions import recent_predictions
@@ -64,5 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             return {"predictions": await recent_predictions(request.app.state.pool, symbol, limit)}
         except StorageUnavailable as error:
             raise HTTPException(503, str(error)) from error
+        except InvalidRequest as error:
+            raise HTTPException(422, str(error)) from error
 
     return app

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,11 +14,12 @@ from grpc_reflection.v1alpha import reflection
 
 from candlecast import features as feature_state
 from candlecast import lifecycle, outputs
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import BundleError, ConfigurationError, ModelUnavailable
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.models.bundle import Bundle
+from candlecast.server.canary import Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
 from candlecast.settings import Settings
@@ -53,85 +53,106 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     bundle = newest_bundle(settings.model_repository / settings.model)
     bundle.check_feature_set(feature_state.FEATURE_SET_HASH, len(feature_state.NAMES))
     _require_loopback(settings.grpc)
-    if settings.database_url is None:
-        raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
-    manifest = bundle.manifest
+    features = Features(symbols_max=settings.symbols_max, conflicts_max=settings.conflicts_max)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            open_pool(
-                settings.database_url,
-                connections_max=settings.database_connections_max,
-                command_timeout_ms=settings.database_timeout_ms,
-            )
-        )
-        await check_schema(pool)
-        recorder = await stack.enter_async_context(
-            Recorder(
-                pool,
-                feature_names=feature_state.NAMES,
-                states=feature_state.STATES,
-                rows_max=settings.record_queue_rows_max,
-                timeout_ms=settings.record_timeout_ms,
-                stop_timeout_ms=settings.stop_timeout_ms,
-            )
-        )
+        recorder = await stack.enter_async_context(_recorder(settings))
         model = await stack.enter_async_context(
             TritonModel(settings.triton, settings.model, timeout_ms=settings.infer_timeout_ms)
         )
         await check_model(model, bundle)
-        forecaster = await stack.enter_async_context(
-            Forecaster(
-                features := Features(symbols_max=settings.symbols_max, conflicts_max=settings.conflicts_max),
-                lambda windows: _ask(model, windows),
-                recorder,
-                model=Model(manifest.name, manifest.version, bundle.sha256, bundle.feature_set_hash),
-                temperatures=np.asarray(manifest.temperatures),
-                thresholds=Thresholds(
-                    min_confidence=settings.min_confidence,
-                    strong_confidence=settings.strong_confidence,
-                    min_agreement=settings.min_agreement,
-                    min_expected_return=settings.min_expected_return,
-                ),
-                batch_rows_max=settings.batch_rows_max,
-                batches_in_flight_max=settings.batches_in_flight_max,
-                rows_max=settings.queue_rows_max,
-            )
-        )
 
         async def canary() -> None:
             await model.check_golden(bundle.golden_inputs, bundle.golden_outputs)
             await recorder.check()
 
         await canary()
-        readiness = Readiness(canary, interval_ms=settings.canary_interval_ms)
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.message_bytes_max),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
-            ]
-        )
-        service = ForecastsService(
-            forecaster,
-            features,
-            candles_per_message_max=settings.candles_per_message_max,
-            unary_timeout_ms=settings.unary_timeout_ms,
-            answer_timeout_ms=settings.answer_timeout_ms,
-        )
-        forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
-        health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
-        reflection.enable_server_reflection((SERVICES[1], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
-        port = _listen(server, settings.grpc)
-        await server.start()
-        await readiness.check()
-        watcher = asyncio.create_task(readiness.watch())
-        try:
-            yield f"{settings.grpc.rpartition(':')[0]}:{port}"
-        finally:
-            watcher.cancel()
-            await readiness.stop()
-            service.stop()
-            await server.stop(grace=settings.stop_timeout_ms / 1000)
+        rehearsed = Features(symbols_max=1, conflicts_max=1)
+        async with _forecaster(settings, bundle, model, rehearsed, Rehearsal(recorder)) as rehearsal:
+            await sing(rehearsal, features.need)
+        forecaster = await stack.enter_async_context(_forecaster(settings, bundle, model, features, recorder))
+        readiness = await stack.enter_async_context(Readiness(canary, interval_ms=settings.canary_interval_ms))
+        yield await stack.enter_async_context(_listening(settings, forecaster, features, readiness))
+
+
+@asynccontextmanager
+async def _recorder(settings: Settings) -> AsyncIterator[Recorder]:
+    if settings.database_url is None:
+        raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
+    async with open_pool(
+        settings.database_url,
+        connections_max=settings.database_connections_max,
+        command_timeout_ms=settings.database_timeout_ms,
+    ) as pool:
+        await check_schema(pool)
+        async with Recorder(
+            pool,
+            feature_names=feature_state.NAMES,
+            states=feature_state.STATES,
+            rows_max=settings.record_queue_rows_max,
+            timeout_ms=settings.record_timeout_ms,
+            stop_timeout_ms=settings.stop_timeout_ms,
+        ) as recorder:
+            yield recorder
+
+
+def _forecaster(
+    settings: Settings, bundle: Bundle, model: TritonModel, features: Features, recorder: Recorder | Rehearsal
+) -> Forecaster:
+    manifest = bundle.manifest
+
+    async def ask(windows: F32) -> F32:
+        inference = await model.infer(windows)
+        if inference.version != str(manifest.version):
+            raise ModelUnavailable(f"{model.name} version {inference.version} answered for {manifest.version}")
+        return inference.outputs
+
+    return Forecaster(
+        features,
+        ask,
+        recorder,
+        model=Model(manifest.name, manifest.version, bundle.sha256, bundle.feature_set_hash),
+        temperatures=np.asarray(manifest.temperatures),
+        thresholds=Thresholds(
+            min_confidence=settings.min_confidence,
+            strong_confidence=settings.strong_confidence,
+            min_agreement=settings.min_agreement,
+            min_expected_return=settings.min_expected_return,
+        ),
+        batch_rows_max=settings.batch_rows_max,
+        batches_in_flight_max=settings.batches_in_flight_max,
+        rows_max=settings.queue_rows_max,
+    )
+
+
+@asynccontextmanager
+async def _listening(
+    settings: Settings, forecaster: Forecaster, features: Features, readiness: Readiness
+) -> AsyncIterator[str]:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.message_bytes_max),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    service = ForecastsService(
+        forecaster,
+        features,
+        candles_per_message_max=settings.candles_per_message_max,
+        unary_timeout_ms=settings.unary_timeout_ms,
+        answer_timeout_ms=settings.answer_timeout_ms,
+    )
+    forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
+    health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
+    reflection.enable_server_reflection((SERVICES[1], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    port = _listen(server, settings.grpc)
+    await server.start()
+    try:
+        yield f"{settings.grpc.rpartition(':')[0]}:{port}"
+    finally:
+        await readiness.stop()
+        service.stop()
+        await server.stop(grace=settings.stop_timeout_ms / 1000)
 
 
 async def check_model(model: TritonModel, bundle: Bundle) -> None:
@@ -154,10 +175,6 @@ async def check_model(model: TritonModel, bundle: Bundle) -> None:
     found = {tensor.name: tensor.shape for tensor in (*served.inputs, *served.outputs)}
     if found != wanted:
         raise BundleError(f"{where} with tensors {found}; this server needs {wanted}")
-
-
-async def _ask(model: TritonModel, windows: F32) -> F32:
-    return (await model.infer(windows)).outputs
 
 
 def newest_bundle(directory: Path) -> Bundle:

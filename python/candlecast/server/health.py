@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
 
 from grpc_health.v1 import health, health_pb2
 
@@ -18,26 +20,39 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Readiness:
-    """Keeps gRPC health true: SERVING exactly while the last canary passed."""
+    """Keeps gRPC health true while it is entered: SERVING exactly while the last canary passed."""
 
     def __init__(self, canary: Callable[[], Awaitable[None]], *, interval_ms: int) -> None:
         self.servicer = health.aio.HealthServicer()
         self._canary = canary
         self._interval_ms = interval_ms
         self._ready: bool | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
-    async def watch(self) -> None:
-        """Run the canary for ever; cancel to end."""
+    async def __aenter__(self) -> Self:
+        await self.check()
+        self._watcher = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._watcher is not None, "not entered"
+        self._watcher.cancel()
+        await asyncio.gather(self._watcher, return_exceptions=True)
+
+    async def _watch(self) -> None:
         while True:
-            await self.check()
             await asyncio.sleep(self._interval_ms / 1000)
+            await self.check()
 
     async def check(self) -> None:
         """Run the canary once and say what it found, on a change in the log too."""
         try:
             await self._canary()
-        except CandlecastError as error:
-            await self._say(ready=False, why=f"{error.reason}: {error}")
+        except Exception as error:  # whatever it is, a server whose canary fails is not ready
+            reason = error.reason if isinstance(error, CandlecastError) else type(error).__name__
+            await self._say(ready=False, why=f"{reason}: {error}")
         else:
             await self._say(ready=True)
 

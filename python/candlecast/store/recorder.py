@@ -14,6 +14,7 @@ from candlecast.store import candles as candle_rows
 from candlecast.store import predictions as prediction_rows
 from candlecast.store.flusher import Flusher, Part
 from candlecast.store.pool import Pool
+from candlecast.store.writer import Writer
 from candlecast.values import I64, Bool, Candles, Forecasts, Known
 
 
@@ -89,6 +90,22 @@ class Recorder:
         """
         with self.admit(len(candles or ()) + len(forecasts or ())) as place:
             return await place.record(candles, forecasts)
+
+    async def rehearse(self, candles: Candles | None, forecasts: Forecasts | None) -> Bool:
+        """Do what `record` does and take it back: proof that rows can be stored. Not grouped with others.
+
+        Raises:
+            StorageUnavailable: they cannot be.
+        """
+        parts, stored = self._parts(candles, forecasts)
+        inserted = np.zeros(len(forecasts or ()), dtype=np.bool_)
+        async with self._pool.connection() as connection:
+            writer, transaction = await Writer.on(connection), connection.transaction()
+            await transaction.start()
+            new = [len((await writer.write(part.candles, part.predictions))[0]) for part in parts]
+            await transaction.rollback()
+        inserted[stored[: sum(new)]] = True
+        return inserted
 
     async def known(self, candles: Candles) -> list[Known]:
         """Return for each of N candles whether it is stored, with the same or with other values."""
