@@ -68,7 +68,7 @@ def train_patchtst(
         BundleError: `out` holds something else, or the exported file differs from fp32.
     """
     config = config or Config()
-    began = time.monotonic()
+    began, commit = time.monotonic(), _commit()
     bundle.check_place(out)
     sources = read_sources(data, symbols, start_ms, end_ms)
     interval_ms = int(sources[0].candles.interval_ms[0])
@@ -88,7 +88,7 @@ def train_patchtst(
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         feature_set=FeatureSet(_rust.FEATURE_SET, f"{FEATURE_SET_HASH:016x}", list(NAMES)),
         data=_described(sources, interval_ms),
-        code_commit=_commit(),
+        code_commit=commit,
         training={
             "config": asdict(config),
             "samples": len(samples),
