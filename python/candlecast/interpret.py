@@ -23,33 +23,32 @@ def interpret(outputs: F32, temperatures: F64) -> Interpretation:
     """
     raw = outputs.astype(np.float64)
     finite: Bool = np.logical_and.reduce(np.isfinite(raw), axis=1)
-    logits = raw[:, layout.LOGITS].reshape(-1, 4, 3) / temperatures[:, None]
-    with np.errstate(invalid="ignore", over="ignore"):
-        logits = np.exp(logits - logits.max(axis=2, keepdims=True))
-        p = logits / logits.sum(axis=2, keepdims=True)
-    p[~finite] = np.nan
-    p_long, p_short = p[:, :, 0], p[:, :, 1]
-    move_h = p_long + p_short
-    with np.errstate(invalid="ignore", divide="ignore"):
-        side_h = np.where(move_h == 0, 0.5, p_long / move_h)
-    lean = p_long - p_short
-    edge = lean @ WEIGHTS
-    side = np.where(finite, np.sign(edge), 0).astype(np.int8)
-
-    confidence = np.where(side[:, None] >= 0, side_h, 1 - side_h) @ WEIGHTS
-    agreement = (np.sign(lean) == np.sign(edge)[:, None]) @ WEIGHTS
-    agreement[side == NONE] = 0
-    returns, risks = raw[:, layout.RETURNS], raw[:, layout.RISKS]
-    drawdown_4h, rally_4h = np.maximum(risks[:, 2], 0), np.maximum(risks[:, 3], 0)
-    adverse = np.where(side >= 0, drawdown_4h, rally_4h)
-    favourable = np.where(side >= 0, rally_4h, drawdown_4h)
-    both = adverse + favourable
-    with np.errstate(invalid="ignore", divide="ignore"):
-        risk = np.where(both == 0, 0.5, adverse / both)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        logits = raw[:, layout.LOGITS].reshape(-1, 4, 3) / temperatures[:, None]
+        p = np.exp(logits - logits.max(axis=2, keepdims=True))
+        p /= p.sum(axis=2, keepdims=True)
+        p[~finite] = np.nan
+        p_long, p_short = p[:, :, 0], p[:, :, 1]
+        move_h, lean = p_long + p_short, p_long - p_short
+        side_h = p_long / move_h
+        side_h[move_h == 0] = 0.5
+        edge = lean @ WEIGHTS
+        sign = np.sign(edge)[:, None]
+        # s on the LONG side, 1 - s on the SHORT side; the same for the risks: drawdown is adverse to LONG.
+        confidence = (0.5 + sign * (side_h - 0.5)) @ WEIGHTS
+        agreement = ((np.sign(lean) == sign) & (sign != 0)) @ WEIGHTS
+        returns, risks = raw[:, layout.RETURNS], raw[:, layout.RISKS]
+        drawdown, rally = np.maximum(risks[:, 2:], 0).T
+        adverse, favourable = np.where(edge < 0, (rally, drawdown), (drawdown, rally))
+        both = adverse + favourable
+        risk = adverse / both
+        risk[both == 0] = 0.5
         size = np.minimum(np.abs(returns) @ WEIGHTS / 0.015, 1)
         quality = 0.35 * agreement + 0.30 * confidence + 0.20 * size + 0.15 * (1 - risk)
-    for derived in (confidence, agreement, edge, quality, adverse, favourable):
-        derived[~finite] = np.nan
+        side = np.where(finite, sign[:, 0], NONE).astype(np.int8)
+    if not finite.all():
+        for derived in (agreement, quality, adverse, favourable):
+            derived[~finite] = np.nan
     return Interpretation(
         side=side,
         finite=finite,

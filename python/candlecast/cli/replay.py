@@ -44,7 +44,9 @@ def register(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    tally = asyncio.run(_replay(args.files, args.server, args.limit, args.in_flight))
+    import uvloop
+
+    tally = uvloop.run(_replay(args.files, args.server, args.limit, args.in_flight))
     if args.json:
         print(json.dumps(tally.summary()))
     else:
