@@ -14,8 +14,8 @@ help:  ## list the targets
 
 .uv/bin/uv:
 	@command -v python3 >/dev/null || { echo "Python 3.11 or newer is missing: install it (Debian: apt-get install python3 python3-venv)"; exit 1; }
-	python3 -m venv .uv || { echo "Python's venv module is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
-	.uv/bin/pip install --quiet uv==0.13.8
+	@python3 -m venv .uv || { echo "Python's venv module is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@.uv/bin/pip install --quiet uv==0.13.8
 
 .PHONY: need-rust
 need-rust:

@@ -82,7 +82,8 @@ class ServerError(CandlecastError):
             info = error_details_pb2.ErrorInfo()
             if detail.Unpack(info):
                 self.server_reason = info.reason
-        super().__init__(f"{self.code.name} {self.server_reason}: {error.details()}")
+        words = dict.fromkeys((self.code.name, self.server_reason))  # once, when they are the same
+        super().__init__(f"{' '.join(words)}: {error.details()}")
 
 
 def direction(forecast: Forecast) -> str:

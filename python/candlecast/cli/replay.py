@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 
 from candlecast import client
-from candlecast.client import AsyncClient, Candle, CandleResult
+from candlecast.client import AsyncClient, Candle, CandleResult, ServerError
+from candlecast.errors import CandlecastError
 
 
 def register(commands: Any) -> None:
@@ -35,9 +37,8 @@ def register(commands: Any) -> None:
     command.add_argument(
         "--in-flight",
         type=_positive,
-        default=2,
         metavar="N",
-        help="close times under way at once (default %(default)s; more is faster and each answer later)",
+        help="close times under way at once (default 1 for one file, 2 for several; more is faster, each answer later)",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     command.set_defaults(run=run)
@@ -46,7 +47,12 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     import uvloop
 
-    tally = uvloop.run(_replay(args.files, args.server, args.limit, args.in_flight))
+    in_flight = args.in_flight or min(len(args.files), 2)
+    try:
+        tally = uvloop.run(_replay(args.files, args.server, args.limit, in_flight))
+    except ServerError as error:
+        hint = "; `candlecast up` starts a server" if error.code is grpc.StatusCode.UNAVAILABLE else ""
+        raise CandlecastError(f"{args.server}: {error}{hint}") from error
     if args.json:
         print(json.dumps(tally.summary()))
     else:
