@@ -180,6 +180,12 @@ class Market:
         Raises:
             ValueError: a malformed symbol.
         """
+    def count_conflict(self, symbol: str, interval_ms: int) -> None:
+        """Count a conflict that was found elsewhere: with a candle too old to be remembered here.
+
+        Raises:
+            ValueError: a malformed symbol.
+        """
     def rows(self, symbol: str, interval_ms: int) -> NDArray[np.float32]:
         """Return the newest rows of a symbol, at most 96: [k, F], newest last. NaN before each feature's warm-up.
 

@@ -9,6 +9,7 @@ Candles and results are the messages of candlecast/v1/types.proto, typed and key
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from candlecast.errors import CandlecastError
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
 from candlecast.v1.types_pb2 import Candle, CandleResult, Direction, Forecast, SymbolState, Verdict
-from candlecast.values import Candles
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles
 
 __all__ = [
     "AsyncClient",
@@ -38,10 +39,9 @@ __all__ = [
 ]
 
 DEFAULT_SERVER = "127.0.0.1:50051"
-DEFAULT_INTERVAL_MS = 900_000
 _BACKFILL_CANDLES = 1_000  # per message
 _OPTIONAL = ("quote_volume", "trades", "taker_buy_volume")
-_OPTIONS = [
+_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     (
@@ -50,7 +50,10 @@ _OPTIONS = [
             {
                 "methodConfig": [
                     {
-                        "name": [{"service": "candlecast.v1.Forecasts"}],
+                        "name": [
+                            {"service": "candlecast.v1.Forecasts", "method": "Predict"},
+                            {"service": "candlecast.v1.Forecasts", "method": "GetSymbol"},
+                        ],
                         "retryPolicy": {
                             "maxAttempts": 5,
                             "initialBackoff": "0.2s",
@@ -64,6 +67,11 @@ _OPTIONS = [
         ),
     ),
 ]
+
+
+def _options(server: str) -> list[tuple[str, Any]]:
+    here = server.startswith(("127.", "localhost:", "[::1]:"))
+    return [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if here else _OPTIONS
 
 
 class ServerError(CandlecastError):
@@ -147,7 +155,7 @@ class Client:
     """
 
     def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 10.0) -> None:
-        self._channel = grpc.insecure_channel(server, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(server, options=_options(server))
         self._stub = ForecastsStub(self._channel)
         self._timeout_s = timeout_s
 
@@ -196,7 +204,7 @@ class AsyncClient:
     """The same for asyncio."""
 
     def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 10.0) -> None:
-        self._channel = grpc.aio.insecure_channel(server, options=_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(server, options=_options(server))
         self._stub: Any = ForecastsStub(self._channel)
         self._timeout_s = timeout_s
 
@@ -221,15 +229,26 @@ class AsyncClient:
     async def stream(self, batches: AsyncIterable[Sequence[Candle]]) -> AsyncIterator[list[CandleResult]]:
         """As Client.stream."""
 
+        mistake: Exception | None = None
+
         async def requests() -> AsyncIterator[pb.StreamRequest]:
-            async for batch in batches:
-                yield pb.StreamRequest(candles=batch)
+            nonlocal mistake
+            try:
+                async for batch in batches:
+                    yield pb.StreamRequest(candles=batch)
+            except Exception as error:  # grpc would only cancel the call
+                mistake = error
+                raise
 
         try:
             async for response in self._stub.Stream(requests()):
                 yield list(response.results)
         except grpc.RpcError as error:
             raise ServerError(error) from error
+        except asyncio.CancelledError:
+            if mistake is not None:
+                raise mistake from None
+            raise
 
     async def backfill(self, candles: Iterable[Candle]) -> pb.BackfillResponse:
         """As Client.backfill."""

@@ -67,6 +67,10 @@ class Features:
         pushed = self._market.window(symbols, intervals, now_ms(), out)
         return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
 
+    def count_conflict(self, symbol: str, interval_ms: int) -> None:
+        """Count a conflict that storage found: with a candle too old for the core to remember."""
+        self._market.count_conflict(symbol, interval_ms)
+
     def status(self, symbol: str, interval_ms: int) -> _rust.Status:
         """Return where a symbol stands now, by the wall clock."""
         return self._market.status(symbol, interval_ms, now_ms())

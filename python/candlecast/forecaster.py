@@ -7,20 +7,29 @@ Knows neither gRPC nor SQL nor Triton: it is given a model to ask and a recorder
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
+from collections.abc import Generator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from candlecast import features as feature_state
 from candlecast.batching import Batched, Batcher
-from candlecast.errors import DeadlineExceeded, Overloaded, Stopped
+from candlecast.errors import DeadlineExceeded, Overloaded, Stopped, Unavailable
 from candlecast.features import Features, Moved
 from candlecast.filters import Thresholds, judge
 from candlecast.interpret import interpret
-from candlecast.values import F32, F64, Bool, Candles, Forecasts, Known, Model, StageTimes
+from candlecast.values import F32, F64, I64, Bool, Candles, Forecasts, Known, Model, StageTimes
+
+log = logging.getLogger(__name__)
+
+_ASK_PAUSE_MIN_S = 0.05
+_ASK_PAUSE_MAX_S = 1.0
 
 
 class Place(Protocol):
@@ -64,6 +73,32 @@ class Answer:
     error: Exception | None  # why forecasts are missing, when they are
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Candles under way; await it for the answer, however long that takes."""
+
+    candles: Candles
+    task: asyncio.Task[Answer]
+    trouble: asyncio.Future[Exception]  # why the model did not answer at first, while it is asked again
+
+    def __await__(self) -> Generator[Any, None, Answer]:
+        return asyncio.shield(self.task).__await__()
+
+    async def answer(self, timeout_ms: float, *, patient: bool) -> Answer:
+        """Wait for the answer; past timeout_ms, or at the first trouble unless patient, leave: the work goes on.
+
+        Raises:
+            DeadlineExceeded, and what the trouble is.
+        """
+        waited_for: set[asyncio.Future[Any]] = {self.task} if patient else {self.task, self.trouble}
+        await asyncio.wait(waited_for, timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
+            return self.task.result()
+        if self.trouble.done():
+            raise self.trouble.result()
+        raise DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; the candles count and the work goes on")
+
+
 class Forecaster:
     """Turns candles into stored forecasts, with a limit on the rows under way.
 
@@ -71,6 +106,7 @@ class Forecaster:
         ask: the model; called with at most batch_rows_max windows, at most batches_in_flight_max at a time.
         temperatures: calibration [4] of the model's horizons.
         rows_max: candles under way; beyond it new ones are refused before they move any state.
+        model_wait_ms: how long a model that is away is asked again before its forecasts are given up.
     """
 
     def __init__(
@@ -85,6 +121,7 @@ class Forecaster:
         batch_rows_max: int,
         batches_in_flight_max: int,
         rows_max: int,
+        model_wait_ms: int,
     ) -> None:
         self._features = features
         self._recorder = recorder
@@ -92,9 +129,10 @@ class Forecaster:
         self._temperatures = temperatures
         self._thresholds = thresholds
         self._rows_max = rows_max
+        self._model_wait_ms = model_wait_ms
         self._rows = 0
         self._tasks: set[asyncio.Task[Answer]] = set()
-        self._stopped = False
+        self._stopping = asyncio.Event()
         self._batcher = Batcher(
             ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max
         )
@@ -106,30 +144,32 @@ class Forecaster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._stopped = True
+        self._stopping.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._batcher.__aexit__(kind, error, tb)
 
-    def accept(self, candles: Candles, *, decode_us: int = 0, forecast: bool = True) -> asyncio.Task[Answer]:
-        """Move the state by N candles now and return the task that forecasts and stores them.
-
-        Wait for it under `asyncio.shield`: a cancelled caller must not take the row from the table.
+    def accept(self, candles: Candles, *, decode_us: int = 0, forecast: bool = True) -> Work:
+        """Move the state by N candles now and return the work of forecasting and storing them.
 
         Raises:
             Overloaded, Stopped: before any state has moved.
         """
-        place = self._admit(len(candles))
-        moved = self._features.push(candles, windows=forecast)
+        with ExitStack() as room:
+            place = room.enter_context(self._admit(len(candles)))
+            moved = self._features.push(candles, windows=forecast)
+            room.pop_all()  # from here on it is the work's
         return self._start(candles, moved, place, decode_us)
 
-    def newest(self, symbols: list[str], interval_ms: int) -> asyncio.Task[Answer]:
+    def newest(self, symbols: list[str], interval_ms: int) -> Work:
         """Forecast the newest closed candle of symbols; nothing moves.
 
         Raises:
             Overloaded, Stopped.
         """
-        place = self._admit(len(symbols))
-        moved = self._features.newest(symbols, interval_ms)
+        with ExitStack() as room:
+            place = room.enter_context(self._admit(len(symbols)))
+            moved = self._features.newest(symbols, interval_ms)
+            room.pop_all()
         values = np.full((len(symbols), 8), np.nan)
         values[:, 3] = moved.pushed.close
         candles = Candles(
@@ -142,46 +182,85 @@ class Forecaster:
         return self._start(candles, moved, place, 0)
 
     def _admit(self, rows: int) -> Place:
-        if self._stopped:
+        if self._stopping.is_set():
             raise Stopped("the server is shutting down")
         if self._rows + rows > self._rows_max:
             raise Overloaded(f"{self._rows} candles are under way, {self._rows_max} is the limit: try again later")
         return self._recorder.admit(2 * rows)  # a candle and a forecast each
 
-    def _start(self, candles: Candles, moved: Moved, place: Place, decode_us: int) -> asyncio.Task[Answer]:
+    def _start(self, candles: Candles, moved: Moved, place: Place, decode_us: int) -> Work:
         rows = len(candles)
         self._rows += rows
-        task = asyncio.create_task(self._answer(candles, moved, place, decode_us))
+        trouble: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._answer(candles, moved, place, decode_us, trouble))
         self._tasks.add(task)
 
         def done(task: asyncio.Task[Answer]) -> None:
             self._rows -= rows
             self._tasks.discard(task)
-            if not task.cancelled():
-                task.exception()  # its caller may have left: nobody else will look
+            error = None if task.cancelled() else task.exception() or task.result().error
+            if error is not None:  # its caller may have left: nobody else will say it
+                log.warning("candles=%d windows=%d error=%r", rows, len(moved.windows), error)
 
         task.add_done_callback(done)
-        return task
+        return Work(candles, task, trouble)
 
-    async def _answer(self, candles: Candles, moved: Moved, place: Place, decode_us: int) -> Answer:
+    async def _answer(
+        self, candles: Candles, moved: Moved, place: Place, decode_us: int, trouble: asyncio.Future[Exception]
+    ) -> Answer:
         with place:
             verdict = moved.pushed.verdict
-            late = np.flatnonzero(verdict == feature_state.LATE)
-            known = await self._recorder.known(candles.take(late)) if len(late) else []
+            accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
+            unstored = candles.take(accepted) if len(accepted) else None
+            batched: Batched | None
             forecasts, error = None, None
             if len(moved.windows):
                 try:
                     batched = await self._batcher.submit(moved.windows)
+                except Exception as away:
+                    # The candles have moved the state: they are stored whatever the model does.
+                    trouble.set_result(away)
+                    await self._record_now(place, unstored)
+                    unstored = None
+                    batched, error = await self._ask_again(moved.windows, away)
+                if batched is not None:
                     forecasts = self._interpret(candles, moved, batched, decode_us)
-                except Exception as missing:  # the candles moved the state: they are stored whatever the model does
-                    error = missing
-            accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
             started = time.perf_counter()
             inserted = np.zeros(0, dtype=np.bool_)
-            if len(accepted) or forecasts is not None:
-                inserted = await place.record(candles.take(accepted) if len(accepted) else None, forecasts)
+            if unstored is not None or forecasts is not None:
+                inserted = await place.record(unstored, forecasts)
             spool_us = int((time.perf_counter() - started) * 1e6)
+            late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
+            known = await self._recorder.known(candles.take(late)) if len(late) else []
+            self._count_conflicts(candles, late, known)
             return Answer(moved, dict(zip(late.tolist(), known, strict=True)), forecasts, inserted, spool_us, error)
+
+    async def _record_now(self, place: Place, candles: Candles | None) -> None:
+        if candles is not None:
+            try:
+                await place.record(candles, None)
+            except Unavailable as error:  # they stay queued
+                log.warning("candles=%d error=%s", len(candles), error)
+
+    async def _ask_again(self, windows: F32, error: Exception) -> tuple[Batched | None, Exception | None]:
+        """Ask a model that is away until it answers, model_wait_ms pass, or we stop."""
+        deadline, pause_s = time.monotonic() + self._model_wait_ms / 1000, _ASK_PAUSE_MIN_S
+        while isinstance(error, Unavailable | Overloaded | DeadlineExceeded) and time.monotonic() < deadline:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s * random.uniform(0.5, 1.5))
+            if self._stopping.is_set():
+                break
+            pause_s = min(2 * pause_s, _ASK_PAUSE_MAX_S)
+            try:
+                return await self._batcher.submit(windows), None
+            except Exception as still:
+                error = still
+        return None, error
+
+    def _count_conflicts(self, candles: Candles, late: I64, known: list[Known]) -> None:
+        for i, what in zip(late.tolist(), known, strict=True):
+            if what is Known.OTHER_VALUES:
+                self._features.count_conflict(candles.symbol[i], int(candles.interval_ms[i]))
 
     def _interpret(self, candles: Candles, moved: Moved, batched: Batched, decode_us: int) -> Forecasts:
         started = time.perf_counter()
@@ -220,17 +299,3 @@ class Forecaster:
                 interpret_us=int((time.perf_counter() - started) * 1e6),
             ),
         )
-
-
-async def answer_within(task: asyncio.Task[Answer], timeout_ms: float) -> Answer:
-    """Wait for an answer; past timeout_ms the caller leaves and the work goes on.
-
-    Raises:
-        DeadlineExceeded.
-    """
-    try:
-        return await asyncio.wait_for(asyncio.shield(task), timeout_ms / 1000)
-    except TimeoutError:
-        raise DeadlineExceeded(
-            f"no answer within {timeout_ms:.0f} ms; what the candles caused is still computed and stored"
-        ) from None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -132,6 +133,18 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
 
+def free_port(host: str = "127.0.0.1", port: int = 0) -> int:
+    """Return `port` if nobody listens there, or a free one for 0.
+
+    Raises:
+        OSError: somebody does.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+
+
 async def poll(what: str, check: Callable[[], Awaitable[bool]], *, timeout_ms: int, interval_ms: int = 50) -> None:
     """Return as soon as check() is true.
 
@@ -154,13 +167,10 @@ async def until_signal() -> signal.Signals:
         if not got.done():
             got.set_result(number)
 
+    # They stay: a second signal, as from an impatient Ctrl-C, must not break off an orderly stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, receive, number)
-    try:
-        return await got
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    return await got
 
 
 class Part(Protocol):

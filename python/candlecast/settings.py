@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Any
 
 import platformdirs
@@ -35,7 +37,7 @@ class Settings(BaseSettings):
     triton: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC door")
     database_url: str | None = Field(
         None,
-        validation_alias=AliasChoices("database_url", "CANDLECAST_DATABASE_URL", "DATABASE_URL"),
+        validation_alias=AliasChoices("CANDLECAST_DATABASE_URL", "DATABASE_URL"),
         description="postgresql:// URL of the database",
     )
     model_repository: Path = Field(CHECKOUT / "triton_models", description="Triton model repository")
@@ -49,9 +51,10 @@ class Settings(BaseSettings):
     candles_per_message_max: int = Field(1_024, ge=1, description="candles in one message")
     unary_timeout_ms: int = Field(1_000, ge=1, description="deadline of a unary call that brings none")
     answer_timeout_ms: int = Field(30_000, ge=1, description="longest wait for the answer to one message of a stream")
-    batch_rows_max: int = Field(12, ge=1, description="windows in one inference request")
+    batch_rows_max: int = Field(12, ge=1, le=64, description="windows in one inference request")
     batches_in_flight_max: int = Field(2, ge=1, description="inference requests at Triton at once")
     queue_rows_max: int = Field(8_192, ge=1, description="candles under way in the server")
+    model_wait_ms: int = Field(30_000, ge=0, description="how long a model that is away is asked again")
     infer_timeout_ms: int = Field(2_000, ge=1, description="longest wait for one inference request")
     canary_interval_ms: int = Field(1_000, ge=10, description="pause between canary inferences")
     record_queue_rows_max: int = Field(50_000, ge=1, description="rows waiting for PostgreSQL")
@@ -92,8 +95,32 @@ def load(**flags: Any) -> Settings:
     Raises:
         ConfigurationError: a value is missing or wrong; the message names the setting and its source's spelling.
     """
+    unknown = [name for name in os.environ if name.startswith("CANDLECAST_") and not _is_setting(name)]
+    if unknown:
+        raise ConfigurationError(f"environment: no setting is called {', '.join(unknown)}")
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except TOMLDecodeError as error:
+        raise ConfigurationError(f"candlecast.toml: {error}") from error
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigurationError("settings: " + "; ".join(lines)) from error
+
+
+def require_loopback(name: str, address: str) -> None:
+    """Refuse to listen where others could come in.
+
+    Raises:
+        ConfigurationError: HOST of HOST:PORT is not loopback.
+    """
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
+
+
+def _is_setting(variable: str) -> bool:
+    return variable.removeprefix("CANDLECAST_").lower() in Settings.model_fields

@@ -8,6 +8,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+DEFAULT_INTERVAL_MS = 900_000
+
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -73,7 +75,7 @@ class Interpretation:
 
     side: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 when the edge is exactly 0 or the outputs are not finite
     finite: NDArray[np.bool_]  # [B] all 20 outputs finite
-    confidence: F64  # [B] 0.5..1 for a side, weighted probability of that side given a move
+    confidence: F64  # [B] 0..1, weighted probability of the side given a move
     agreement: F64  # [B] 0..1, weight of the horizons on the side
     move: F64  # [B] 0..1, weighted probability of any move
     edge: F64  # [B] -1..1, weighted p_long - p_short

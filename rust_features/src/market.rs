@@ -124,6 +124,13 @@ impl Market {
         }
     }
 
+    /// Counts a conflict that was found elsewhere: with a candle too old to be remembered here.
+    pub fn count_conflict(&mut self, symbol: Symbol, interval_ms: i64) {
+        if let Some(slot) = self.slots.get_mut(&(symbol, interval_ms)) {
+            slot.count_conflict();
+        }
+    }
+
     /// The kept rows of a symbol, newest last, one behind the other.
     pub fn rows(&self, symbol: Symbol, interval_ms: i64) -> Vec<f32> {
         let Some(slot) = self.slots.get(&(symbol, interval_ms)) else { return Vec::new() };

@@ -204,6 +204,14 @@ impl Market {
         })
     }
 
+    fn count_conflict(&self, py: Python<'_>, symbol: &str, interval_ms: i64) -> PyResult<()> {
+        let symbol = known(symbol)?;
+        py.detach(|| {
+            self.market()?.count_conflict(symbol, interval_ms);
+            Ok(())
+        })
+    }
+
     fn rows<'py>(&self, py: Python<'py>, symbol: &str, interval_ms: i64) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let symbol = known(symbol)?;
         let rows = py.detach(|| Ok::<_, PyErr>(self.market()?.rows(symbol, interval_ms)))?;

@@ -142,11 +142,16 @@ impl Slot {
             None => Verdict::Late,
             Some(same) if same == digest(candle) => Verdict::Duplicate,
             Some(_) => {
-                self.conflicts += 1;
-                self.quarantine.conflict();
+                self.count_conflict();
                 Verdict::Conflict
             }
         }
+    }
+
+    /// Counts a candle that contradicts an earlier one.
+    pub fn count_conflict(&mut self) {
+        self.conflicts += 1;
+        self.quarantine.conflict();
     }
 }
 

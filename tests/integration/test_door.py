@@ -44,6 +44,7 @@ async def door():
         batch_rows_max=12,
         batches_in_flight_max=2,
         rows_max=2_000,
+        model_wait_ms=10_000,
     )
     async with forecaster:
         server = grpc.aio.server()
@@ -137,7 +138,10 @@ async def test_an_old_candle_is_a_duplicate_when_storage_has_it_and_late_when_it
     await door.client.backfill(history[1:])
     results = await door.client.predict([history[0], history[1], changed(history[2], volume=history[2].volume + 1)])
     assert [verdict(result) for result in results] == ["LATE", "DUPLICATE", "CONFLICT"]
-    assert (await door.client.get_symbol("BTCUSDT")).status.have == 299
+    symbol = await door.client.get_symbol("BTCUSDT")
+    assert (symbol.status.have, symbol.conflicts) == (299, 1)
+    (past,) = await door.client.predict([changed(history[1], volume=9, forming=True)])
+    assert verdict(past) == "LATE"
 
 
 @pytest.mark.parametrize("missing", [1, 4])
@@ -255,13 +259,18 @@ async def test_backfill_moves_state_stores_candles_and_counts(door):
 async def test_while_the_model_is_away_candles_still_count_and_the_call_says_so(door):
     candle, following, *_ = await warmed(door)
     door.model.broken = True
-    with pytest.raises(ServerError) as failed:
-        await door.client.predict([candle])
-    assert (failed.value.code, failed.value.server_reason) == (grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE")
-    assert len(door.recorder.candles) == door.need + 1
+    async with grpc.aio.insecure_channel(door.address) as channel:  # ours would try again until the model is back
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            request = forecasts_pb2.PredictRequest(candles=[candle])
+            await forecasts_pb2_grpc.ForecastsStub(channel).Predict(request)
+    assert (failed.value.code(), ServerError(failed.value).server_reason) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "MODEL_UNAVAILABLE",
+    )
     door.model.broken = False
     (missed,) = await door.client.predict([candle])
-    assert (verdict(missed), missed.forecast.already_stored) == ("DUPLICATE", False)
+    assert (verdict(missed), missed.forecast.close_time_ms) == ("DUPLICATE", candle.open_time_ms + INTERVAL_MS)
+    assert len(door.recorder.candles) == door.need + 1
     (result,) = await door.client.predict([following])
     assert verdict(result) == "ACCEPTED"
 
@@ -304,3 +313,21 @@ async def test_stopping_answers_what_a_stream_sent_and_then_ends_it(door):
                 door.service.stop()
     assert answers == [1, 2]
     assert (ended.value.code, ended.value.server_reason) == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
+
+
+async def test_a_mistake_in_the_clients_own_candles_comes_out_as_it_is(door):
+    async def source():
+        yield await warmed(door)
+        raise ValueError("my feed broke")
+
+    with pytest.raises(ValueError, match="my feed broke"):
+        async for _ in door.client.stream(source()):
+            pass
+
+
+@pytest.mark.parametrize(("ahead_ms", "expected"), [(1_000, "ACCEPTED"), (900_000, "REFUSED")])
+async def test_a_candle_may_close_at_most_two_seconds_ahead_of_the_clock(door, monkeypatch, ahead_ms, expected):
+    (candle, *_) = await warmed(door)
+    monkeypatch.setattr(feature_state, "now_ms", lambda: candle.open_time_ms + INTERVAL_MS - ahead_ms)
+    (result,) = await door.client.predict([candle])
+    assert verdict(result) == expected

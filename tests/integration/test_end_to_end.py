@@ -175,7 +175,7 @@ def test_a_second_instance_on_the_same_state_exits_with_78_and_the_first_goes_on
     assert "postgres" in stack.processes()
 
 
-@pytest.mark.parametrize("part", ["server", "tritonserver", "postgres"])
+@pytest.mark.parametrize("part", ["server", "tritonserver", "postgres", "dashboard"])
 def test_a_part_that_is_killed_is_reported_and_everything_works_again(stack, part):
     stack.processes()[part].send_signal(signal.SIGKILL)
     name = {"tritonserver": "Triton", "postgres": "PostgreSQL"}.get(part, part)
@@ -206,6 +206,8 @@ def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(sta
     family = stack.family()
     assert len(family) > 4
     assert stack.stop() == 0
+    order = re.findall(r"stopped part=(\w+)", stack.output)[-4:]
+    assert order == ["dashboard", "server", "triton", "PostgreSQL"]  # the reverse of starting
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
     assert shared_memory() <= BEFORE
@@ -217,12 +219,14 @@ def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(sta
         assert again.stop(signal.SIGINT) == 0
 
 
-def test_a_port_that_is_taken_is_a_clear_error(tmp_path):
+@pytest.mark.parametrize("door", ["grpc", "http"])
+def test_a_port_that_is_taken_is_a_clear_error(tmp_path, door):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         stack = Stack(tmp_path / "state")
-        stack.grpc = f"127.0.0.1:{taken.getsockname()[1]}"
+        setattr(stack, door, f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(AssertionError, match="ended with 78"):
             stack.start()
-        assert "cannot listen on" in stack.output
+        assert f"{door}: cannot listen on" in stack.output
+        assert f"--{door}" in stack.output

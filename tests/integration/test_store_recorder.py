@@ -60,7 +60,7 @@ async def locked(dsn):
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
-            await connection.execute("LOCK TABLE ml_predictions, candles IN EXCLUSIVE MODE")
+            await connection.execute("LOCK TABLE candles, ml_predictions IN EXCLUSIVE MODE")
             yield
     finally:
         await connection.close()

@@ -1,13 +1,15 @@
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from candlecast import features as feature_state
-from candlecast.errors import DeadlineExceeded, Overloaded, Stopped
+from candlecast.errors import DeadlineExceeded, ModelUnavailable, Overloaded, Stopped, StorageUnavailable
 from candlecast.features import Features
 from candlecast.filters import Thresholds
-from candlecast.forecaster import Forecaster, answer_within
+from candlecast.forecaster import Forecaster
+from candlecast.lifecycle import poll
 from candlecast.values import Model
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import candles
@@ -25,7 +27,7 @@ class HeldModel(FakeModel):
         return await super().__call__(windows)
 
 
-def forecaster(model, recorder, rows_max=2_000):
+def forecaster(model, recorder, rows_max=2_000, model_wait_ms=10_000):
     return Forecaster(
         Features(symbols_max=10, conflicts_max=3),
         model,
@@ -36,6 +38,7 @@ def forecaster(model, recorder, rows_max=2_000):
         batch_rows_max=12,
         batches_in_flight_max=2,
         rows_max=rows_max,
+        model_wait_ms=model_wait_ms,
     )
 
 
@@ -70,7 +73,7 @@ async def test_a_caller_that_left_takes_nothing_from_the_table():
     async with forecaster(model, recorder) as f:
         await warm(f)
         with pytest.raises(DeadlineExceeded):
-            await answer_within(f.accept(slice_of(NEED, NEED + 1)), timeout_ms=1)
+            await f.accept(slice_of(NEED, NEED + 1)).answer(1, patient=True)
         assert recorder.forecasts == {}
         model.go.set()
     assert len(recorder.forecasts) == 1
@@ -109,3 +112,78 @@ async def test_stage_times_and_row_summary_belong_to_the_forecast():
     np.testing.assert_array_equal(forecasts.outputs, FakeModel.answer(forecasts.rows))
     np.testing.assert_array_equal(forecasts.close, HISTORY.values[NEED : NEED + 3, 3])
     assert (forecasts.zero_variance >= 0).all()
+
+
+async def test_forecasts_that_a_model_missed_are_made_when_it_is_back():
+    model, recorder = FakeModel(), FakeRecorder()
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        model.broken = True
+        works = [f.accept(slice_of(i, i + 1)) for i in range(NEED, NEED + 3)]
+        for work in works:
+            with pytest.raises(ModelUnavailable):
+                await work.answer(5_000, patient=False)
+        model.broken = False
+        answers = [await work.answer(5_000, patient=True) for work in works]
+    assert [answer.inserted.tolist() for answer in answers] == [[True]] * 3
+    assert len(recorder.forecasts) == 3
+
+
+async def test_while_the_model_is_away_candles_are_stored_at_once():
+    model, recorder = FakeModel(), FakeRecorder()
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        model.broken = True
+        with pytest.raises(ModelUnavailable):
+            await f.accept(slice_of(NEED, NEED + 1)).answer(5_000, patient=False)
+
+        async def stored():
+            return len(recorder.candles) == NEED + 1
+
+        await poll("the candle's row", stored, timeout_ms=5_000, interval_ms=1)
+        assert recorder.forecasts == {}
+    assert len(recorder.candles) == NEED + 1
+
+
+async def test_a_model_that_stays_away_is_given_up_and_the_answer_says_why():
+    model, recorder = FakeModel(), FakeRecorder()
+    async with forecaster(model, recorder, model_wait_ms=0) as f:
+        await warm(f)
+        model.broken = True
+        answer = await f.accept(slice_of(NEED, NEED + 1))
+        assert isinstance(answer.error, ModelUnavailable)
+        assert answer.forecasts is None
+
+
+async def test_stopping_does_not_wait_for_a_model_that_is_away():
+    model, recorder = FakeModel(), FakeRecorder()
+    async with asyncio.timeout(5), forecaster(model, recorder, model_wait_ms=3_600_000) as f:
+        await warm(f)
+        model.broken = True
+        work = f.accept(slice_of(NEED, NEED + 1))
+        with pytest.raises(ModelUnavailable):
+            await work.answer(5_000, patient=False)
+    assert isinstance((await work).error, ModelUnavailable)
+
+
+async def test_storage_that_cannot_be_asked_about_a_late_candle_loses_no_other(monkeypatch):
+    recorder = FakeRecorder()
+
+    async def unavailable(candles):
+        raise StorageUnavailable("no table today")
+
+    async with forecaster(FakeModel(), recorder) as f:
+        await f.accept(slice_of(1, NEED + 1), forecast=False)
+        monkeypatch.setattr(recorder, "known", unavailable)
+        late_and_next = HISTORY.take(np.array([0, NEED + 1]))
+        with pytest.raises(StorageUnavailable):
+            await f.accept(late_and_next)
+    assert len(recorder.forecasts) == 1
+    assert len(recorder.candles) == NEED + 1
+
+
+async def test_a_core_that_refuses_the_batch_gives_its_room_back(monkeypatch):
+    async with forecaster(FakeModel(), FakeRecorder()) as f:
+        with pytest.raises(TypeError):
+            f.accept(replace(slice_of(0, 1), interval_ms=np.array([1.5])))
+        await warm(f)

@@ -44,3 +44,33 @@ def test_a_misspelt_setting_in_the_file_is_refused(own_directory):
     (own_directory / "candlecast.toml").write_text("min_confidense = 0.7\n")
     with pytest.raises(ConfigurationError, match="min_confidense"):
         settings.load()
+
+
+def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("CANDLECAST_MIN_CONFIDENSE", "0.7")
+    with pytest.raises(ConfigurationError, match="CANDLECAST_MIN_CONFIDENSE"):
+        settings.load()
+
+
+def test_a_file_that_is_no_toml_is_refused(own_directory):
+    (own_directory / "candlecast.toml").write_text("grpc = \n")
+    with pytest.raises(ConfigurationError, match=r"candlecast\.toml"):
+        settings.load()
+
+
+def test_our_own_name_of_the_database_beats_the_common_one(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://common/db")
+    monkeypatch.setenv("CANDLECAST_DATABASE_URL", "postgresql://ours/db")
+    assert settings.load().database_url == "postgresql://ours/db"
+    assert settings.load(database_url="postgresql://flag/db").database_url == "postgresql://flag/db"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "127.evil.example:80", "[::]:80", "192.0.2.1:80"])
+def test_only_loopback_may_be_listened_on(address):
+    with pytest.raises(ConfigurationError, match="not loopback"):
+        settings.require_loopback("grpc", address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", "localhost:80", "[::1]:80", "127.1.2.3:80"])
+def test_loopback_is_fine(address):
+    settings.require_loopback("grpc", address)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import sys
 import time
 from collections import deque
@@ -20,6 +19,8 @@ import numpy as np
 from candlecast import client
 from candlecast.client import AsyncClient, Candle, CandleResult, ServerError
 from candlecast.errors import CandlecastError
+
+_MESSAGE_CANDLES_MAX = 1_000
 
 
 def register(commands: Any) -> None:
@@ -95,14 +96,9 @@ class Tally:
             self.latencies_ms.append(latency_ms)
 
     def summary(self) -> dict[str, Any]:
-        p50, p99 = (
-            np.percentile(self.latencies_ms, (50, 99)) if self.latencies_ms else (math.nan, math.nan)
-        ).__iter__()
-        latency = (
-            {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
-            if self.latencies_ms
-            else {"p50": None, "p99": None}
-        )
+        latency: dict[str, float | None] = {"p50": None, "p99": None}
+        if self.latencies_ms:
+            latency = {f"p{q}": round(float(np.percentile(self.latencies_ms, q)), 3) for q in (50, 99)}
         return {
             "candles": self.candles,
             "forecasts": self.forecasts,
@@ -137,9 +133,10 @@ async def _replay(files: list[Path], server: str, limit: int | None, in_flight: 
     async def batches() -> AsyncIterator[list[Candle]]:
         for batch in merged(source, limit):
             messages = client.messages(batch)
-            await room.acquire()
-            sent_s.append(time.perf_counter())
-            yield messages
+            for start in range(0, len(messages), _MESSAGE_CANDLES_MAX):
+                await room.acquire()
+                sent_s.append(time.perf_counter())
+                yield messages[start : start + _MESSAGE_CANDLES_MAX]
 
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("replay", total=total, rate="")

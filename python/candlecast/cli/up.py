@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import fcntl
 import os
-import socket
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,7 +19,7 @@ from candlecast import lifecycle
 from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError, Unavailable
 from candlecast.lifecycle import Child, Keeper
-from candlecast.settings import Settings
+from candlecast.settings import Settings, require_loopback
 
 _START_TIMEOUT_MS = 30_000
 
@@ -65,6 +65,7 @@ async def up(settings: Settings) -> int:
 
 
 async def _run_parts(settings: Settings) -> None:
+    from candlecast.store.cluster import psql
     from candlecast.store.embedded import EmbeddedPostgres
     from candlecast.store.migrate import MIGRATIONS, migrate
     from candlecast.triton.embedded import EmbeddedTriton
@@ -73,10 +74,12 @@ async def _run_parts(settings: Settings) -> None:
     started = time.monotonic()
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_instance(settings.state_dir))
+        _require_free("grpc", settings.grpc)
+        _require_free("http", settings.http)
         postgres = EmbeddedPostgres(settings.state_dir / "postgres", log_path=logs / "postgres.log")
         keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, _say))]
         url_file = settings.state_dir / "database_url"
-        _write_secret(url_file, postgres.dsn)
+        _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
             _say(f"migrated {name}")
         triton = EmbeddedTriton(
@@ -84,7 +87,7 @@ async def _run_parts(settings: Settings) -> None:
             repository=settings.model_repository,
             models=[settings.model],
             work_dir=settings.state_dir / "triton",
-            port=_free_port(),
+            port=lifecycle.free_port(),
         )
         keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
         env = {**os.environ, "DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
@@ -108,9 +111,9 @@ async def _run_parts(settings: Settings) -> None:
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
         _say(f"  HTTP   http://{settings.http}/docs")
-        _say(f'  SQL    psql "$(cat {url_file})"')
+        _say(f'  SQL    {_command("psql", psql())} "$(cat {url_file})"')
         _say(f"  logs   {logs}")
-        _say("  try    candlecast replay SYMBOL-15m.parquet" + f" --server {settings.grpc}")
+        _say(f"  try    {_command('candlecast', Path(sys.argv[0]))} replay SYMBOL-15m.parquet --server {settings.grpc}")
         tasks = {keeper.task for keeper in keepers if keeper.task}
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
@@ -147,10 +150,9 @@ class ReadyChild:
         ready = asyncio.ensure_future(lifecycle.poll(self._child.name, self._ready, timeout_ms=_START_TIMEOUT_MS))
         try:
             await asyncio.wait({ended, ready}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                kind = ConfigurationError if ended.result() == 78 else Unavailable
+            if ended.done() or ready.exception():
+                kind = ConfigurationError if ended.done() and ended.result() == 78 else Unavailable
                 raise kind(f"the {self._child.name} did not start: {lifecycle.last_lines(self._log_path, 3)}")
-            ready.result()
         finally:
             ended.cancel()
             ready.cancel()
@@ -162,7 +164,7 @@ def _child(name: str, argv: list[str], env: dict[str, str], logs: Path, settings
         [sys.executable, "-m", "candlecast", *argv],
         env=env,
         log_path=logs / f"{name}.log",
-        stop_timeout_ms=settings.stop_timeout_ms + 2_000,
+        stop_timeout_ms=2 * settings.stop_timeout_ms,  # it finishes what is under way and flushes, each within one
     )
 
 
@@ -170,7 +172,7 @@ async def _serving(address: str) -> bool:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
                 health_pb2.HealthCheckRequest(), timeout=1
@@ -214,16 +216,25 @@ def _only_instance(state_dir: Path) -> Iterator[None]:
         yield
 
 
-def _write_secret(path: Path, text: str) -> None:
+def _require_free(name: str, address: str) -> None:
+    require_loopback(name, address)
+    host, _, port = address.rpartition(":")
+    try:
+        lifecycle.free_port("127.0.0.1" if host == "localhost" else host.strip("[]"), int(port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{name}: cannot listen on {address}: {error.strerror}; choose another by --{name}"
+        ) from error
+
+
+def _write_private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text + "\n")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _command(name: str, here: Path) -> str:
+    """Return what to type for a program: its name, or the path to ours when it is not installed."""
+    return name if shutil.which(name) else str(here)
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from candlecast.errors import ConfigurationError, InvalidRequest, StorageUnavailable
-from candlecast.settings import Settings
+from candlecast.settings import Settings, require_loopback
 from candlecast.store.pool import open_pool
 from candlecast.store.predictions import recent_predictions
 
@@ -22,8 +22,9 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the application; it opens its connections when it starts.
 
     Raises:
-        ConfigurationError: no database is set.
+        ConfigurationError: no database is set, or the address is not loopback.
     """
+    require_loopback("http", settings.http)
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL")
     url = settings.database_url
@@ -32,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def connections(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_pool(url, connections_max=2, command_timeout_ms=settings.database_timeout_ms) as pool,
-            grpc.aio.insecure_channel(settings.grpc) as channel,
+            grpc.aio.insecure_channel(settings.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel,
         ):
             app.state.pool, app.state.health = pool, health_pb2_grpc.HealthStub(channel)
             yield

@@ -14,15 +14,15 @@ from grpc_reflection.v1alpha import reflection
 
 from candlecast import features as feature_state
 from candlecast import lifecycle, outputs
-from candlecast.errors import BundleError, ConfigurationError, ModelUnavailable
+from candlecast.errors import BundleError, ConfigurationError
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.models.bundle import Bundle
-from candlecast.server.canary import Rehearsal, sing
+from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
-from candlecast.settings import Settings
+from candlecast.settings import Settings, require_loopback
 from candlecast.store.migrate import check_schema
 from candlecast.store.pool import open_pool
 from candlecast.store.recorder import Recorder
@@ -31,6 +31,9 @@ from candlecast.v1 import forecasts_pb2_grpc
 from candlecast.values import F32, Model
 
 log = logging.getLogger(__name__)
+
+STOP_GRACE_MS = 2_000
+"""For calls that end by themselves: streams are told to, health watches have nothing to lose."""
 
 
 async def serve(settings: Settings, listening: Callable[[str], None] | None = None) -> None:
@@ -52,18 +55,24 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     """Start the server, yield its HOST:PORT once a canary forecast went through all of it, stop it afterwards."""
     bundle = newest_bundle(settings.model_repository / settings.model)
     bundle.check_feature_set(feature_state.FEATURE_SET_HASH, len(feature_state.NAMES))
-    _require_loopback(settings.grpc)
+    require_loopback("grpc", settings.grpc)
     features = Features(symbols_max=settings.symbols_max, conflicts_max=settings.conflicts_max)
     async with AsyncExitStack() as stack:
         recorder = await stack.enter_async_context(_recorder(settings))
         model = await stack.enter_async_context(
-            TritonModel(settings.triton, settings.model, timeout_ms=settings.infer_timeout_ms)
+            TritonModel(
+                settings.triton,
+                settings.model,
+                timeout_ms=settings.infer_timeout_ms,
+                version=str(bundle.manifest.version),
+            )
         )
         await check_model(model, bundle)
 
         async def canary() -> None:
             await model.check_golden(bundle.golden_inputs, bundle.golden_outputs)
             await recorder.check()
+            features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
 
         await canary()
         rehearsed = Features(symbols_max=1, conflicts_max=1)
@@ -101,10 +110,7 @@ def _forecaster(
     manifest = bundle.manifest
 
     async def ask(windows: F32) -> F32:
-        inference = await model.infer(windows)
-        if inference.version != str(manifest.version):
-            raise ModelUnavailable(f"{model.name} version {inference.version} answered for {manifest.version}")
-        return inference.outputs
+        return (await model.infer(windows)).outputs
 
     return Forecaster(
         features,
@@ -121,6 +127,7 @@ def _forecaster(
         batch_rows_max=settings.batch_rows_max,
         batches_in_flight_max=settings.batches_in_flight_max,
         rows_max=settings.queue_rows_max,
+        model_wait_ms=settings.model_wait_ms,
     )
 
 
@@ -133,6 +140,8 @@ async def _listening(
             ("grpc.max_receive_message_length", settings.message_bytes_max),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            # Our client pings every 30 s; by default a server hangs up on more than one ping in 5 minutes.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ]
     )
     service = ForecastsService(
@@ -152,7 +161,7 @@ async def _listening(
     finally:
         await readiness.stop()
         service.stop()
-        await server.stop(grace=settings.stop_timeout_ms / 1000)
+        await server.stop(grace=STOP_GRACE_MS / 1000)
 
 
 async def check_model(model: TritonModel, bundle: Bundle) -> None:
@@ -190,12 +199,6 @@ def newest_bundle(directory: Path) -> Bundle:
     if bundle.manifest.outputs["count"] != outputs.COUNT:
         raise BundleError(f"{bundle.path} gives {bundle.manifest.outputs['count']} outputs, not {outputs.COUNT}")
     return bundle
-
-
-def _require_loopback(address: str) -> None:
-    host = address.rpartition(":")[0].strip("[]")
-    if host not in ("localhost", "::1") and not host.startswith("127."):
-        raise ConfigurationError(f"grpc: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
 
 
 def _listen(server: grpc.aio.Server, address: str) -> int:

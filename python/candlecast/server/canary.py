@@ -7,13 +7,13 @@ from typing import Self
 
 import numpy as np
 
+from candlecast.errors import StorageUnavailable
 from candlecast.features import now_ms
 from candlecast.forecaster import Forecaster
 from candlecast.store.recorder import Recorder
-from candlecast.values import Bool, Candles, Forecasts, Known
+from candlecast.values import DEFAULT_INTERVAL_MS, Bool, Candles, Forecasts, Known
 
 SYMBOL = "CANARY"
-INTERVAL_MS = 900_000
 
 
 class Rehearsal:
@@ -51,19 +51,21 @@ async def sing(forecaster: Forecaster, need: int) -> None:
     answer = await forecaster.accept(candles.take(newest))
     if answer.error is not None:
         raise answer.error
+    if answer.inserted.tolist() != [True]:
+        raise StorageUnavailable("PostgreSQL did not take the canary's forecast")
 
 
 def _candles(count: int) -> Candles:
     """Return `count` candles of a sine wave, the newest closed just now."""
-    opened = now_ms() // INTERVAL_MS * INTERVAL_MS - INTERVAL_MS * np.arange(count, 0, -1, dtype=np.int64)
+    bars = now_ms() // DEFAULT_INTERVAL_MS - np.arange(count, 0, -1, dtype=np.int64)
     close = 100 + np.sin(np.arange(count) / 7)
     values = np.full((count, 8), np.nan)
     values[:, 0], values[:, 3], values[:, 4] = np.roll(close, 1), close, 1 + np.cos(np.arange(count) / 5) ** 2
     values[:, 1], values[:, 2] = values[:, [0, 3]].max(axis=1) + 0.01, values[:, [0, 3]].min(axis=1) - 0.01
     return Candles(
         symbol=[SYMBOL] * count,
-        interval_ms=np.full(count, INTERVAL_MS, dtype=np.int64),
-        open_time_ms=opened,
+        interval_ms=np.full(count, DEFAULT_INTERVAL_MS, dtype=np.int64),
+        open_time_ms=bars * DEFAULT_INTERVAL_MS,
         values=values,
         forming=np.zeros(count, dtype=np.bool_),
     )

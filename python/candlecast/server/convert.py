@@ -11,9 +11,8 @@ from candlecast import _rust
 from candlecast.features import LATE, REFUSED
 from candlecast.forecaster import Answer
 from candlecast.v1 import types_pb2 as pb
-from candlecast.values import Candles, Forecasts, Known
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known
 
-DEFAULT_INTERVAL_MS = 900_000
 _NAN = float("nan")
 
 # The core's codes, spelt alike on the wire.
@@ -72,7 +71,7 @@ def results(candles: Candles, answer: Answer, need: int, *, asked: bool = False)
         )
         if verdicts[i] == REFUSED or not asked:
             late = verdicts[i] == LATE
-            result.verdict = _OF_KNOWN[answer.known[i]] if late else _VERDICTS[verdicts[i]]
+            result.verdict = _OF_KNOWN[answer.known.get(i, Known.NOT_STORED)] if late else _VERDICTS[verdicts[i]]
         if verdicts[i] == REFUSED:
             result.refusal.field = _rust.FIELDS[fields[i]]
             result.refusal.reason = _rust.REASONS[reasons[i]]
@@ -148,15 +147,3 @@ def _table(columns: Forecasts) -> list[list[float]]:
     numbers = (m.confidence, m.quality, m.agreement, m.move, m.edge, m.stop_loss, m.take_profit, *m.risks.T)
     table: list[list[float]] = np.column_stack(numbers).tolist()
     return table
-
-
-def asked(symbols: list[str], interval_ms: int, answer: Answer) -> Candles:
-    """Return columns that name the newest candles of symbols asked for without candles."""
-    pushed = answer.moved.pushed
-    return Candles(
-        symbol=symbols,
-        interval_ms=np.full(len(symbols), interval_ms, dtype=np.int64),
-        open_time_ms=pushed.open_time_ms,
-        values=np.empty((len(symbols), 0)),
-        forming=np.zeros(len(symbols), dtype=np.bool_),
-    )

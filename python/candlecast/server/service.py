@@ -11,12 +11,12 @@ import grpc
 
 from candlecast.errors import InvalidRequest, Stopped
 from candlecast.features import ACCEPTED, DUPLICATE, Features
-from candlecast.forecaster import Answer, Forecaster, answer_within
+from candlecast.forecaster import Answer, Forecaster, Work
 from candlecast.server import convert
 from candlecast.server.status import abort
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1 import forecasts_pb2_grpc, types_pb2
-from candlecast.values import Candles
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles
 
 _REFUSED_LISTED_MAX = 1_000
 _STREAM_MESSAGES_MAX = 64
@@ -24,7 +24,6 @@ _STREAM_CANDLES_MAX = 2_048
 """Under way in one stream; a faster client is slowed down by flow control."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Accepted = tuple[Candles, asyncio.Task[Answer]]
 
 
 class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
@@ -68,8 +67,8 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         self, requests: AsyncIterator[pb.StreamRequest], context: Context
     ) -> AsyncIterator[pb.StreamResponse]:
         try:
-            async for candles, answer in self._answers(requests):
-                yield pb.StreamResponse(results=convert.results(candles, _whole(answer), self._features.need))
+            async for work, answer in self._answers(requests):
+                yield pb.StreamResponse(results=convert.results(work.candles, _whole(answer), self._features.need))
         except Exception as error:
             await abort(context, error)
 
@@ -90,54 +89,50 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             raise InvalidRequest("candles", "send candles, or symbols whose newest candle is to be forecast")
         if len(request.symbols) > self._candles_per_message_max:
             raise InvalidRequest("symbols", f"at most {self._candles_per_message_max} in one message")
-        interval_ms = request.interval_ms or convert.DEFAULT_INTERVAL_MS
+        interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
         response, started = pb.PredictResponse(), time.perf_counter()
         if request.candles:
-            candles, task = self._accept(request.candles)
-            answer = await answer_within(task, timeout_ms)
-            response.results.extend(convert.results(candles, _whole(answer), self._features.need))
+            work = self._accept(request.candles)
+            answer = await work.answer(timeout_ms, patient=False)
+            response.results.extend(convert.results(work.candles, _whole(answer), self._features.need))
         if request.symbols:
-            symbols = list(request.symbols)
+            work = self._forecaster.newest(list(request.symbols), interval_ms)
             left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
-            answer = await answer_within(self._forecaster.newest(symbols, interval_ms), max(left_ms, 1))
-            newest = convert.asked(symbols, interval_ms, answer)
-            response.results.extend(convert.results(newest, _whole(answer), self._features.need, asked=True))
+            answer = await work.answer(max(left_ms, 1), patient=False)
+            response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, asked=True))
         return response
 
-    async def _answers(self, requests: AsyncIterator[pb.StreamRequest]) -> AsyncIterator[tuple[Candles, Answer]]:
+    async def _answers(self, requests: AsyncIterator[pb.StreamRequest]) -> AsyncIterator[tuple[Work, Answer]]:
         """Accept messages as they come, several under way at once, and yield their answers in order."""
-        under_way: asyncio.Queue[Accepted | Exception | None] = asyncio.Queue(_STREAM_MESSAGES_MAX)
-        count, fewer = 0, asyncio.Event()
+        under_way: asyncio.Queue[Work | BaseException | None] = asyncio.Queue()
+        messages, candles, fewer = 0, 0, asyncio.Event()
 
         async def read() -> None:
-            nonlocal count
+            nonlocal messages, candles
+            end: BaseException | None = None
             try:
                 async for request in requests:
-                    while count >= _STREAM_CANDLES_MAX:
+                    while messages >= _STREAM_MESSAGES_MAX or candles >= _STREAM_CANDLES_MAX:
                         fewer.clear()
                         await fewer.wait()
-                    accepted = self._accept(request.candles)
-                    count += len(accepted[0])
-                    await under_way.put(accepted)
+                    work = self._accept(request.candles)
+                    messages, candles = messages + 1, candles + len(work.candles)
+                    under_way.put_nowait(work)
             except asyncio.CancelledError:
-                if not self._stopping:
-                    raise
-                await under_way.put(Stopped("the server is shutting down"))
-            except Exception as error:
-                await under_way.put(error)
-            else:
-                await under_way.put(None)
+                end = Stopped("the server is shutting down")
+            except BaseException as error:  # whatever it is, who waits for the answers must hear of it
+                end = error
+            under_way.put_nowait(end)
 
         reader = asyncio.create_task(read())
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         try:
-            while (accepted := await under_way.get()) is not None:
-                if isinstance(accepted, Exception):
-                    raise accepted
-                candles, task = accepted
-                yield candles, await answer_within(task, self._answer_timeout_ms)
-                count -= len(candles)
+            while (work := await under_way.get()) is not None:
+                if isinstance(work, BaseException):
+                    raise work
+                yield work, await work.answer(self._answer_timeout_ms, patient=True)
+                messages, candles = messages - 1, candles - len(work.candles)
                 fewer.set()
         finally:
             reader.cancel()
@@ -146,8 +141,11 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         response = pb.BackfillResponse()
         touched: set[tuple[str, int]] = set()
         async for request in requests:
+            if self._stopping:
+                raise Stopped("the server is shutting down")
             candles = self._candles(request.candles)
-            answer = await answer_within(self._forecaster.accept(candles, forecast=False), self._answer_timeout_ms)
+            work = self._forecaster.accept(candles, forecast=False)
+            answer = await work.answer(self._answer_timeout_ms, patient=True)
             for code, result in zip(
                 answer.moved.pushed.verdict.tolist(), convert.results(candles, answer, self._features.need), strict=True
             ):
@@ -168,7 +166,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         return response
 
     def _get_symbol(self, request: pb.GetSymbolRequest) -> pb.GetSymbolResponse:
-        interval_ms = request.interval_ms or convert.DEFAULT_INTERVAL_MS
+        interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
         try:
             status = self._features.status(request.symbol, interval_ms)
         except ValueError as error:
@@ -182,11 +180,11 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             conflicts=status.conflicts,
         )
 
-    def _accept(self, messages: Sequence[types_pb2.Candle]) -> Accepted:
+    def _accept(self, messages: Sequence[types_pb2.Candle]) -> Work:
         started = time.perf_counter()
         candles = self._candles(messages)
         decode_us = int((time.perf_counter() - started) * 1e6)
-        return candles, self._forecaster.accept(candles, decode_us=decode_us)
+        return self._forecaster.accept(candles, decode_us=decode_us)
 
     def _candles(self, messages: Sequence[types_pb2.Candle]) -> Candles:
         if len(messages) > self._candles_per_message_max:

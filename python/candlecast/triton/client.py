@@ -25,6 +25,7 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
 ]
 RELATIVE_TOLERANCE = 2e-3
 ABSOLUTE_TOLERANCE = 1e-4
@@ -57,15 +58,19 @@ class TritonModel:
     a caller that waits too long, or is cancelled, leaves, and its answer is dropped when it comes.
     """
 
-    def __init__(self, address: str, name: str, timeout_ms: int, *, late_calls_max: int = 16) -> None:
+    def __init__(
+        self, address: str, name: str, timeout_ms: int, *, version: str = "", late_calls_max: int = 16
+    ) -> None:
         """Describe the model `name` at `address` (HOST:PORT).
 
         Args:
             timeout_ms: longest wait for one answer.
+            version: which is asked; the newest when empty.
             late_calls_max: calls nobody waits for any more, at which new ones are refused at once.
         """
         self.address = address
         self.name = name
+        self._version = version
         self._timeout_s = timeout_ms / 1000
         self._late_calls_max = late_calls_max
         self._calls: set[asyncio.Task[Any]] = set()
@@ -95,6 +100,7 @@ class TritonModel:
         """
         request = service_pb2.ModelInferRequest(
             model_name=self.name,
+            model_version=self._version,
             inputs=[{"name": "features", "datatype": "FP32", "shape": windows.shape}],
             raw_input_contents=[np.ascontiguousarray(windows, np.float32).tobytes()],
         )

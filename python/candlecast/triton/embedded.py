@@ -8,13 +8,13 @@ import logging
 import re
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from candlecast.errors import ConfigurationError, DeadlineExceeded, ModelUnavailable
+from candlecast.lifecycle import free_port
 from candlecast.triton.client import TritonModel
 from candlecast.triton.environment import Environment
 from candlecast.triton.process import TritonProcess
@@ -131,7 +131,10 @@ class EmbeddedTriton:
         for name in self._models:
             if not (self._repository / name / "config.pbtxt").is_file():
                 raise ConfigurationError(f"{self._repository} holds no model {name!r} (no {name}/config.pbtxt)")
-        self.address = f"127.0.0.1:{_free_port(self._port)}"
+        try:
+            self.address = f"127.0.0.1:{free_port(port=self._port)}"
+        except OSError as error:
+            raise ConfigurationError(f"Triton's port {self._port} is not free: {error.strerror}") from error
         self._work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         environment.lay_out(self._work_dir / "backends")
         self._sweep()
@@ -177,18 +180,3 @@ async def _serves(model: TritonModel, identity: str) -> bool:
         return await model.server_id() == identity and await model.ready()
     except (ModelUnavailable, DeadlineExceeded):
         return False
-
-
-def _free_port(port: int) -> int:
-    """Return `port`, or a free one for 0.
-
-    Raises:
-        ConfigurationError: another process listens there.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise ConfigurationError(f"Triton's port 127.0.0.1:{port} is not free: {error.strerror}") from error
-        return int(probe.getsockname()[1])
