@@ -5,9 +5,9 @@ SHELL := /bin/bash
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PY := .venv/bin/python
 RUN := .venv/bin
-MODELS := triton_models
+RUST_MIN := 1.88
 
-.PHONY: help up setup setup-dev check test bench proto fmt clean
+.PHONY: help up setup train-env setup-dev check test bench proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,17 +19,22 @@ help:  ## list the targets
 
 .PHONY: need-rust
 need-rust:
-	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs (or Debian: apt-get install rustup && rustup default stable), then run make again"; exit 1; }
+	@command -v cargo >/dev/null || { echo "Rust is missing: install $(RUST_MIN) or newer from https://rustup.rs, then run make again"; exit 1; }
+	@printf '%s\n' $(RUST_MIN) "$$(cargo --version | cut -d' ' -f2)" | sort -VC || { echo "Rust is too old ($$(cargo --version)): install $(RUST_MIN) or newer from https://rustup.rs"; exit 1; }
 	@command -v cc >/dev/null || { echo "A C linker is missing: install one (Debian: apt-get install gcc libc6-dev), then run make again"; exit 1; }
 
 # The application, without training (torch is large).
 setup: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done
+	@test -x .venv/bin/candlecast || echo "Building candlecast (a minute or two the first time)"
 	@$(UV) sync --quiet --locked --inexact --no-dev
 
 # tritonserver and its Python stub live apart: their numpy is 1.26.
 .venv-triton/.done: triton_env/uv.lock triton_env/pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/.venv-triton $(UV) sync --quiet --locked --project triton_env
 	@touch $@
+
+train-env: setup  ## add what `candlecast train` needs (torch: several GB)
+	@$(UV) sync --quiet --locked --inexact --no-dev --extra train
 
 # Everything that checks and tests need, training included.
 setup-dev: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done

@@ -1,4 +1,4 @@
--- Why: every accepted candle is kept, so that a restart rebuilds the symbols and a replay gives the same features.
+-- Why: every accepted candle is kept, so that the features of each forecast can be computed again.
 -- Why safe: creates only; touches nothing that exists.
 
 -- Months are created on demand, because a replay may begin in any year. LIKE + ATTACH takes a lock that readers and

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -24,11 +25,19 @@ from candlecast.features import Features
 from candlecast.server.app import newest_bundle
 from candlecast.settings import CHECKOUT
 from tests.market_simulator import candles
-from tests.stack import CANDLECAST, Stack, shared_memory
+from tests.stack import CANDLECAST, Stack, free_port, shared_memory
 
 NEED = Features(symbols_max=1, conflicts_max=1).need
 REAL = CHECKOUT.parent / "shared" / "data" / "candles" / "BTCUSDT-15m.parquet"
 BEFORE = shared_memory()
+
+
+def system_v():
+    """Return the ids of System V shared memory, which PostgreSQL takes a little of."""
+    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+
+SYSTEM_V_BEFORE = system_v()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +90,8 @@ def test_every_candle_after_warm_up_gives_one_row_and_a_second_replay_none(stack
     said = subprocess.run(
         [*CANDLECAST, "replay", str(files[0]), "--server", stack.grpc, "--limit", "10"], capture_output=True, text=True
     )
-    assert "No forecast was added" in said.stdout
+    assert "No forecast was added: every candle was known." in said.stdout
+    assert re.search(r"duplicates +10\n", said.stdout)
 
 
 def test_stored_rows_are_what_the_core_and_the_model_give_for_the_stored_candles(stack, tmp_path):
@@ -166,6 +176,23 @@ def test_the_web_door_is_ready_and_shows_what_was_stored(stack):
     assert (newest["symbol"], newest["model"]) == ("AAAUSDT", "patchtst")
 
 
+def test_the_server_runs_alone_against_a_database_and_a_triton_elsewhere(stack):
+    words = stack.processes()["server"].cmdline()
+    triton, address = words[words.index("--triton") + 1], f"127.0.0.1:{free_port()}"
+    environment = os.environ | {"DATABASE_URL": stack.database_url}
+    command = [*CANDLECAST, "serve", "--grpc", address, "--triton", triton]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == f"candlecast serves gRPC on {address}\n"
+        history = messages(candles("ALONE", NEED))
+        with Client(address) as client:
+            client.backfill(history[:-1])
+            (result,) = client.predict(history[-1:])
+        assert result.forecast.durability == 2  # STORED
+        server.terminate()
+        assert server.wait(20) == 0
+    assert count(stack, "ALONE") == 1
+
+
 def test_a_second_instance_on_the_same_state_exits_with_78_and_the_first_goes_on(stack):
     second = subprocess.run(
         [*CANDLECAST, "up", "--state-dir", str(stack.state_dir)], capture_output=True, text=True, timeout=30
@@ -195,11 +222,22 @@ def test_a_part_that_is_killed_is_reported_and_everything_works_again(stack, par
     assert count(stack, history[0].symbol) == 1
 
 
+def test_a_triton_that_dies_in_the_middle_of_a_replay_leaves_no_hole(stack, tmp_path):
+    file = written(tmp_path, "HOLES", NEED + 400)
+    command = [*CANDLECAST, "replay", str(file), "--server", stack.grpc, "--json", "--in-flight", "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as replay:
+        stack.until(lambda: count(stack, "HOLES") > 50, "under way", 30)
+        stack.processes()["tritonserver"].kill()
+        summary = json.loads(replay.communicate(timeout=60)[0])
+    assert summary["forecasts"] == count(stack, "HOLES") == 401
+
+
 @pytest.mark.parametrize("file", [REAL] * REAL.exists(), ids=lambda path: path.name)
 def test_real_candles_give_one_row_each_after_warm_up(stack, file):
-    summary = stack.replay(file, arguments=("--limit", str(NEED + 400)))
-    assert (summary["forecasts"], summary["refused"], summary["duplicates"]) == (401, 0, 0)
-    assert count(stack, "BTCUSDT") == 401
+    summary = stack.replay(file, arguments=("--in-flight", "16"))
+    assert summary["forecasts"] == summary["candles"] - NEED + 1
+    assert (summary["refused"], summary["duplicates"]) == (0, 0)
+    assert count(stack, "BTCUSDT") == summary["forecasts"]
 
 
 def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(stack):
@@ -211,6 +249,7 @@ def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(sta
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
     assert shared_memory() <= BEFORE
+    assert system_v() <= SYSTEM_V_BEFORE
     again = Stack(stack.state_dir)
     again.start()
     try:

@@ -259,7 +259,9 @@ def test_the_table_shows_every_number_beside_its_base(
 def test_a_missing_train_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
 
-    with pytest.raises(ConfigurationError, match=r"^training needs the train extra: uv sync --extra train$"):
+    with pytest.raises(
+        ConfigurationError, match=r"^training needs torch: run `make train-env` \(uv sync --extra train\)$"
+    ):
         command.run(arguments("--data", "a.csv", "--out", "x"))
 
 

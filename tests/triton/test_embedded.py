@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +18,6 @@ from tests.triton.conftest import (
     F32,
     OUTPUTS,
     WINDOW,
-    free_port,
     gone,
     onnx_bytes,
     stubs,
@@ -53,19 +49,6 @@ async def test_it_can_be_entered_again_and_leaves_nothing(make: Make, tmp_path: 
         assert await triton.wait() == 0
         await gone(triton, group)
     assert (tmp_path / "work" / "triton.log.1").exists()
-
-
-async def test_metrics_are_served_on_loopback_when_asked_for(make: Make, tmp_path: Path) -> None:
-    port = free_port()
-    async with make(write_model(tmp_path / "repository"), metrics_port=port) as triton:
-        listening = {c.laddr for c in psutil.Process(triton.pid).net_connections(kind="inet") if c.status == "LISTEN"}
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-        assert b"nv_inference_count" in await reader.read()
-        writer.close()
-        os.kill(triton.pid, signal.SIGKILL)
-    assert {ip.removeprefix("::ffff:") for ip, _ in listening} == {"127.0.0.1"}
-    assert port in {number for _, number in listening}
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from candlecast.errors import ConfigurationError
-from candlecast.triton.repository import Shape, read_shape, render_config
+from candlecast.triton.repository import render_config
 
 
 def test_the_rendered_config_says_what_it_was_asked_to() -> None:
@@ -27,13 +25,3 @@ def test_the_rendered_config_says_what_it_was_asked_to() -> None:
     assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
     assert config.dynamic_batching.max_queue_delay_microseconds == 0
     assert config.parameters["intra_op_thread_count"].string_value == "2"
-
-
-def test_the_shape_can_be_read_back() -> None:
-    assert read_shape(render_config("patchtst", 96, 240, 20)) == Shape(window=96, columns=240, outputs=20)
-
-
-@pytest.mark.parametrize("text", ["nonsense {", 'name: "gate"', 'input { name: "features" dims: [ 3 ] }'])
-def test_another_text_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"config\.pbtxt"):
-        read_shape(text)

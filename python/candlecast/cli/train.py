@@ -12,6 +12,8 @@ from typing import Any
 
 from candlecast.errors import ConfigurationError
 
+DESCRIPTION = """Train PatchTST on candle files: walk-forward metrics beside base rates first, then the model itself,
+written as a bundle (fp16 ONNX, manifest, golden vectors). Ctrl-C keeps the best checkpoint of the fit under way."""
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -19,7 +21,7 @@ def register(commands: Any) -> None:
     """Add `train` with its kinds of model."""
     train = commands.add_parser("train", help="train a model on candle files")
     kinds = train.add_subparsers(dest="kind", metavar="MODEL", required=True)
-    patchtst = kinds.add_parser("patchtst", help="the transformer that serves", description=__doc__)
+    patchtst = kinds.add_parser("patchtst", help="the transformer that serves", description=DESCRIPTION)
     add = patchtst.add_argument
     add("--data", nargs="+", type=Path, required=True, metavar="FILE", help="candle files (Parquet, CSV), one interval")
     add(
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigurationError: the train extra is missing, or the data or the configuration does not do.
     """
     if any(find_spec(name) is None for name in EXTRA):
-        raise ConfigurationError("training needs the train extra: uv sync --extra train")
+        raise ConfigurationError("training needs torch: run `make train-env` (uv sync --extra train)")
     # Before torch is loaded: threads that wait must not spin while others want the cores (measured on two busy cores:
     # 650 → 1,800 windows/s).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -11,7 +11,6 @@ from candlecast.store.queries import STATEMENTS
 from candlecast.values import Candles, Known
 
 Row = tuple[Any, ...]
-KEY = 3
 """The first columns of a row are its key: symbol, interval, time."""
 
 

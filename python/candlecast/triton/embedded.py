@@ -39,7 +39,6 @@ class EmbeddedTriton:
         models: Sequence[str],
         work_dir: Path,
         port: int = 0,
-        metrics_port: int | None = None,
         start_timeout_ms: int = 30_000,
         stop_timeout_ms: int = 10_000,
     ) -> None:
@@ -49,7 +48,6 @@ class EmbeddedTriton:
             env_dir: the virtual environment of tritonserver.
             work_dir: for the backend directory and triton.log (triton.log.1 is the run before); made if absent.
             port: of gRPC on 127.0.0.1; 0 takes a free one at each start.
-            metrics_port: of Prometheus metrics on 127.0.0.1; None serves none.
             stop_timeout_ms: longest orderly shutdown, before SIGKILL.
         """
         self._env_dir = env_dir.absolute()
@@ -57,7 +55,6 @@ class EmbeddedTriton:
         self._models = list(models)
         self._work_dir = work_dir.absolute()
         self._port = port
-        self._metrics_port = metrics_port
         self._start_timeout_s = start_timeout_ms / 1000
         self._stop_timeout_ms = stop_timeout_ms
         self._run: TritonProcess | None = None
@@ -141,9 +138,6 @@ class EmbeddedTriton:
         return environment
 
     def _arguments(self) -> list[str]:
-        metrics = ["--allow-metrics=false"]
-        if self._metrics_port is not None:
-            metrics = ["--allow-metrics=true", "--metrics-address=127.0.0.1", f"--metrics-port={self._metrics_port}"]
         restricted = f"shared-memory,model-repository,trace,logging:candlecast={self.control_header[1]}"
         return [
             f"--model-repository={self._repository}",
@@ -156,7 +150,7 @@ class EmbeddedTriton:
             f"--grpc-port={self.address.rpartition(':')[2]}",
             f"--grpc-restricted-protocol={restricted}",
             "--allow-http=false",
-            *metrics,
+            "--allow-metrics=false",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             "--pinned-memory-pool-byte-size=0",
         ]

@@ -66,4 +66,5 @@ class Environment:
         stub = shutil.copy(self.stub, directory / STUB)
         run = subprocess.run([stub], env=self.variables, capture_output=True, text=True, check=False, timeout=30)
         if run.returncode != 1:  # 1: it ran and misses its arguments
-            raise ConfigurationError(f"Triton's Python stub does not run: {run.stderr.strip() or run.returncode}")
+            hint = "; install that library (Debian: libpython3.X)" if "libpython" in run.stderr else ""
+            raise ConfigurationError(f"Triton's Python stub does not run: {run.stderr.strip() or run.returncode}{hint}")

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
-from candlecast.errors import ConfigurationError
 
 TEMPLATE = """\
 # Served unchanged by the embedded tritonserver (Python onnxruntime backend) and by NVIDIA's container (native backend).
@@ -26,13 +20,6 @@ dynamic_batching {{
 parameters {{ key: "intra_op_thread_count" value {{ string_value: "{intra_op_threads}" }} }}
 parameters {{ key: "inter_op_thread_count" value {{ string_value: "1" }} }}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    window: int
-    columns: int
-    outputs: int
 
 
 def render_config(
@@ -55,22 +42,6 @@ def render_config(
         queue_requests_max: requests that wait for an instance, above which Triton refuses.
     """
     return TEMPLATE.format(**locals())
-
-
-def read_shape(config: str) -> Shape:
-    """Read the tensors' shape from the text of a config.pbtxt.
-
-    Raises:
-        ConfigurationError: it is no config.pbtxt of a forecasting model; says why.
-    """
-    parsed = model_config_pb2.ModelConfig()
-    try:
-        text_format.Parse(config, parsed)
-        (features,), (outputs,) = parsed.input, parsed.output
-        (window, columns), (count,) = features.dims, outputs.dims
-    except (text_format.ParseError, ValueError) as error:
-        raise ConfigurationError(f"config.pbtxt: {error}") from error
-    return Shape(window, columns, count)
 
 
 def write_config(folder: Path, name: str, window: int, columns: int, outputs: int) -> None:
