@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from candlecast.errors import CandlecastError, DeadlineExceeded, InvalidRequest, ModelUnavailable, Overloaded
+from candlecast.triton.stream import InferStream, Refused
 
 CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
@@ -28,6 +30,8 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.enable_http_proxy", 0),
 ]
 RELATIVE_TOLERANCE = 2e-3
+MISTAKES = r"INVALID_ARGUMENT|shape|batch-size|unexpected inference (in|out)put|expected \\d+ inputs"
+"""How Triton speaks of a request that is wrong in itself; on a stream there is no status to tell."""
 ABSOLUTE_TOLERANCE = 1e-4
 
 
@@ -73,6 +77,7 @@ class TritonModel:
         self._version = version
         self._timeout_s = timeout_ms / 1000
         self._late_calls_max = late_calls_max
+        self._stream: InferStream | None = None
         self._calls: set[asyncio.Task[Any]] = set()
         self._late: set[asyncio.Task[Any]] = set()
 
@@ -87,6 +92,8 @@ class TritonModel:
             if self._calls:
                 await asyncio.wait(self._calls, timeout=self._timeout_s)
         finally:
+            if self._stream is not None:
+                await self._stream.close()
             await self._channel.close()
 
     async def infer(self, windows: NDArray[np.float32]) -> Inference:
@@ -104,7 +111,7 @@ class TritonModel:
             inputs=[{"name": "features", "datatype": "FP32", "shape": windows.shape}],
             raw_input_contents=[np.ascontiguousarray(windows, np.float32).tobytes()],
         )
-        answer = await self._call(self._stub.ModelInfer, request)
+        answer = await self._call(self._exchange, request)
         try:
             (tensor,), (content,) = answer.outputs, answer.raw_output_contents
             outputs = np.frombuffer(content, np.float32).reshape(len(windows), -1)
@@ -164,6 +171,11 @@ class TritonModel:
         answer = await self._call(self._stub.ServerMetadata, service_pb2.ServerMetadataRequest())
         return str(answer.name)
 
+    async def _exchange(self, request: Any) -> Any:
+        if self._stream is None or self._stream.broken:
+            self._stream = InferStream(self._stub)
+        return await self._stream.exchange(request)
+
     async def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
         if len(self._late) >= self._late_calls_max:
             raise ModelUnavailable(f"{self.name} owes {len(self._late)} answers that nobody waits for any more")
@@ -176,11 +188,16 @@ class TritonModel:
             if not call.done():
                 self._late.add(call)
         if not call.done():
+            if self._stream is not None:
+                self._stream.retire()
             raise DeadlineExceeded(f"{self.name} did not answer within {self._timeout_s * 1000:.0f} ms")
         if call.cancelled():
             raise ModelUnavailable(f"the connection to {self.address} was closed")
-        if isinstance(error := call.exception(), grpc.aio.AioRpcError):
-            raise self._translated(error) from error
+        error = call.exception()
+        if isinstance(error, grpc.aio.AioRpcError):
+            raise self._translated(f"{error.code().name}: {error.details()}") from error
+        if isinstance(error, Refused):
+            raise self._translated(str(error)) from error
         return call.result()
 
     def _forget(self, call: asyncio.Task[Any]) -> None:
@@ -189,13 +206,12 @@ class TritonModel:
         if not call.cancelled():
             call.exception()  # a dropped answer may be an error, and nobody else will look
 
-    def _translated(self, error: grpc.aio.AioRpcError) -> CandlecastError:
-        details = error.details() or ""
-        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-            return InvalidRequest("windows", details)
-        if "maximum queue size" in details:
-            return Overloaded(f"{self.name}: {details}")
-        return ModelUnavailable(f"{self.name} at {self.address}: {error.code().name}: {details}")
+    def _translated(self, words: str) -> CandlecastError:
+        if "maximum queue size" in words:
+            return Overloaded(f"{self.name}: {words}")
+        if re.search(MISTAKES, words):
+            return InvalidRequest("windows", words)
+        return ModelUnavailable(f"{self.name} at {self.address}: {words}")
 
 
 async def _answer(method: Callable[[Any], Any], request: Any) -> Any:

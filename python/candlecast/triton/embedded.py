@@ -131,7 +131,7 @@ class EmbeddedTriton:
         try:
             self.address = f"127.0.0.1:{free_port(port=self._port)}"
         except OSError as error:
-            raise ConfigurationError(f"Triton's port {self._port} is not free: {error.strerror}") from error
+            raise ConfigurationError(f"Triton's port 127.0.0.1:{self._port} is not free: {error.strerror}") from error
         self._work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         environment.lay_out(self._work_dir / "backends")
         self._sweep()
