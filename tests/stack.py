@@ -59,6 +59,11 @@ class Stack:
             found[{"serve": "server"}.get(name, name)] = child
         return found
 
+    def shared_memory(self) -> list[Path]:
+        """Return the shared memory that Triton and its stubs have mapped."""
+        regions = self.processes()["tritonserver"].memory_maps()
+        return [Path(region.path) for region in regions if region.path.startswith("/dev/shm/")]
+
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
@@ -83,7 +88,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").glob("candlecast*")}

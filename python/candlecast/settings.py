@@ -19,9 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def default_state_dir() -> Path:
-    """Return the user's data home for candlecast; a machine-wide one for root, whose home no other user may enter."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/candlecast")
+    """Return the user's data home for candlecast."""
     return Path(platformdirs.user_data_dir("candlecast", appauthor=False))
 
 

@@ -25,11 +25,10 @@ from candlecast.features import Features
 from candlecast.server.app import newest_bundle
 from candlecast.settings import CHECKOUT
 from tests.market_simulator import candles
-from tests.stack import CANDLECAST, Stack, free_port, shared_memory
+from tests.stack import CANDLECAST, Stack, free_port
 
 NEED = Features(symbols_max=1, conflicts_max=1).need
 REAL = CHECKOUT.parent / "shared" / "data" / "candles" / "BTCUSDT-15m.parquet"
-BEFORE = shared_memory()
 
 
 def system_v():
@@ -241,14 +240,15 @@ def test_real_candles_give_one_row_each_after_warm_up(stack, file):
 
 
 def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(stack):
-    family = stack.family()
+    family, shared = stack.family(), stack.shared_memory()
     assert len(family) > 4
+    assert shared
     assert stack.stop() == 0
     order = re.findall(r"stopped part=(\w+)", stack.output)[-4:]
     assert order == ["dashboard", "server", "triton", "PostgreSQL"]  # the reverse of starting
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
-    assert shared_memory() <= BEFORE
+    assert not [path for path in shared if path.exists()]
     assert system_v() <= SYSTEM_V_BEFORE
     again = Stack(stack.state_dir)
     again.start()

@@ -104,7 +104,7 @@ async def test_kill_9_of_tritonserver_is_noticed_and_repaired_by_a_new_start(
             await model.check_golden(*golden)
             group = triton.pid
             os.kill(triton.pid, signal.SIGKILL)
-            with pytest.raises(ModelUnavailable, match="UNAVAILABLE"):
+            with pytest.raises(ModelUnavailable):
                 await model.infer(windows(1))
             async with asyncio.timeout(1):
                 assert await triton.wait() == -signal.SIGKILL
