@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+# As the command line does; before anything imports grpc.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from candlecast.candle_files import load  # noqa: E402
+from candlecast.client import AsyncClient, Candle, messages  # noqa: E402
 from candlecast.features import Features  # noqa: E402
 from candlecast.server.app import newest_bundle  # noqa: E402
 from candlecast.settings import CHECKOUT  # noqa: E402
@@ -28,6 +34,7 @@ from tests.stack import Stack  # noqa: E402
 
 NEED = Features(symbols_max=1, conflicts_max=1).need
 LONE_REQUESTS = 500
+LONE_CANDLES = 2_000
 BURST_ROWS, BURST_IN_FLIGHT = 12, 2
 
 
@@ -50,6 +57,30 @@ async def bare_triton(address: str) -> tuple[float, float]:
         await asyncio.gather(*(caller(60) for _ in range(BURST_IN_FLIGHT)))
         rate = BURST_IN_FLIGHT * 60 * BURST_ROWS / (time.perf_counter() - started)
     return float(np.median(lone)), rate
+
+
+async def lone_candles(address: str, file: Path) -> tuple[list[float], list[float]]:
+    """Return milliseconds per candle, each sent when the one before was answered: to the answer, and to the commit."""
+    candles = load([file])
+    answered, stored, sent = [], [], 0.0
+    turn = asyncio.Semaphore(1)
+
+    async def source() -> AsyncIterator[list[Candle]]:
+        nonlocal sent
+        for i in range(NEED, NEED + LONE_CANDLES):
+            batch = messages(candles.take(np.array([i])))
+            await turn.acquire()
+            sent = time.perf_counter()
+            yield batch
+
+    async with AsyncClient(address) as client:
+        await client.backfill(messages(candles.take(np.arange(NEED))))
+        async for (result,) in client.stream(source()):
+            answered.append((time.perf_counter() - sent) * 1e3)
+            turn.release()
+            spent = result.forecast.times
+            stored.append(sum(getattr(spent, stage.name) for stage in spent.DESCRIPTOR.fields) / 1e3)
+    return answered, stored
 
 
 def triton_address(stack: Stack) -> str:
@@ -76,9 +107,10 @@ def main() -> None:
         stack.stop()
         print(f"candlecast up, later start: {stack.start():.1f} s")
         lone_ms, rate = asyncio.run(bare_triton(triton_address(stack)))
-        one = stack.replay(files[0], arguments=("--limit", str(NEED + 2_000), "--in-flight", "1"))
-        p50, p99 = one["latency_ms"].values()
-        print(f"one symbol, one at a time: candle to stored forecast p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+        answered, stored = asyncio.run(lone_candles(stack.grpc, files[0]))
+        p50, p99 = np.percentile(answered, (50, 99))
+        print(f"one symbol, one at a time: candle to answer p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+        print(f"  in the server, from the candle to the commit: p50 {np.median(stored):.2f} ms")
         print(f"  bare Triton, one window: p50 {lone_ms:.2f} ms; ratio {p50 / lone_ms:.2f}")
         server = stack.processes()["server"]
         before = server.memory_info().rss
