@@ -213,6 +213,7 @@ async def test_a_forming_candle_is_peeked_at_and_moves_and_stores_nothing(door):
     (candle, *_) = await warmed(door)
     (peek,) = await door.client.predict([changed(candle, forming=True)])
     assert (verdict(peek), peek.forecast.forming, peek.forecast.durability) == ("PEEKED", True, 0)
+    assert not peek.forecast.already_stored
     assert door.recorder.forecasts == {}
     (closed,) = await door.client.predict([candle])
     assert verdict(closed) == "ACCEPTED"
@@ -262,7 +263,8 @@ async def test_while_the_model_is_away_candles_still_count_and_the_call_says_so(
     async with grpc.aio.insecure_channel(door.address) as channel:  # ours would try again until the model is back
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             request = forecasts_pb2.PredictRequest(candles=[candle])
-            await forecasts_pb2_grpc.ForecastsStub(channel).Predict(request)
+            async with asyncio.timeout(3):  # at once, not at the deadline of 5 s
+                await forecasts_pb2_grpc.ForecastsStub(channel).Predict(request)
     assert (failed.value.code(), ServerError(failed.value).server_reason) == (
         grpc.StatusCode.UNAVAILABLE,
         "MODEL_UNAVAILABLE",
