@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from candlecast import features as feature_state
 from candlecast.errors import ModelUnavailable
-from candlecast.values import Candles, Forecasts, Known
+from candlecast.filters import Thresholds
+from candlecast.forecaster import Forecaster
+from candlecast.values import Candles, Forecasts, Known, Model
 
 
 class FakeModel:
@@ -65,3 +68,19 @@ class FakeRecorder:
             same = stored is not None and np.array_equal(stored[:5], candles.values[i, :5])
             answers.append(Known.NOT_STORED if stored is None else Known.SAME if same else Known.OTHER_VALUES)
         return answers
+
+
+def forecaster(features, model, recorder, *, rows_max=2_000, model_wait_ms=10_000) -> Forecaster:
+    """Return a Forecaster with default limits over stand-ins."""
+    return Forecaster(
+        features,
+        model,
+        recorder,
+        model=Model("fake", 1, "0" * 64, feature_state.FEATURE_SET_HASH),
+        temperatures=np.ones(4),
+        thresholds=Thresholds(),
+        batch_rows_max=12,
+        batches_in_flight_max=2,
+        rows_max=rows_max,
+        model_wait_ms=model_wait_ms,
+    )

@@ -11,11 +11,9 @@ from grpc_status import rpc_status
 from candlecast import features as feature_state
 from candlecast.client import AsyncClient, Candle, ServerError, direction, messages, state, verdict
 from candlecast.features import Features
-from candlecast.filters import Thresholds
-from candlecast.forecaster import Forecaster
 from candlecast.server.service import ForecastsService
 from candlecast.v1 import forecasts_pb2, forecasts_pb2_grpc
-from candlecast.values import Model
+from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import INTERVAL_MS, candles
 
@@ -34,18 +32,7 @@ class Door:
 @pytest.fixture
 async def door():
     model, recorder, features = FakeModel(), FakeRecorder(), Features(symbols_max=50, conflicts_max=3)
-    forecaster = Forecaster(
-        features,
-        model,
-        recorder,
-        model=Model("fake", 1, "0" * 64, feature_state.FEATURE_SET_HASH),
-        temperatures=np.ones(4),
-        thresholds=Thresholds(),
-        batch_rows_max=12,
-        batches_in_flight_max=2,
-        rows_max=2_000,
-        model_wait_ms=10_000,
-    )
+    forecaster = fakes.forecaster(features, model, recorder)
     async with forecaster:
         server = grpc.aio.server()
         service = ForecastsService(

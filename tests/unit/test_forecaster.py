@@ -7,10 +7,8 @@ import pytest
 from candlecast import features as feature_state
 from candlecast.errors import DeadlineExceeded, ModelUnavailable, Overloaded, Stopped, StorageUnavailable
 from candlecast.features import Features
-from candlecast.filters import Thresholds
-from candlecast.forecaster import Forecaster
 from candlecast.lifecycle import poll
-from candlecast.values import Model
+from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import candles
 
@@ -27,19 +25,8 @@ class HeldModel(FakeModel):
         return await super().__call__(windows)
 
 
-def forecaster(model, recorder, rows_max=2_000, model_wait_ms=10_000):
-    return Forecaster(
-        Features(symbols_max=10, conflicts_max=3),
-        model,
-        recorder,
-        model=Model("fake", 1, "0" * 64, feature_state.FEATURE_SET_HASH),
-        temperatures=np.ones(4),
-        thresholds=Thresholds(),
-        batch_rows_max=12,
-        batches_in_flight_max=2,
-        rows_max=rows_max,
-        model_wait_ms=model_wait_ms,
-    )
+def forecaster(model, recorder, **limits):
+    return fakes.forecaster(Features(symbols_max=10, conflicts_max=3), model, recorder, **limits)
 
 
 NEED = Features(symbols_max=1, conflicts_max=1).need

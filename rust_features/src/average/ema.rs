@@ -20,8 +20,13 @@ pub struct Ema {
 impl Ema {
     /// An average over `n` bars.
     pub fn new(n: u32) -> Self {
+        Self::with_alpha(n, 2.0 / (f64::from(n) + 1.0))
+    }
+
+    /// The same recursion and seed with another weight of the newest value.
+    pub(super) fn with_alpha(n: u32, alpha: f64) -> Self {
         assert!(n > 0, "an average needs a length");
-        Self { n, seen: 0, alpha: 2.0 / (f64::from(n) + 1.0), value: 0.0 }
+        Self { n, seen: 0, alpha, value: 0.0 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Wilder's moving average (RMA, SMMA).
 
+use super::Ema;
 use crate::indicator::Indicator;
 
 /// `RMA(x, n)`: `m += (x - m)/n`; the first value is the mean of the first `n` inputs (Wilder 1978, as TA-Lib). Warm with
@@ -11,18 +12,12 @@ use crate::indicator::Indicator;
 /// assert_eq!(replay(Wilder::new(2), [1.0, 3.0, 6.0]), [None, Some(2.0), Some(4.0)]);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Wilder {
-    n: u32,
-    seen: u32,
-    alpha: f64,
-    value: f64,
-}
+pub struct Wilder(Ema);
 
 impl Wilder {
     /// An average over `n` bars.
     pub fn new(n: u32) -> Self {
-        assert!(n > 0, "an average needs a length");
-        Self { n, seen: 0, alpha: 1.0 / f64::from(n), value: 0.0 }
+        Self(Ema::with_alpha(n, 1.0 / f64::from(n)))
     }
 }
 
@@ -32,17 +27,7 @@ impl Indicator for Wilder {
 
     #[inline]
     fn update(&mut self, x: f64) -> Option<f64> {
-        if self.seen >= self.n {
-            self.value += self.alpha * (x - self.value);
-            return Some(self.value);
-        }
-        self.seen += 1;
-        self.value += x;
-        if self.seen < self.n {
-            return None;
-        }
-        self.value /= f64::from(self.n);
-        Some(self.value)
+        self.0.update(x)
     }
 }
 
