@@ -5,6 +5,7 @@ use candlecast_features::{
     candle::{Candle, Values},
     catalog::NEED,
     engine::{Engine, WINDOW_LEN},
+    extras::Extras,
     market::{Input, Market},
 };
 use divan::{Bencher, black_box, counter::ItemsCount};
@@ -41,7 +42,7 @@ fn candles(n: usize) -> Vec<Candle> {
 fn warm(candles: &[Candle]) -> Engine {
     let mut engine = Engine::new();
     for candle in &candles[..NEED as usize] {
-        engine.update(candle, false);
+        engine.update(candle, Extras::default(), false);
     }
     engine
 }
@@ -53,7 +54,7 @@ fn hot(bencher: Bencher) {
     let mut engine = warm(&candles);
     bencher.counter(ItemsCount::new(candles.len())).bench_local(|| {
         for candle in black_box(&candles) {
-            engine.update(candle, false);
+            engine.update(candle, Extras::default(), false);
         }
     });
 }
@@ -66,7 +67,7 @@ fn round_robin(bencher: Bencher) {
     let mut next = 0;
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         for engine in &mut engines {
-            engine.update(black_box(&candles[next % candles.len()]), false);
+            engine.update(black_box(&candles[next % candles.len()]), Extras::default(), false);
         }
         next += 1;
     });

@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     candle::Candle,
     catalog::{NEED, State, WIDTH, WINDOW},
+    extras::Extras,
 };
 
 /// Values in a window.
@@ -43,8 +44,8 @@ impl Engine {
     }
 
     /// Takes the next closed bar; `filled` when it stands in for a missing one.
-    pub fn update(&mut self, candle: &Candle, filled: bool) {
-        let row = self.state.update(candle).map(|value| value as f32);
+    pub fn update(&mut self, candle: &Candle, extras: Extras, filled: bool) {
+        let row = self.state.update(candle, extras).map(|value| value as f32);
         let have = self.state.bars();
         self.rows[(have - 1) as usize % WINDOW] = row;
         if filled {

@@ -4,12 +4,14 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`math`] | logarithms, several at a time |
 //! | [`indicator`] | the trait every stateful indicator has, and `replay` |
 //! | [`rolling`] | windows over the last n values and what falls out of them |
-//! | [`average`], [`momentum`], [`volatility`] | one indicator per file |
+//! | [`timeframe`] | the bars of higher timeframes |
+//! | [`average`], [`momentum`], [`volatility`], [`trend`], [`volume`], [`statistics`], [`levels`] | one indicator per file |
 //! | [`shared`] | what every feature group reads of a bar: prices, returns, the scales A and S |
 //! | [`catalog`] | THE feature list: one line per feature, one file per group |
-//! | [`candle`], [`symbol`] | the border: checked once, trusted after |
+//! | [`candle`], [`extras`], [`symbol`] | the border: checked once, trusted after |
 //! | [`engine`] | one symbol: candle in, row out, the last rows kept |
 //! | [`market`] | many symbols: batches in, windows out, every candle answered |
 //!
@@ -36,16 +38,23 @@ pub mod candle;
 pub mod catalog;
 mod codes;
 pub mod engine;
+pub mod extras;
 pub mod indicator;
+pub mod levels;
 pub mod market;
+pub mod math;
 pub mod momentum;
 #[cfg(feature = "python")]
 mod python;
 pub mod rolling;
 pub mod shared;
 mod slot;
+pub mod statistics;
 pub mod symbol;
+pub mod timeframe;
+pub mod trend;
 pub mod volatility;
+pub mod volume;
 
 #[cfg(test)]
 mod oracle;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use crate::{
     candle::{Candle, Field, Reason, Refusal, Values},
     engine::{Engine, WINDOW_LEN},
+    extras::Extras,
     slot::Slot,
     symbol::Symbol,
 };
@@ -151,7 +152,7 @@ impl Market {
             Entry::Occupied(occupied) => occupied.into_mut(),
             Entry::Vacant(_) if input.forming => {
                 self.scratch.restart();
-                self.scratch.update(&candle, false);
+                self.scratch.update(&candle, Extras::default(), false);
                 return Ok(Outcome::of(Verdict::Peeked, State::Warming, &self.scratch, &candle, room));
             }
             Entry::Vacant(_) if is_full => return Err(Refusal { field: Field::Symbol, reason: Reason::SymbolLimit }),

@@ -60,7 +60,8 @@ struct Feature {
 #[pyfunction]
 fn catalog() -> Vec<Feature> {
     let feature = |(index, feature): (usize, &crate::catalog::Feature)| {
-        let crate::catalog::Feature { name, group, formula, convention, warmup_bars, low, high, version } = *feature;
+        let crate::catalog::Feature { name, group, formula, convention, warmup_bars, low, high, version, .. } =
+            *feature;
         Feature { index, name, group, formula, convention, warmup_bars, low, high, version }
     };
     FEATURES.iter().enumerate().map(feature).collect()
@@ -68,7 +69,7 @@ fn catalog() -> Vec<Feature> {
 
 #[pyfunction]
 fn feature_set_hash() -> u64 {
-    crate::catalog::feature_set_hash()
+    crate::catalog::feature_set_hash(crate::extras::OptionalInputs::default())
 }
 
 #[pyclass(frozen, get_all, module = "candlecast._rust")]

@@ -1,16 +1,20 @@
 //! What every feature group reads of a bar, computed once: prices, returns, the scales A and S, the shared windows.
 
 use crate::{
-    average::Wilder,
+    average::{Ema, Wilder},
     candle::Candle,
+    extras::Extras,
     indicator::Indicator,
-    rolling::{Blocks, Window, nested_sums},
-    volatility::{sample_deviation, true_range},
+    math::ln,
+    momentum::{Channel, Rsi},
+    rolling::{BlockSums, Window, nested_sums},
+    timeframe::{Bucket, Buckets},
+    volatility::true_range,
 };
 
-/// Open, high, low and close of a bar.
+/// An earlier bar.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Prices {
+pub struct Earlier {
     /// Open.
     pub o: f64,
     /// High.
@@ -19,7 +23,12 @@ pub struct Prices {
     pub l: f64,
     /// Close.
     pub c: f64,
+    /// Volume.
+    pub v: f64,
 }
+
+/// Lengths of the channels of highs and lows.
+const CHANNELS: [u32; 12] = [9, 13, 14, 20, 24, 26, 28, 48, 52, 56, 96, 480];
 
 /// The current bar and what is known around it. Names are those of the feature notation; `None` until defined.
 #[derive(Clone, Debug)]
@@ -38,24 +47,48 @@ pub struct Shared {
     pub l: f64,
     /// Close.
     pub c: f64,
+    /// Base volume.
+    pub v: f64,
+    /// What may be absent.
+    pub extras: Extras,
     /// h − l.
     pub range: f64,
     /// (h + l)/2.
     pub hl2: f64,
     /// (h + l + c)/3.
     pub tp: f64,
+    /// Traded price of the bar: quote volume over volume, the typical price when there is none.
+    pub w: f64,
+    /// Turnover: w·v.
+    pub turn: f64,
     /// Zero threshold of any price difference: 1e-9·c.
     pub ec: f64,
+    /// (c − o)/(h − l), 0 on a point bar.
+    pub body_ratio: f64,
+    /// ln(h / l).
+    pub ln_hl: f64,
+    /// ln(c / o).
+    pub ln_co: f64,
+    /// ln(h/c)·ln(h/o) + ln(l/c)·ln(l/o): the bar's term of Rogers and Satchell.
+    pub rogers_satchell: f64,
     /// The bar before.
-    pub previous: Option<Prices>,
+    pub previous: Option<Earlier>,
+    /// The bar before that.
+    pub before_previous: Option<Earlier>,
     /// c − c\[1\].
     pub dc: Option<f64>,
     /// ln(c / c\[1\]).
     pub r: Option<f64>,
+    /// ln(o / c\[1\]).
+    pub ln_oc_1: Option<f64>,
     /// True range.
     pub tr: Option<f64>,
-    /// (c − o)/(h − l), 0 on a point bar.
-    pub body_ratio: f64,
+    /// Wilder's ATR(14).
+    pub atr_14: Option<f64>,
+    /// The price scale A: ATR(14), at least 1e-5·c.
+    pub a: Option<f64>,
+    /// The return scale S: sample deviation of 96 returns, at least 1e-5.
+    pub s: Option<f64>,
     /// SMA(c, 5).
     pub sma_5: Option<f64>,
     /// SMA(c, 10).
@@ -68,16 +101,42 @@ pub struct Shared {
     pub sma_100: Option<f64>,
     /// SMA(c, 200).
     pub sma_200: Option<f64>,
+    /// EMA(c, 20).
+    pub ema_20: Option<f64>,
+    /// EMA(c, 26).
+    pub ema_26: Option<f64>,
+    /// The MACD line: EMAS(c, 12, 14) − EMA(c, 26).
+    pub macd_12_26: Option<f64>,
+    /// RSI(c, 14).
+    pub rsi_14: Option<f64>,
+    /// Sum and sum of squares of the newest 96 returns.
+    pub return_sums_96: Option<[f64; 2]>,
     /// The newest closes.
     pub closes: Window<201, 256>,
-    /// The newest typical prices, `tp`.
-    pub typical_prices: Window<60, 80>,
     /// The newest log closes, `p`.
     pub log_closes: Window<481, 544>,
     /// The newest returns, `r`.
-    pub returns: Window<101, 128>,
-    close_blocks: Blocks,
-    atr: Wilder,
+    pub returns: Window<194, 256>,
+    /// The newest typical prices, `tp`.
+    pub typical_prices: Window<60, 80>,
+    /// The newest traded prices, `w`.
+    pub traded_prices: Window<96, 128>,
+    /// The newest volumes.
+    pub volumes: Window<481, 544>,
+    /// The newest true ranges.
+    pub true_ranges: Window<97, 128>,
+    /// Bars of 96 bars: days, at 15 minutes.
+    pub x96: Buckets<96, 5, 8>,
+    channels: Channel<12, 512>,
+    sums_50: BlockSums<1, 3>,
+    sums_100: BlockSums<1, 6>,
+    sums_200: BlockSums<1, 12>,
+    sums_returns_96: BlockSums<2, 6>,
+    wilder_14: Wilder,
+    exponential_20: Ema,
+    exponential_26: Ema,
+    late_exponential_12: Ema,
+    strength_14: Rsi,
     per_a: Option<f64>,
     per_s: Option<f64>,
 }
@@ -93,75 +152,155 @@ impl Shared {
             h: 0.0,
             l: 0.0,
             c: 0.0,
+            v: 0.0,
+            extras: Extras::default(),
             range: 0.0,
             hl2: 0.0,
             tp: 0.0,
+            w: 0.0,
+            turn: 0.0,
             ec: 0.0,
+            body_ratio: 0.0,
+            ln_hl: 0.0,
+            ln_co: 0.0,
+            rogers_satchell: 0.0,
             previous: None,
+            before_previous: None,
             dc: None,
             r: None,
+            ln_oc_1: None,
             tr: None,
-            body_ratio: 0.0,
+            atr_14: None,
+            a: None,
+            s: None,
             sma_5: None,
             sma_10: None,
             sma_20: None,
             sma_50: None,
             sma_100: None,
             sma_200: None,
+            ema_20: None,
+            ema_26: None,
+            macd_12_26: None,
+            rsi_14: None,
+            return_sums_96: None,
             closes: Window::new(),
-            typical_prices: Window::new(),
             log_closes: Window::new(),
             returns: Window::new(),
-            close_blocks: Blocks::new(),
-            atr: Wilder::new(14),
+            typical_prices: Window::new(),
+            traded_prices: Window::new(),
+            volumes: Window::new(),
+            true_ranges: Window::new(),
+            x96: Buckets::new(),
+            channels: Channel::new(CHANNELS),
+            sums_50: BlockSums::new(50),
+            sums_100: BlockSums::new(100),
+            sums_200: BlockSums::new(200),
+            sums_returns_96: BlockSums::new(96),
+            wilder_14: Wilder::new(14),
+            exponential_20: Ema::new(20),
+            exponential_26: Ema::new(26),
+            late_exponential_12: Ema::new(12),
+            strength_14: Rsi::new(14),
             per_a: None,
             per_s: None,
         }
     }
 
     /// Takes the next bar.
-    #[inline]
-    pub fn update(&mut self, candle: &Candle) {
-        self.previous = (self.bars > 0).then_some(Prices { o: self.o, h: self.h, l: self.l, c: self.c });
+    #[inline(always)]
+    pub fn update(&mut self, candle: &Candle, extras: Extras) {
+        self.before_previous = self.previous;
+        let earlier = Earlier { o: self.o, h: self.h, l: self.l, c: self.c, v: self.v };
+        self.previous = (self.bars > 0).then_some(earlier);
         self.bars += 1;
         self.bar = (candle.open_time_ms / candle.interval_ms) as u64;
         self.close_time_ms = candle.close_time_ms();
         (self.o, self.h, self.l, self.c) = (candle.open, candle.high, candle.low, candle.close);
+        (self.v, self.extras) = (candle.volume, extras);
+        self.prices();
+        self.logarithms();
+        self.averages();
+        self.scales();
+    }
+
+    /// What is known of the bar alone, and of the prices before it.
+    #[inline(always)]
+    fn prices(&mut self) {
         self.ec = 1e-9 * self.c;
         self.range = self.h - self.l;
         self.hl2 = (self.h + self.l) / 2.0;
         self.tp = (self.h + self.l + self.c) / 3.0;
+        let paid = self.extras.quote_volume.filter(|quote| *quote > 0.0 && self.v > 0.0);
+        self.w = paid.map_or(self.tp, |quote| quote / self.v).clamp(self.l, self.h);
+        self.turn = self.w * self.v;
         self.body_ratio = ratio(self.c - self.o, self.range, self.ec, 0.0);
         self.closes.push(self.c);
-        self.close_blocks.push(self.bar, self.c);
         self.typical_prices.push(self.tp);
-        self.log_closes.push(self.c.ln());
-        self.averages();
-        self.changes();
+        self.traded_prices.push(self.w);
+        self.volumes.push(self.v);
+        self.channels.push((self.h, self.l));
+        self.x96.update(self.bar, Bucket { o: self.o, h: self.h, l: self.l, c: self.c });
     }
 
+    #[inline(always)]
+    fn logarithms(&mut self) {
+        let (o, h, l, c) = (self.o, self.h, self.l, self.c);
+        let c_1 = self.previous.map_or(c, |previous| previous.c);
+        // r is not the difference of two logarithms: that loses digits when prices are large and returns small.
+        let [p, r, oc_1, hl, co, hc, ho, lc, lo] = ln([c, c / c_1, o / c_1, h / l, c / o, h / c, h / o, l / c, l / o]);
+        self.log_closes.push(p);
+        (self.ln_hl, self.ln_co, self.rogers_satchell) = (hl, co, hc * ho + lc * lo);
+        if self.previous.is_some() {
+            self.returns.push(r);
+            (self.r, self.ln_oc_1) = (Some(r), Some(oc_1));
+        }
+    }
+
+    #[inline(always)]
     fn averages(&mut self) {
         let [sum_5, sum_10, sum_20] = nested_sums(&self.closes, [5, 10, 20]);
-        let long_sum = |n| self.close_blocks.sum_of(&self.closes, n, |c| c);
-        let (sum_50, sum_100, sum_200) = (long_sum(50), long_sum(100), long_sum(200));
+        let close = |lag| Some([self.closes.lag(lag)?]);
+        self.sma_50 = self.sums_50.update((self.bar, close)).map(|[sum]| sum / 50.0);
+        self.sma_100 = self.sums_100.update((self.bar, close)).map(|[sum]| sum / 100.0);
+        self.sma_200 = self.sums_200.update((self.bar, close)).map(|[sum]| sum / 200.0);
         self.sma_5 = sum_5.map(|sum| sum / 5.0);
         self.sma_10 = sum_10.map(|sum| sum / 10.0);
         self.sma_20 = sum_20.map(|sum| sum / 20.0);
-        self.sma_50 = sum_50.map(|sum| sum / 50.0);
-        self.sma_100 = sum_100.map(|sum| sum / 100.0);
-        self.sma_200 = sum_200.map(|sum| sum / 200.0);
+        self.ema_20 = self.exponential_20.update(self.c);
+        self.ema_26 = self.exponential_26.update(self.c);
+        let late = self.close_from(14).and_then(|c| self.late_exponential_12.update(c));
+        self.macd_12_26 = late.zip(self.ema_26).map(|(fast, slow)| fast - slow);
     }
 
     /// What compares the bar with the one before, and the two scales built on it.
-    fn changes(&mut self) {
+    #[inline(always)]
+    fn scales(&mut self) {
         let Some(previous) = self.previous else { return };
-        let tr = true_range(self.h, self.l, previous.c);
-        // Not the difference of two logarithms: that loses digits when prices are large and returns small.
-        let r = (self.c / previous.c).ln();
-        self.returns.push(r);
-        (self.dc, self.r, self.tr) = (Some(self.c - previous.c), Some(r), Some(tr));
-        self.per_a = self.atr.update(tr).map(|atr| 1.0 / atr.max(1e-5 * self.c));
-        self.per_s = self.returns.last::<96>().map(|rs| 1.0 / sample_deviation(rs).max(1e-5));
+        let (dc, tr) = (self.c - previous.c, true_range(self.h, self.l, previous.c));
+        self.true_ranges.push(tr);
+        (self.dc, self.tr) = (Some(dc), Some(tr));
+        self.rsi_14 = self.strength_14.update((dc, self.ec));
+        self.atr_14 = self.wilder_14.update(tr);
+        self.a = self.atr_14.map(|atr| atr.max(1e-5 * self.c));
+        let squares = |lag| self.returns.lag(lag).map(|r| [r, r * r]);
+        self.return_sums_96 = self.sums_returns_96.update((self.bar, squares));
+        let deviation = |[sum, squares]: [f64; 2]| ((squares - sum * sum / 96.0).max(0.0) / 95.0).sqrt();
+        self.s = self.return_sums_96.map(|sums| deviation(sums).max(1e-5));
+        self.per_a = self.a.map(|a| 1.0 / a);
+        self.per_s = self.s.map(|s| 1.0 / s);
+    }
+
+    /// (`MAX(h, N)`, `MIN(l, N)`). `N` is one of the lengths that are kept.
+    #[inline(always)]
+    pub fn channel<const N: u32>(&self) -> Option<(f64, f64)> {
+        self.channels.of(const { place_of(N) })
+    }
+
+    /// How many bars ago the highest high and the lowest low of `N` bars were; the latest, on a tie.
+    #[inline(always)]
+    pub fn since_extremes<const N: u32>(&self) -> Option<(u32, u32)> {
+        self.channels.ages(const { place_of(N) })
     }
 
     /// A price move over `bars` bars in the ATRs a random walk would make: d / (A·√bars).
@@ -205,6 +344,15 @@ impl Default for Shared {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Where the channel of `n` bars lies.
+const fn place_of(n: u32) -> usize {
+    let mut i = 0;
+    while CHANNELS[i] != n {
+        i += 1;
+    }
+    i
 }
 
 /// `DIV(a, b, tiny, z)`: `z` where the denominator is at most `tiny`.

@@ -8,6 +8,7 @@ use crate::{
     candle::{Candle, Values},
     codes::codes,
     engine::Engine,
+    extras::Extras,
 };
 
 /// A gap of up to this many candles is filled; a longer one restarts the symbol.
@@ -103,7 +104,7 @@ impl Slot {
         let Place::Ahead { missing } = self.place(&candle) else { return Verdict::Late };
         scratch.copy_from(&self.engine);
         advance(scratch, self.newest, missing);
-        scratch.update(&candle, false);
+        scratch.update(&candle, Extras::default(), false);
         Verdict::Peeked
     }
 
@@ -131,7 +132,7 @@ impl Slot {
     }
 
     fn take(&mut self, candle: Candle) {
-        self.engine.update(&candle, false);
+        self.engine.update(&candle, Extras::default(), false);
         self.digests.remember(&candle, &self.newest);
         self.quarantine.accepted();
         self.newest = candle;
@@ -164,7 +165,7 @@ fn advance(engine: &mut Engine, newest: Candle, missing: i64) {
     let mut silence = newest;
     for _ in 0..missing {
         silence = silence.followed_by_silence();
-        engine.update(&silence, true);
+        engine.update(&silence, Extras::default(), true);
     }
 }
 

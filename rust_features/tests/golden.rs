@@ -8,22 +8,36 @@ use std::{fs, path::PathBuf};
 use candlecast_features::{
     candle::{Candle, Values},
     catalog::{FEATURES, State},
+    extras::{Extras, OptionalInputs},
 };
 
 fn golden() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "..", "shared", "golden"].iter().collect()
 }
 
-fn candles(name: &str, interval_ms: i64) -> Vec<Values> {
+fn candles(name: &str, interval_ms: i64) -> Vec<(Values, Option<f64>)> {
     let text = fs::read_to_string(golden().join(name).with_extension("csv")).expect("a golden input has its candles");
     let candle = |line: &str| {
         let (open_time, numbers) = line.split_once(',').expect("columns");
         let numbers: Vec<f64> = numbers.split(',').map(|x| x.parse().expect("a number")).collect();
-        let [open, high, low, close, volume, quote_volume, trades, taker_buy_volume, _reference] = numbers[..] else {
+        let [open, high, low, close, volume, quote_volume, trades, taker_buy_volume, reference_close] = numbers[..]
+        else {
             panic!("ten columns, not {line:?}");
         };
         let open_time_ms = open_time.parse().expect("a time");
-        Values { interval_ms, open_time_ms, open, high, low, close, volume, quote_volume, trades, taker_buy_volume }
+        let values = Values {
+            interval_ms,
+            open_time_ms,
+            open,
+            high,
+            low,
+            close,
+            volume,
+            quote_volume,
+            trades,
+            taker_buy_volume,
+        };
+        (values, Some(reference_close).filter(|close| !close.is_nan()))
     };
     text.lines().skip(1).map(candle).collect()
 }
@@ -37,12 +51,15 @@ fn agrees_with_the_golden_rows() {
         let expected: Vec<f64> = bytes.as_chunks().0.iter().map(|x| f64::from_le_bytes(*x)).collect();
         let mut state = State::new();
         let mut worst = (0.0, "");
-        for (candle, expected) in candles(name, interval_ms).into_iter().zip(expected.chunks_exact(names.len())) {
-            let row = state.update(&Candle::new(candle, false, i64::MAX).expect("a good candle"));
+        for ((values, reference), expected) in
+            candles(name, interval_ms).into_iter().zip(expected.chunks_exact(names.len()))
+        {
+            let candle = Candle::new(values, false, i64::MAX).expect("a good candle");
+            let row = state.update(&candle, Extras::of(&values, reference, OptionalInputs::ALL));
             for (value, feature) in row.iter().zip(&FEATURES) {
                 let expected = expected[names.iter().position(|name| *name == feature.name).expect("a known name")];
                 assert_eq!(value.is_nan(), expected.is_nan(), "{name}: {}", feature.name);
-                let error = (value - expected).abs();
+                let error = if value.is_nan() { 0.0 } else { (value - expected).abs() };
                 if error > worst.0 {
                     worst = (error, feature.name);
                 }

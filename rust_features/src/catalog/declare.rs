@@ -10,13 +10,16 @@ pub(super) fn scope<T>(value: impl FnOnce() -> Option<T>) -> Option<T> {
 ///
 /// `indicators` run in order, each bar. `name => value;` names a value; `name: Type = new => value;` keeps an indicator and passes
 /// the value through it. The lines below see an `Option` of that name; a value not known yet (`?`) reaches no indicator.
+///
+/// A feature that ends in a logarithm says `; k ln` and gives what it is taken of: k·ln(value), clipped to the range. The row takes
+/// all logarithms at once.
 macro_rules! group {
     (
         $label:literal, $x:ident;
         indicators { $( $held:ident $( : $Type:ty = $new:expr )? => $input:expr ; )* }
         features { $(
             $name:ident $( @ $version:literal )?, $warmup:literal, [$low:literal, $high:literal],
-            $formula:literal $( , $convention:literal )? => $value:expr ;
+            $formula:literal $( , $convention:literal )? $( ; $scale:literal ln )? => $value:expr ;
         )* }
     ) => {
         /// The columns of this group, in order.
@@ -29,9 +32,10 @@ macro_rules! group {
             low: $low as f64,
             high: $high as f64,
             version: [$($version,)? 1][0],
+            ln: [$($scale as f64,)? 0.0][0],
         } ),* ];
 
-        const COUNT: usize = [$(stringify!($name)),*].len();
+        const COUNT: usize = { let names: &[&str] = &[$(stringify!($name)),*]; names.len() };
 
         /// What this group remembers of a symbol.
         #[derive(Clone, Debug)]
@@ -43,11 +47,14 @@ macro_rules! group {
             }
 
             /// Takes the bar in `x` and gives the values of this group; NaN where not warm.
-            #[inline]
+            #[inline(always)]
             pub(super) fn update(&mut self, $x: &$crate::shared::Shared) -> [f64; COUNT] {
+                #[allow(unused_imports, reason = "a group may keep nothing")]
+                use $crate::indicator::Indicator as _;
+                let _ = $x;
                 $(
                     let $held = $crate::catalog::declare::scope(|| Some($input));
-                    $( let $held = $held.and_then(|input| <$Type as $crate::indicator::Indicator>::update(&mut self.$held, input)); )?
+                    $( let $held = $held.and_then(|input| { let held: &mut $Type = &mut self.$held; held.update(input) }); )?
                 )*
                 [ $( $crate::catalog::declare::scope(|| Some($value)).unwrap_or(f64::NAN) ),* ]
             }
@@ -91,16 +98,35 @@ macro_rules! catalog {
             }
 
             /// Takes the next bar and gives its row; NaN before each feature's warm-up.
-            pub fn update(&mut self, candle: &Candle) -> [f64; WIDTH] {
+            pub fn update(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has what the function is compiled for.
+                    #[allow(unsafe_code, reason = "the only way to choose instructions at run time")]
+                    return unsafe { self.update_with_avx2(candle, extras) };
+                }
+                self.update_with_any(candle, extras)
+            }
+
+            /// The same with four numbers at once. No multiplication is fused into an addition, so every bit is the same.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn update_with_avx2(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
+                self.update_with_any(candle, extras)
+            }
+
+            #[inline(always)]
+            fn update_with_any(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
                 let mut row = [f64::NAN; WIDTH];
                 let mut rest = row.as_mut_slice();
-                self.shared.update(candle);
+                self.shared.update(candle, extras);
                 $(
                     let (here, after) = rest.split_first_chunk_mut().expect("the row holds every group");
                     *here = self.$group.update(&self.shared);
                     rest = after;
                 )*
                 debug_assert!(rest.is_empty());
+                take_logarithms(&mut row);
                 self.mask(&mut row);
                 row
             }

@@ -30,7 +30,6 @@ group! {
     indicators {
         ribbon => ribbon(x)?;
         ema_8: Ema = Ema::new(8) => x.c;
-        ema_20: Ema = Ema::new(20) => x.c;
         ema_21: Ema = Ema::new(21) => x.c;
         ema_50: Ema = Ema::new(50) => x.c;
         ema_55: Ema = Ema::new(55) => x.c;
@@ -41,12 +40,12 @@ group! {
 
         spread_8_21 => ema_8? - ema_21?;
         spread_21_55 => ema_21? - ema_55?;
-        square_8_21: LongSma<96, 112> = LongSma::new() => (x.bar, spread_8_21? * spread_8_21?);
-        square_21_55: LongSma<192, 216> = LongSma::new() => (x.bar, spread_21_55? * spread_21_55?);
+        square_8_21: LongSma<96, 112, 6> = LongSma::new() => (x.bar, spread_8_21? * spread_8_21?);
+        square_21_55: LongSma<192, 216, 12> = LongSma::new() => (x.bar, spread_21_55? * spread_21_55?);
 
         kama_10_lag_5: Lag<5> = Lag::new() => kama_10?;
-        ema_20_lag_4: Lag<4> = Lag::new() => ema_20?;
-        ema_20_lag_8: Lag<8> = Lag::new() => ema_20?;
+        ema_20_lag_4: Lag<4> = Lag::new() => x.ema_20?;
+        ema_20_lag_8: Lag<8> = Lag::new() => x.ema_20?;
         sma_20_lag_5: Lag<5> = Lag::new() => x.sma_20?;
         sma_100_lag_20: Lag<20> = Lag::new() => x.sma_100?;
         sma_10_lag_4: Lag<4> = Lag::new() => x.sma_10?;
@@ -82,7 +81,7 @@ group! {
         ema_spread_z_21_55, 246, [-5, 5], "d=EMA(c,21)-EMA(c,55); CLIP(DIV(d, sqrt(SMA(d^2,192)), ec, 0), 5)", "both EMAs seeded from bar 0" => clip(ratio(spread_21_55?, square_21_55?.sqrt(), x.ec, 0.0), 5.0);
         sma_slope_20_5, 25, [-5, 5], "CLIP((SMA(c,20)-SMA(c,20)[5])/A, 5)" => clip(x.in_atr(x.sma_20? - sma_20_lag_5?, 1.0)?, 5.0);
         sma_slope_100_20, 120, [-5, 5], "CLIP((SMA(c,100)-SMA(c,100)[20])/(2*c*S), 5)" => clip(x.in_price_vol(x.sma_100? - sma_100_lag_20?, 1.0)? / 2.0, 5.0);
-        ema_accel_20_4, 28, [-5, 5], "e=EMA(c,20); CLIP(2*(e-2*e[4]+e[8])/A, 5)" => clip(2.0 * x.in_atr(ema_20? - 2.0 * ema_20_lag_4? + ema_20_lag_8?, 1.0)?, 5.0);
+        ema_accel_20_4, 28, [-5, 5], "e=EMA(c,20); CLIP(2*(e-2*e[4]+e[8])/A, 5)" => clip(2.0 * x.in_atr(x.ema_20? - 2.0 * ema_20_lag_4? + ema_20_lag_8?, 1.0)?, 5.0);
         ma_ribbon_align, 200, [-1, 1], "(1/10)*sum over pairs i<j of (10,20,50,100,200) of SGNT(SMA(c,i)-SMA(c,j))", "SGNT tolerance ec" => order(x, ribbon?) / 10.0;
         ma_ribbon_width, 200, [0, 5], "m=(SMA(c,n)), n in {10,20,50,100,200}; CLIP((max m - min m)/(5*A), 5)" => clip(x.in_atr(width(ribbon?), 1.0)? / 5.0, 5.0);
         ma_slope_align, 204, [-1, 1], "(1/5)*sum over n in {10,20,50,100,200} of SGNT(SMA(c,n)-SMA(c,n)[4])", "SGNT tolerance ec" =>

@@ -7,13 +7,26 @@
 mod declare;
 
 mod candle;
+mod cross;
 mod ma;
 mod momentum;
+mod mtf;
+mod pattern;
+mod stats;
+mod structure;
 mod time;
+mod trend;
+mod volatility;
+mod volume;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{candle::Candle, shared::Shared};
+use crate::{
+    candle::Candle,
+    extras::{Extras, OptionalInputs},
+    math::ln,
+    shared::Shared,
+};
 
 /// The name of the feature set.
 pub const FEATURE_SET: &str = "v1";
@@ -40,9 +53,47 @@ pub struct Feature {
     pub high: f64,
     /// Version of the formula: a model trained on another one is refused.
     pub version: u32,
+    /// Not 0: the value is this often the logarithm of what the line gives, clipped to the range.
+    ln: f64,
 }
 
-declare::catalog! { candle, ma, momentum, time }
+declare::catalog! { candle, ma, momentum, volatility, trend, volume, stats, structure, mtf, cross, time, pattern }
+
+/// Columns that end in a logarithm.
+const LOGARITHMS: [usize; count_logarithms()] = {
+    let (mut columns, mut at, mut i) = ([0; count_logarithms()], 0, 0);
+    while i < WIDTH {
+        if FEATURES[i].ln != 0.0 {
+            columns[at] = i;
+            at += 1;
+        }
+        i += 1;
+    }
+    columns
+};
+
+const fn count_logarithms() -> usize {
+    let (mut count, mut i) = (0, 0);
+    while i < WIDTH {
+        count += (FEATURES[i].ln != 0.0) as usize;
+        i += 1;
+    }
+    count
+}
+
+/// Finishes the columns that end in a logarithm, all at once.
+#[inline(always)]
+fn take_logarithms(row: &mut [f64; WIDTH]) {
+    // What is not warm is NaN and stays so.
+    let values = LOGARITHMS.map(|column| row[column]);
+    let logarithms = ln(values.map(|value| if value.is_nan() { 1.0 } else { value }));
+    for (i, column) in LOGARITHMS.into_iter().enumerate() {
+        if !values[i].is_nan() {
+            let Feature { ln, low, high, .. } = FEATURES[column];
+            row[column] = (ln * logarithms[i]).clamp(low, high);
+        }
+    }
+}
 
 /// Bars until every feature has a value.
 pub const WARMUP_BARS: u32 = {
@@ -60,9 +111,10 @@ pub const WARMUP_BARS: u32 = {
 pub const NEED: u32 = WARMUP_BARS + WINDOW as u32 - 1;
 
 /// What a model was trained on and must be served with: the ordered features, their versions, the optional inputs in use.
-pub fn feature_set_hash() -> u64 {
+pub fn feature_set_hash(used: OptionalInputs) -> u64 {
     let lines = FEATURES.iter().map(|feature| format!("{}:{}\n", feature.name, feature.version));
-    let text = lines.chain(["optional:".into()]).collect::<String>();
+    let optional = format!("optional:{}", used.names().collect::<Vec<_>>().join(","));
+    let text = lines.chain([optional]).collect::<String>();
     xxh3_64(text.as_bytes())
 }
 

@@ -16,15 +16,14 @@ group! {
     indicators {
         rsi_3: Rsi = Rsi::new(3) => (x.dc?, x.ec);
         rsi_5: Rsi = Rsi::new(5) => (x.dc?, x.ec);
-        rsi_14: Rsi = Rsi::new(14) => (x.dc?, x.ec);
+        rsi_14 => x.rsi_14?;
         rsi_42: Rsi = Rsi::new(42) => (x.dc?, x.ec);
         rsi_14_lag_5: Lag<5> = Lag::new() => rsi_14?;
         rsi_channel: Channel<1, 16> = Channel::new([14]) => (rsi_14?, rsi_14?);
         stoch_rsi: Sma<3, 8> = Sma::new() => 2.0 * place(rsi_14?, rsi_channel?[0]?, 1e-6) - 1.0;
 
-        channels: Channel<3, 32> = Channel::new([13, 14, 28]) => (x.h, x.l);
-        channel_13 => channels?[0]?;
-        slow_k: Sma<3, 8> = Sma::new() => 100.0 * place(x.c, channels?[1]?, x.ec);
+        channel_13 => x.channel::<13>()?;
+        slow_k: Sma<3, 8> = Sma::new() => 100.0 * place(x.c, x.channel::<14>()?, x.ec);
         slow_d: Sma<3, 8> = Sma::new() => slow_k?;
         off_middle: Ema = Ema::new(25) => x.c - (channel_13?.0 + channel_13?.1) / 2.0;
         off_middle_smooth: Ema = Ema::new(2) => off_middle?;
@@ -34,11 +33,10 @@ group! {
 
         ema_12: Ema = Ema::new(12) => x.c;
         ema_13: Ema = Ema::new(13) => x.c;
-        ema_26: Ema = Ema::new(26) => x.c;
+        ema_26 => x.ema_26?;
         ema_104: Ema = Ema::new(104) => x.c;
-        late_ema_12: Ema = Ema::new(12) => x.close_from(14)?;
         late_ema_48: Ema = Ema::new(48) => x.close_from(56)?;
-        macd_12_26 => late_ema_12? - ema_26?;
+        macd_12_26 => x.macd_12_26?;
         macd_48_104 => late_ema_48? - ema_104?;
         signal_9: Ema = Ema::new(9) => macd_12_26?;
         signal_36: Ema = Ema::new(36) => macd_48_104?;
@@ -71,7 +69,7 @@ group! {
         stoch_rsi_14_14_3, 30, [-1, 1], "q=RSI(c,14); SMA(2*DIV(q-MIN(q,14), MAX(q,14)-MIN(q,14), 1e-6, 0.5)-1, 3)", "%D of StochRSI" => stoch_rsi?;
         stoch_k_14_3, 16, [-1, 1], "K=SMA(100*DIV(c-MIN(l,14), MAX(h,14)-MIN(l,14), ec, 0.5),3); (K-50)/50", "slow %K" => (slow_k? - 50.0) / 50.0;
         stoch_kd_14_3_3, 18, [-6, 6], "K as stoch_k_14_3; (K-SMA(K,3))/12.5", "slow %K minus slow %D" => (slow_k? - slow_d?) / 12.5;
-        williams_r_28, 28, [-1, 1], "2*DIV(c-MIN(l,28), MAX(h,28)-MIN(l,28), ec, 0.5)-1", "= (WILLR+50)/50" => 2.0 * place(x.c, channels?[2]?, x.ec) - 1.0;
+        williams_r_28, 28, [-1, 1], "2*DIV(c-MIN(l,28), MAX(h,28)-MIN(l,28), ec, 0.5)-1", "= (WILLR+50)/50" => 2.0 * place(x.c, x.channel::<28>()?, x.ec) - 1.0;
         ppo_12_26, 26, [-5, 5], "CLIP(100*(EMA(c,12)-EMA(c,26))/EMA(c,26), 5)", "PPO in percent; both EMAs fed from bar 0 (TA-Lib PPO, matype 1; its MACD seeds the fast EMA later, see macd_hist)" => clip(100.0 * (ema_12? - ema_26?) / ema_26?, 5.0);
         macd_hist_12_26_9, 34, [-5, 5], "m=EMAS(c,12,14)-EMA(c,26); CLIP(3*(m-EMA(m,9))/A, 5)", "TA-Lib MACD seeding; signal EMA seeded by SMA of the first 9 m" => clip(3.0 * x.in_atr(macd_12_26? - signal_9?, 1.0)?, 5.0);
         macd_hist_48_104_36, 139, [-5, 5], "m=EMAS(c,48,56)-EMA(c,104); CLIP(2*(m-EMA(m,36))/(c*S), 5)", "MACD of 4x longer periods" => clip(2.0 * x.in_price_vol(macd_48_104? - signal_36?, 1.0)?, 5.0);

@@ -25,6 +25,25 @@ impl<const N: usize, const CAP: usize> Channel<N, CAP> {
     pub fn new(lengths: [u32; N]) -> Self {
         Self { highest: Extremes::new(lengths), lowest: Extremes::new(lengths) }
     }
+
+    /// Takes the next high and low.
+    #[inline]
+    pub fn push(&mut self, (h, l): (f64, f64)) {
+        self.highest.push(h);
+        self.lowest.push(-l);
+    }
+
+    /// (highest, lowest) of the `i`-th length.
+    #[inline]
+    pub fn of(&self, i: usize) -> Option<(f64, f64)> {
+        Some((self.highest.maximum(i)?, -self.lowest.maximum(i)?))
+    }
+
+    /// How many bars ago those two were; the latest, on a tie.
+    #[inline]
+    pub fn ages(&self, i: usize) -> Option<(u32, u32)> {
+        Some((self.highest.age(i)?, self.lowest.age(i)?))
+    }
 }
 
 impl<const N: usize, const CAP: usize> Indicator for Channel<N, CAP> {
@@ -32,9 +51,9 @@ impl<const N: usize, const CAP: usize> Indicator for Channel<N, CAP> {
     type Output = [Option<(f64, f64)>; N];
 
     #[inline]
-    fn update(&mut self, (h, l): (f64, f64)) -> Option<Self::Output> {
-        let (highest, lowest) = (self.highest.update(h)?, self.lowest.update(-l)?);
-        Some(std::array::from_fn(|i| Some((highest[i]?, -lowest[i]?))))
+    fn update(&mut self, bar: (f64, f64)) -> Option<Self::Output> {
+        self.push(bar);
+        Some(std::array::from_fn(|i| self.of(i)))
     }
 }
 

@@ -32,14 +32,10 @@ impl<const N: usize, const CAP: usize> Extremes<N, CAP> {
         assert!(lengths.is_sorted() && lengths[0] > 0 && (lengths[N - 1] as usize) < CAP);
         Self { lengths, heads: [0; N], tail: 0, seen: 0, values: [0.0; CAP], bars: [0; CAP] }
     }
-}
 
-impl<const N: usize, const CAP: usize> Indicator for Extremes<N, CAP> {
-    type Input = f64;
-    type Output = [Option<f64>; N];
-
+    /// Takes the next input.
     #[inline]
-    fn update(&mut self, x: f64) -> Option<[Option<f64>; N]> {
+    pub fn push(&mut self, x: f64) {
         let at = |position: u32| position as usize % CAP;
         // The longest length has the oldest first candidate. On a tie the latest wins.
         let oldest = self.heads[N - 1];
@@ -48,17 +44,37 @@ impl<const N: usize, const CAP: usize> Indicator for Extremes<N, CAP> {
         }
         self.values[at(self.tail)] = x;
         self.bars[at(self.tail)] = self.seen;
-        let mut maxima = [None; N];
-        for (i, (head, n)) in self.heads.iter_mut().zip(self.lengths).enumerate() {
+        for (head, n) in self.heads.iter_mut().zip(self.lengths) {
             *head = (*head).min(self.tail);
             while self.bars[at(*head)] + n <= self.seen {
                 *head += 1;
             }
-            maxima[i] = (self.seen + 1 >= n).then(|| self.values[at(*head)]);
         }
         self.tail += 1;
         self.seen += 1;
-        Some(maxima)
+    }
+
+    /// The maximum of the last `lengths[i]` inputs.
+    #[inline]
+    pub fn maximum(&self, i: usize) -> Option<f64> {
+        (self.seen >= self.lengths[i]).then(|| self.values[self.heads[i] as usize % CAP])
+    }
+
+    /// How many inputs ago that maximum was; the latest, if several are equal.
+    #[inline]
+    pub fn age(&self, i: usize) -> Option<u32> {
+        (self.seen >= self.lengths[i]).then(|| self.seen - 1 - self.bars[self.heads[i] as usize % CAP])
+    }
+}
+
+impl<const N: usize, const CAP: usize> Indicator for Extremes<N, CAP> {
+    type Input = f64;
+    type Output = [Option<f64>; N];
+
+    #[inline]
+    fn update(&mut self, x: f64) -> Option<[Option<f64>; N]> {
+        self.push(x);
+        Some(std::array::from_fn(|i| self.maximum(i)))
     }
 }
 
@@ -83,6 +99,23 @@ mod tests {
     fn are_the_plain_maxima() {
         check(walk(7, 500));
         check(ticks(8, 500));
+    }
+
+    #[test]
+    fn know_how_long_ago_the_latest_maximum_was() {
+        let xs = ticks(9, 500);
+        let mut highest = Extremes::<2, 32>::new([5, 26]);
+        for i in 0..xs.len() {
+            highest.push(xs[i]);
+            for (k, n) in [5, 26].into_iter().enumerate() {
+                let window = (i + 1).checked_sub(n).map(|from| &xs[from..=i]);
+                let latest = window.map(|w| {
+                    let maximum = w.iter().copied().fold(f64::MIN, f64::max);
+                    w.iter().rev().position(|x| *x == maximum).unwrap() as u32
+                });
+                assert_eq!(highest.age(k), latest, "bar {i}, length {n}");
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What falls out of a ring is the primitive: windows over the last n values and what is computed from them.
 //!
 //! Everything here is a function of the values inside the window alone (long sums: and of the absolute number of the bar). Sums are
-//! made anew every bar, in a fixed order, so a value that has left the window has left no residue, and two histories that
+//! made anew, in a fixed order, so a value that has left the window has left no residue, and two histories that
 //! agree on the window agree on every bit.
 
-mod blocks;
+mod block_sums;
 mod extremes;
 mod lag;
 mod run;
@@ -13,7 +13,7 @@ mod sorted;
 mod sum;
 mod window;
 
-pub use blocks::Blocks;
+pub use block_sums::BlockSums;
 pub use extremes::Extremes;
 pub use lag::Lag;
 pub use run::Run;

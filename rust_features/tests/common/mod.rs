@@ -9,6 +9,7 @@ pub mod oracle;
 use candlecast_features::{
     candle::{Candle, Values},
     catalog::{FEATURES, State, WIDTH},
+    extras::{Extras, OptionalInputs},
     market::{Input, Market, Outcome, Status, Verdict},
     symbol::Symbol,
 };
@@ -60,8 +61,17 @@ pub fn at(i: usize, [open, high, low, close]: [f64; 4], volume: f64) -> Values {
 /// Rows in f64, one per candle.
 pub fn rows(candles: &[Values]) -> Vec<[f64; WIDTH]> {
     let mut state = State::new();
-    let mut row = |values: &Values| state.update(&Candle::new(*values, false, i64::MAX).expect("a good candle"));
+    let mut row = |values: &Values| {
+        let candle = Candle::new(*values, false, i64::MAX).expect("a good candle");
+        state.update(&candle, Extras::of(values, Some(reference_close(values)), OptionalInputs::ALL))
+    };
     candles.iter().map(&mut row).collect()
+}
+
+/// The close of another market at the same time: related, but not the same.
+pub fn reference_close(values: &Values) -> f64 {
+    let mut dice = Dice::new(values.open_time_ms as u64);
+    1_000.0 * values.close.powf(0.7) * (1.0 + 0.01 * dice.unit())
 }
 
 /// Bits of a row: NaN equals NaN, and nothing else is nearly equal.

@@ -1,0 +1,13 @@
+//! Candle patterns, graded by size.
+
+use super::declare::group;
+
+group! {
+    "pattern", x;
+
+    indicators {
+    }
+
+    features {
+    }
+}

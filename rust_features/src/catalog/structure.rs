@@ -1,0 +1,13 @@
+//! Market structure: ranges, swings, divergences, pivot levels.
+
+use super::declare::group;
+
+group! {
+    "structure", x;
+
+    indicators {
+    }
+
+    features {
+    }
+}

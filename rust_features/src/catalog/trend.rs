@@ -1,0 +1,13 @@
+//! Trend: strength, direction, regression lines.
+
+use super::declare::group;
+
+group! {
+    "trend", x;
+
+    indicators {
+    }
+
+    features {
+    }
+}

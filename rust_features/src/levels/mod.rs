@@ -1,0 +1,1 @@
+//! Levels: the highs and lows a market has left behind.

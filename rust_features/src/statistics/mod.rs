@@ -1,0 +1,1 @@
+//! Statistics of the returns: shape, memory, roughness.

@@ -1,0 +1,1 @@
+//! Trend: which way a series goes, how strongly and for how long.

@@ -1,0 +1,1 @@
+//! Volume: how much was traded, on which side, at which price.
