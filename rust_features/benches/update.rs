@@ -6,7 +6,7 @@ use candlecast_features::{
     catalog::NEED,
     engine::{Engine, WINDOW_LEN},
     extras::Extras,
-    market::{Input, Market},
+    market::{Input, Market, Settings, Windows},
 };
 use divan::{Bencher, black_box, counter::ItemsCount};
 
@@ -42,7 +42,7 @@ fn candles(n: usize) -> Vec<Candle> {
 fn warm(candles: &[Candle]) -> Engine {
     let mut engine = Engine::new();
     for candle in &candles[..NEED as usize] {
-        engine.update(candle, Extras::default(), false);
+        engine.update(candle, Extras::default());
     }
     engine
 }
@@ -54,7 +54,7 @@ fn hot(bencher: Bencher) {
     let mut engine = warm(&candles);
     bencher.counter(ItemsCount::new(candles.len())).bench_local(|| {
         for candle in black_box(&candles) {
-            engine.update(candle, Extras::default(), false);
+            engine.update(candle, Extras::default());
         }
     });
 }
@@ -67,7 +67,7 @@ fn round_robin(bencher: Bencher) {
     let mut next = 0;
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         for engine in &mut engines {
-            engine.update(black_box(&candles[next % candles.len()]), Extras::default(), false);
+            engine.update(black_box(&candles[next % candles.len()]), Extras::default());
         }
         next += 1;
     });
@@ -76,18 +76,18 @@ fn round_robin(bencher: Bencher) {
 /// The same through the door of the market: check, look up, update, copy and hash the window.
 #[divan::bench]
 fn market_push(bencher: Bencher) {
-    let mut market = Market::new(SYMBOLS, 3);
+    let mut market = Market::new(Settings::default());
     let mut windows = vec![0.0; SYMBOLS * WINDOW_LEN];
     let symbols: Vec<_> = (0..SYMBOLS).map(|i| format!("S{i}").parse()).collect();
     let batch = |i: usize| -> Vec<Input> {
         symbols.iter().map(|symbol| Input { symbol: *symbol, values: values(i), forming: false }).collect()
     };
     for i in 0..NEED as usize {
-        market.push(&batch(i), i64::MAX, &mut []);
+        market.push(&batch(i), i64::MAX, Windows::None);
     }
     let mut next = NEED as usize;
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
-        let pushed = market.push(&batch(next), i64::MAX, &mut windows);
+        let pushed = market.push(&batch(next), i64::MAX, Windows::F32(&mut windows));
         assert_eq!(pushed.ready, SYMBOLS);
         next += 1;
     });
@@ -97,5 +97,5 @@ fn market_push(bencher: Bencher) {
 #[divan::bench]
 fn replayed(bencher: Bencher) {
     let candles = candles(NEED as usize);
-    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| warm(black_box(&candles)).features_hash());
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| *warm(black_box(&candles)).newest());
 }

@@ -82,7 +82,7 @@ pub struct Refusal {
 }
 
 /// A candle as it was sent, unchecked. NaN = absent, in the last three.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Values {
     /// Length of the bar.
     pub interval_ms: i64,
@@ -124,7 +124,7 @@ impl Values {
 }
 
 /// A candle that was checked. Reads like its [`Values`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Candle(Values);
 
 impl Deref for Candle {

@@ -1,56 +1,101 @@
-//! One symbol: candle in, row out, the last rows kept. It knows no symbol name, no duplicates and no gaps.
+//! One symbol: bars in, rows out, the last rows kept. It knows no symbol name, no duplicates and no clock.
 
+use half::{f16, slice::HalfFloatSliceExt};
+use wincode::{SchemaRead, SchemaWrite};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     candle::Candle,
-    catalog::{NEED, State, WIDTH, WINDOW},
-    extras::Extras,
+    catalog::{State, WIDTH, WINDOW},
+    extras::{Extras, OptionalInputs},
+    ledger::GAP_FILLED_MAX,
 };
 
 /// Values in a window.
 pub const WINDOW_LEN: usize = WINDOW * WIDTH;
 
+/// Bars a move brings at most.
+pub const BARS_MAX: usize = GAP_FILLED_MAX as usize + 1;
+
 /// A row as it is served.
 pub type Row = [f32; WIDTH];
 
+/// The way to a candle: a fresh start or silent bars before it, then the candle.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// The candle.
+    pub candle: Candle,
+    /// Forget everything first.
+    pub restart: bool,
+    /// Silent bars before the candle.
+    pub fills: u32,
+    /// The first of them, if any.
+    pub silence: Candle,
+    /// Closes of the reference during them and, last, with the candle.
+    pub references: [Option<f64>; BARS_MAX],
+    /// The optional inputs in use.
+    pub used: OptionalInputs,
+}
+
+/// Where a window goes.
+#[derive(Debug)]
+pub enum Room<'a> {
+    /// As float32.
+    F32(&'a mut [f32]),
+    /// As float16: every value of the set lies within ±10.
+    F16(&'a mut [f16]),
+}
+
 /// The features of one symbol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, SchemaRead, SchemaWrite)]
 pub struct Engine {
     state: State,
     /// The row of bar `b` (counted from 0) lies at `b % WINDOW`.
-    rows: Box<[Row]>,
-    /// Bars seen when the newest filled bar was taken, that bar included; 0 = none.
-    newest_filled: u32,
+    rows: [Row; WINDOW],
 }
 
 impl Engine {
     /// Nothing seen yet.
     pub fn new() -> Self {
-        Self { state: State::new(), rows: vec![[f32::NAN; WIDTH]; WINDOW].into(), newest_filled: 0 }
+        Self { state: State::new(), rows: [[f32::NAN; WIDTH]; WINDOW] }
     }
 
-    /// Forgets everything, in place.
-    pub fn restart(&mut self) {
-        self.state = State::new();
-        self.newest_filled = 0;
+    /// Takes the next closed bar.
+    pub fn update(&mut self, candle: &Candle, extras: Extras) {
+        let row = self.state.update(candle, extras);
+        let at = (self.state.bars() - 1) as usize % WINDOW;
+        self.rows[at] = row.map(|value| value as f32);
     }
 
-    /// Becomes what `other` is, without allocating.
-    pub fn copy_from(&mut self, other: &Self) {
-        self.state.clone_from(&other.state);
-        self.rows.copy_from_slice(&other.rows);
-        self.newest_filled = other.newest_filled;
-    }
-
-    /// Takes the next closed bar; `filled` when it stands in for a missing one.
-    pub fn update(&mut self, candle: &Candle, extras: Extras, filled: bool) {
-        let row = self.state.update(candle, extras).map(|value| value as f32);
-        let have = self.state.bars();
-        self.rows[(have - 1) as usize % WINDOW] = row;
-        if filled {
-            self.newest_filled = have;
+    /// Takes what a move brings.
+    pub fn take(&mut self, bars: &Move) {
+        if bars.restart {
+            self.state = State::new();
         }
+        bars.each(|candle, extras| self.update(candle, extras));
+    }
+
+    /// The row that a move would give, computed on `scratch`; its window goes where there is room. Nothing changes.
+    pub fn peek(&self, bars: &Move, scratch: &mut State, room: Option<Room>) -> Row {
+        if bars.restart {
+            scratch.clone_from(&State::new());
+        } else {
+            scratch.clone_from(&self.state);
+        }
+        let (mut rows, mut len) = ([[f32::NAN; WIDTH]; BARS_MAX], 0);
+        bars.each(|candle, extras| {
+            rows[len] = scratch.update(candle, extras).map(|value| value as f32);
+            len += 1;
+        });
+        if let Some(room) = room {
+            self.write(&rows[..len], room);
+        }
+        rows[len - 1]
+    }
+
+    /// The newest row. Only when one was seen.
+    pub fn newest(&self) -> &Row {
+        &self.rows[(self.have() - 1) as usize % WINDOW]
     }
 
     /// Bars seen since the (re)start, filled ones included.
@@ -58,38 +103,39 @@ impl Engine {
         self.state.bars()
     }
 
-    /// Whether every value of the window is defined.
-    pub fn is_ready(&self) -> bool {
-        self.have() >= NEED
-    }
-
-    /// Whether the window holds a bar that was filled in.
-    pub fn is_gap_filled(&self) -> bool {
-        self.newest_filled > 0 && self.have() - self.newest_filled < WINDOW as u32
-    }
-
     /// The kept rows in two runs, oldest first.
-    pub fn rows(&self) -> (&[f32], &[f32]) {
+    pub fn rows(&self) -> (&[Row], &[Row]) {
         let next = self.have() as usize % WINDOW;
         if (self.have() as usize) < WINDOW {
-            return (self.rows[..next].as_flattened(), &[]);
+            return (&self.rows[..next], &[]);
         }
         let (newer, older) = self.rows.split_at(next);
-        (older.as_flattened(), newer.as_flattened())
+        (older, newer)
     }
 
-    /// Writes the window, oldest row first. Only when [`Engine::is_ready`].
-    pub fn write_window(&self, window: &mut [f32]) {
-        let (older, newer) = self.rows();
-        let (first, second) = window.split_at_mut(older.len());
-        first.copy_from_slice(older);
-        second.copy_from_slice(newer);
+    /// Writes the window, oldest row first. Only when 96 rows were seen.
+    pub fn write_window(&self, room: Room) {
+        self.write(&[], room);
     }
 
-    /// Low 56 bits of the hash of the newest row's float32 bytes, little-endian.
-    pub fn features_hash(&self) -> u64 {
-        let newest = (self.have() as usize + WINDOW - 1) % WINDOW;
-        hash_row(&self.rows[newest])
+    /// Writes the newest kept rows and, behind them, `newer` ones.
+    fn write(&self, newer: &[Row], room: Room) {
+        let (older, old) = self.rows();
+        let runs = [older.get(newer.len()..).unwrap_or(&[]), &old[newer.len().saturating_sub(older.len())..], newer];
+        let runs = runs.map(|run| run.as_flattened());
+        match room {
+            Room::F32(to) => lay_out(to, runs, |to, run| to.copy_from_slice(run)),
+            Room::F16(to) => lay_out(to, runs, |to, run| to.convert_from_f32_slice(run)),
+        }
+    }
+}
+
+/// Puts the runs behind one another.
+fn lay_out<T>(mut to: &mut [T], runs: [&[f32]; 3], put: impl Fn(&mut [T], &[f32])) {
+    for run in runs {
+        let (here, rest) = to.split_at_mut(run.len());
+        put(here, run);
+        to = rest;
     }
 }
 
@@ -99,7 +145,21 @@ impl Default for Engine {
     }
 }
 
-fn hash_row(row: &Row) -> u64 {
+impl Move {
+    /// Gives every bar of the move.
+    fn each(&self, mut take: impl FnMut(&Candle, Extras)) {
+        let mut silence = self.silence;
+        let fills = self.fills as usize;
+        for reference_close in &self.references[..fills] {
+            take(&silence, Extras::of(&silence, *reference_close, self.used));
+            silence = silence.followed_by_silence();
+        }
+        take(&self.candle, Extras::of(&self.candle, self.references[fills], self.used));
+    }
+}
+
+/// Low 56 bits of the hash of a row's float32 bytes, little-endian.
+pub fn hash_row(row: &Row) -> u64 {
     let bytes = row.map(f32::to_le_bytes);
     xxh3_64(bytes.as_flattened()) & ((1 << 56) - 1)
 }

@@ -52,7 +52,7 @@ impl OptionalInputs {
 }
 
 /// The optional inputs of one bar. `None`: absent, or not in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Extras {
     /// Quote volume.
     pub quote_volume: Option<f64>,

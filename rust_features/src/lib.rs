@@ -8,23 +8,24 @@
 //! | [`indicator`] | the trait every stateful indicator has, and `replay` |
 //! | [`rolling`] | windows over the last n values and what falls out of them |
 //! | [`timeframe`] | the bars of higher timeframes |
-//! | [`average`], [`momentum`], [`volatility`], [`trend`], [`volume`], [`statistics`], [`levels`] | one indicator per file |
+//! | [`average`], [`momentum`], [`volatility`], [`trend`], [`volume`], [`statistics`], [`levels`], [`cross`] | one indicator per file |
 //! | [`shared`] | what every feature group reads of a bar: prices, returns, the scales A and S |
 //! | [`catalog`] | THE feature list: one line per feature, one file per group |
 //! | [`candle`], [`extras`], [`symbol`] | the border: checked once, trusted after |
 //! | [`engine`] | one symbol: candle in, row out, the last rows kept |
 //! | [`market`] | many symbols: batches in, windows out, every candle answered |
+//! | [`snapshot`] | a symbol as bytes, checked when it comes back |
 //!
 //! History is the live update in a loop, so training and serving cannot differ.
 //!
 //! ```
-//! use candlecast_features::{candle::Values, catalog, market::{Input, Market, Verdict}};
+//! use candlecast_features::{candle::Values, catalog, market::{Input, Market, Settings, Verdict, Windows}};
 //!
-//! let mut market = Market::new(20_000, 3);
+//! let mut market = Market::new(Settings::default());
 //! let candle = Values { interval_ms: 900_000, open: 10.0, high: 12.0, low: 9.0, close: 11.0, volume: 5.0, ..Values::default() };
 //! let input = Input { symbol: "BTCUSDT".parse(), values: candle, forming: false };
 //!
-//! let outcome = market.push(&[input], 900_000, &mut []).outcomes[0];
+//! let outcome = market.push(&[input], 900_000, Windows::None).outcomes[0];
 //! assert_eq!(outcome.verdict, Verdict::Accepted);
 //! assert_eq!(outcome.have, 1);
 //!
@@ -37,18 +38,21 @@ pub mod average;
 pub mod candle;
 pub mod catalog;
 mod codes;
+pub mod cross;
 pub mod engine;
 pub mod extras;
 pub mod indicator;
+mod ledger;
 pub mod levels;
 pub mod market;
 pub mod math;
 pub mod momentum;
 #[cfg(feature = "python")]
 mod python;
+mod reference;
 pub mod rolling;
 pub mod shared;
-mod slot;
+pub mod snapshot;
 pub mod statistics;
 pub mod symbol;
 pub mod timeframe;

@@ -1,16 +1,55 @@
 //! Many symbols: batches of candles in, windows out, every candle answered. One bad candle never touches another.
+//!
+//! A batch is taken in two steps. First, one candle after the other, the ledgers decide what becomes of it: that is cheap. Then the
+//! engines move, several at once when there are threads for it. An engine's rows depend on nothing but its own candles and what
+//! came with them, so neither the threads nor the way a history is cut into batches can change a bit.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use half::f16;
+use rayon::{
+    ThreadPool, ThreadPoolBuilder,
+    iter::{IntoParallelIterator, ParallelIterator},
+};
 
 use crate::{
     candle::{Candle, Field, Reason, Refusal, Values},
-    engine::{Engine, WINDOW_LEN},
-    extras::Extras,
-    slot::Slot,
+    catalog::{self, NEED, WIDTH},
+    engine::{BARS_MAX, Engine, Move, Room, WINDOW_LEN, hash_row},
+    extras::OptionalInputs,
+    ledger::{Ledger, Progress, Step},
+    reference::Reference,
     symbol::Symbol,
 };
 
-pub use crate::slot::{State, Verdict};
+pub use crate::ledger::{State, Verdict};
+
+/// Moves below which one thread does all of them: waking another costs more.
+const MOVES_PER_THREAD_MIN: usize = 64;
+
+/// What a market is and how much it may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Pairs of symbol and interval that may be held.
+    pub symbols_max: usize,
+    /// Conflicts within 96 candles that quarantine a symbol.
+    pub conflicts_max: usize,
+    /// The optional inputs in use.
+    pub used: OptionalInputs,
+    /// The symbol whose closes the others are compared with, when the reference is in use.
+    pub reference: Option<Symbol>,
+    /// Threads that move engines.
+    pub threads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { symbols_max: 20_000, conflicts_max: 3, used: OptionalInputs::default(), reference: None, threads: 1 }
+    }
+}
 
 /// A candle as it arrives.
 #[derive(Clone, Copy, Debug)]
@@ -70,73 +109,138 @@ pub struct Status {
     pub gap_filled: bool,
 }
 
+/// The caller's buffer for windows: none, or one window per candle. They are written without holes, in batch order.
+#[derive(Debug)]
+pub enum Windows<'a> {
+    /// None wanted.
+    None,
+    /// As float32.
+    F32(&'a mut [f32]),
+    /// As float16.
+    F16(&'a mut [f16]),
+}
+
 /// Every symbol's features.
 #[derive(Debug)]
 pub struct Market {
-    slots: HashMap<(Symbol, i64), Box<Slot>>,
-    symbols_max: usize,
-    conflicts_max: usize,
+    pub(crate) settings: Settings,
+    slots: HashMap<(Symbol, i64), usize>,
+    ledgers: Vec<Ledger>,
+    /// Locked by the thread that moves them; nobody ever waits.
+    engines: Vec<Mutex<Box<Engine>>>,
+    /// Closes of the reference symbol, by interval.
+    pub(crate) references: HashMap<i64, Reference>,
     /// Where peeks are computed.
-    scratch: Engine,
+    scratch: Mutex<Box<catalog::State>>,
+    pool: Option<ThreadPool>,
+}
+
+/// What an engine has to do for one candle.
+struct Job<'a> {
+    candle: usize,
+    slot: usize,
+    work: Work,
+    room: Option<Room<'a>>,
+    row: Option<&'a mut [f32]>,
+}
+
+enum Work {
+    /// Take the bars.
+    Take(Move),
+    /// Show the window they would give.
+    Peek(Move),
+    /// Show the window as it is.
+    Show,
 }
 
 impl Market {
-    /// An empty market of at most `symbols_max` (symbol, interval) pairs, in which `conflicts_max` conflicts within 96 candles
-    /// quarantine a symbol.
-    pub fn new(symbols_max: usize, conflicts_max: usize) -> Self {
-        assert!(symbols_max > 0 && conflicts_max > 0, "limits are at least 1");
-        Self { slots: HashMap::new(), symbols_max, conflicts_max, scratch: Engine::new() }
+    /// An empty market.
+    pub fn new(settings: Settings) -> Self {
+        assert!(
+            settings.symbols_max > 0 && settings.conflicts_max > 0 && settings.threads > 0,
+            "limits are at least 1"
+        );
+        let pool = || ThreadPoolBuilder::new().num_threads(settings.threads).build().expect("threads can be started");
+        Self {
+            settings,
+            slots: HashMap::new(),
+            ledgers: Vec::new(),
+            engines: Vec::new(),
+            references: HashMap::new(),
+            scratch: Mutex::default(),
+            pool: (settings.threads > 1).then(pool),
+        }
     }
 
-    /// Takes a batch in its order. `windows` is empty (no windows wanted) or has room for one window per candle; windows are
-    /// written without holes, in batch order.
-    pub fn push(&mut self, batch: &[Input], now_ms: i64, windows: &mut [f32]) -> Pushed {
-        let mut pushed = Pushed::with_room_for(batch.len(), windows);
-        for input in batch {
-            let room = pushed.room(windows);
-            let outcome = self.receive(input, now_ms, room);
-            pushed.add(outcome.unwrap_or_else(|refusal| self.refused(input, refusal)));
+    /// Takes a batch in its order, except that a candle of the reference symbol goes before the other candles of its bar.
+    pub fn push(&mut self, batch: &[Input], now_ms: i64, windows: Windows) -> Pushed {
+        self.push_for_rows(batch, now_ms, windows, &mut [])
+    }
+
+    /// As [`Market::push`]. `rows` is empty or has room for a row per candle: the newest of its symbol after it, where a window would
+    /// be written if it were complete; NaN elsewhere.
+    pub fn push_for_rows(&mut self, batch: &[Input], now_ms: i64, windows: Windows, rows: &mut [f32]) -> Pushed {
+        let mut planned: Vec<Option<Planned>> = batch.iter().map(|_| None).collect();
+        let is_reference = |i: &usize| batch[*i].symbol.is_ok_and(|symbol| self.is_reference(symbol));
+        let references: Vec<usize> = (0..batch.len()).filter(is_reference).collect();
+        let forming = Forming::of(references.iter().map(|i| &batch[*i]));
+        let mut ahead = references.iter().copied().peekable();
+        for (i, input) in batch.iter().enumerate() {
+            // What is planned already was taken before its turn.
+            while let Some(j) = ahead.next_if(|j| *j <= i || batch[*j].is_of_bar_up_to(input)) {
+                planned[j] = Some(self.plan(&batch[j], now_ms, &forming));
+            }
+            if planned[i].is_none() {
+                planned[i] = Some(self.plan(input, now_ms, &forming));
+            }
         }
-        pushed
+        let planned: Vec<Planned> = planned.into_iter().flatten().collect();
+        self.carry_out(planned, windows, rows)
     }
 
     /// The newest complete window of each symbol, without a new candle. Known symbols answer DUPLICATE: nothing moved.
-    pub fn windows(&self, keys: &[(Result<Symbol, Refusal>, i64)], now_ms: i64, windows: &mut [f32]) -> Pushed {
-        let mut pushed = Pushed::with_room_for(keys.len(), windows);
-        for (symbol, interval_ms) in keys {
-            let room = pushed.room(windows);
-            pushed.add(match symbol {
-                Ok(symbol) => self.newest(*symbol, *interval_ms, now_ms, room),
-                Err(refusal) => Outcome { verdict: Verdict::Refused, refusal: Some(*refusal), ..Outcome::COLD },
-            });
-        }
-        pushed
+    pub fn windows(&self, keys: &[(Result<Symbol, Refusal>, i64)], now_ms: i64, windows: Windows) -> Pushed {
+        let newest = |(symbol, interval_ms): &(Result<Symbol, Refusal>, i64)| match symbol {
+            Err(refusal) => {
+                Planned::answer(Outcome { verdict: Verdict::Refused, refusal: Some(*refusal), ..Outcome::COLD })
+            }
+            Ok(symbol) => self.slots.get(&(*symbol, *interval_ms)).map_or(Planned::answer(Outcome::COLD), |slot| {
+                let ledger = &self.ledgers[*slot];
+                let state = ledger.state(Some(now_ms));
+                let outcome = Outcome::of(Verdict::Duplicate, state, ledger.progress, &ledger.newest);
+                Planned { outcome, work: Some((*slot, Work::Show)) }
+            }),
+        };
+        let planned: Vec<Planned> = keys.iter().map(newest).collect();
+        self.carry_out(planned, windows, &mut [])
     }
 
     /// Where a symbol stands at `now_ms`. The only place where time makes a symbol STALE.
     pub fn status(&self, symbol: Symbol, interval_ms: i64, now_ms: i64) -> Status {
         let Some(slot) = self.slots.get(&(symbol, interval_ms)) else { return Status::COLD };
+        let ledger = &self.ledgers[*slot];
         Status {
-            state: slot.state(Some(now_ms)),
-            have: slot.engine.have(),
-            newest_open_time_ms: Some(slot.newest.open_time_ms),
-            conflicts: slot.conflicts,
-            gap_filled: slot.engine.is_gap_filled(),
+            state: ledger.state(Some(now_ms)),
+            have: ledger.progress.have,
+            newest_open_time_ms: Some(ledger.newest.open_time_ms),
+            conflicts: ledger.conflicts,
+            gap_filled: ledger.progress.is_gap_filled(),
         }
     }
 
     /// Counts a conflict that was found elsewhere: with a candle too old to be remembered here.
     pub fn count_conflict(&mut self, symbol: Symbol, interval_ms: i64) {
-        if let Some(slot) = self.slots.get_mut(&(symbol, interval_ms)) {
-            slot.count_conflict();
+        if let Some(slot) = self.slots.get(&(symbol, interval_ms)) {
+            self.ledgers[*slot].count_conflict(self.settings.conflicts_max);
         }
     }
 
     /// The kept rows of a symbol, newest last, one behind the other.
     pub fn rows(&self, symbol: Symbol, interval_ms: i64) -> Vec<f32> {
         let Some(slot) = self.slots.get(&(symbol, interval_ms)) else { return Vec::new() };
-        let (older, newer) = slot.engine.rows();
-        [older, newer].concat()
+        let engine = locked(&self.engines[*slot]);
+        let (older, newer) = engine.rows();
+        [older.as_flattened(), newer.as_flattened()].concat()
     }
 
     /// Symbols known.
@@ -144,48 +248,273 @@ impl Market {
         self.slots.len()
     }
 
-    fn receive(&mut self, input: &Input, now_ms: i64, room: Option<&mut [f32]>) -> Result<Outcome, Refusal> {
-        let key = (input.symbol?, input.values.interval_ms);
-        let candle = Candle::new(input.values, input.forming, now_ms)?;
-        let is_full = self.slots.len() >= self.symbols_max;
-        let slot = match self.slots.entry(key) {
-            Entry::Occupied(occupied) => occupied.into_mut(),
-            Entry::Vacant(_) if input.forming => {
-                self.scratch.restart();
-                self.scratch.update(&candle, Extras::default(), false);
-                return Ok(Outcome::of(Verdict::Peeked, State::Warming, &self.scratch, &candle, room));
-            }
-            Entry::Vacant(_) if is_full => return Err(Refusal { field: Field::Symbol, reason: Reason::SymbolLimit }),
-            Entry::Vacant(vacant) => {
-                let slot = vacant.insert(Box::new(Slot::new(candle, self.conflicts_max)));
-                return Ok(Outcome::of(Verdict::Accepted, slot.state(None), &slot.engine, &candle, room));
-            }
-        };
-        let verdict = if input.forming { slot.peek(candle, &mut self.scratch) } else { slot.receive(candle) };
-        Ok(match verdict {
-            Verdict::Peeked => Outcome::of(verdict, slot.state_of(&self.scratch, false), &self.scratch, &candle, room),
-            Verdict::Accepted => Outcome::of(verdict, slot.state(None), &slot.engine, &candle, room),
-            // Whoever lost the answer to the newest candle gets it again.
-            Verdict::Duplicate if candle.open_time_ms == slot.newest.open_time_ms => {
-                Outcome::of(verdict, slot.state(None), &slot.engine, &candle, room)
-            }
-            _ => Outcome::of(verdict, slot.state(None), &slot.engine, &slot.newest, None),
+    /// What a symbol is made of.
+    pub(crate) fn parts<T>(
+        &self,
+        symbol: Symbol,
+        interval_ms: i64,
+        of: impl FnOnce(&Ledger, &Engine) -> T,
+    ) -> Option<T> {
+        let slot = *self.slots.get(&(symbol, interval_ms))?;
+        Some(of(&self.ledgers[slot], &locked(&self.engines[slot])))
+    }
+
+    /// Puts a symbol in the place of what was known of it.
+    pub(crate) fn put(&mut self, key: (Symbol, i64), ledger: Ledger, engine: Box<Engine>) -> Result<(), Refusal> {
+        if let Some(slot) = self.slots.get(&key) {
+            self.ledgers[*slot] = ledger;
+            self.engines[*slot] = Mutex::new(engine);
+            return Ok(());
+        }
+        self.add(key, ledger, engine).map(|_| ())
+    }
+
+    /// Adds a symbol, if there is room.
+    fn add(&mut self, key: (Symbol, i64), ledger: Ledger, engine: Box<Engine>) -> Result<usize, Refusal> {
+        if self.slots.len() >= self.settings.symbols_max {
+            return Err(Refusal { field: Field::Symbol, reason: Reason::SymbolLimit });
+        }
+        let slot = self.ledgers.len();
+        self.slots.insert(key, slot);
+        self.ledgers.push(ledger);
+        self.engines.push(Mutex::new(engine));
+        Ok(slot)
+    }
+
+    /// Decides what becomes of a candle; moves the ledger and no engine.
+    fn plan(&mut self, input: &Input, now_ms: i64, forming: &Forming) -> Planned {
+        self.try_to_plan(input, now_ms, forming).unwrap_or_else(|refusal| {
+            // A malformed candle's symbol, if there is one, stands where it stood.
+            let slot = input.symbol.ok().and_then(|symbol| self.slots.get(&(symbol, input.values.interval_ms)));
+            let standing = slot.map_or(Outcome::COLD, |slot| {
+                let ledger = &self.ledgers[*slot];
+                Outcome::of(Verdict::Refused, ledger.state(None), ledger.progress, &ledger.newest)
+            });
+            Planned::answer(Outcome { verdict: Verdict::Refused, refusal: Some(refusal), ..standing })
         })
     }
 
-    /// The answer to a malformed candle: its symbol, if there is one, stands where it stood.
-    fn refused(&self, input: &Input, refusal: Refusal) -> Outcome {
-        let slot = input.symbol.ok().and_then(|symbol| self.slots.get(&(symbol, input.values.interval_ms)));
-        let standing = slot.map_or(Outcome::COLD, |slot| {
-            Outcome::of(Verdict::Refused, slot.state(None), &slot.engine, &slot.newest, None)
-        });
-        Outcome { verdict: Verdict::Refused, refusal: Some(refusal), ..standing }
+    fn try_to_plan(&mut self, input: &Input, now_ms: i64, forming: &Forming) -> Result<Planned, Refusal> {
+        let key = (input.symbol?, input.values.interval_ms);
+        let candle = Candle::new(input.values, input.forming, now_ms)?;
+        let Some(slot) = self.slots.get(&key).copied() else { return self.meet(key, candle, input.forming) };
+        let ledger = &mut self.ledgers[slot];
+        let previous = ledger.newest;
+        if input.forming {
+            let Some((step, progress)) = ledger.peek(&candle) else {
+                let late = Outcome::of(Verdict::Late, ledger.state(None), ledger.progress, &ledger.newest);
+                return Ok(Planned::answer(late));
+            };
+            let outcome = Outcome::of(Verdict::Peeked, ledger.state_at(progress, false), progress, &candle);
+            let bars = self.way_to(key, candle, &previous, step, forming.close(&candle));
+            return Ok(Planned { outcome, work: Some((slot, Work::Peek(bars))) });
+        }
+        let (verdict, step) = ledger.receive(candle, self.settings.conflicts_max);
+        let outcome = Outcome::of(verdict, ledger.state(None), ledger.progress, &ledger.newest);
+        let work = match step {
+            Some(step) => {
+                self.publish(key, &candle, step.fills);
+                Some(Work::Take(self.way_to(key, candle, &previous, step, None)))
+            }
+            // Whoever lost the answer to the newest candle gets it again.
+            None if verdict == Verdict::Duplicate && candle.open_time_ms == previous.open_time_ms => Some(Work::Show),
+            None => None,
+        };
+        Ok(Planned { outcome, work: work.map(|work| (slot, work)) })
     }
 
-    fn newest(&self, symbol: Symbol, interval_ms: i64, now_ms: i64, room: Option<&mut [f32]>) -> Outcome {
-        let Some(slot) = self.slots.get(&(symbol, interval_ms)) else { return Outcome::COLD };
-        let state = slot.state(Some(now_ms));
-        Outcome::of(Verdict::Duplicate, state, &slot.engine, &slot.newest, room)
+    /// The first candle of a symbol.
+    fn meet(&mut self, key: (Symbol, i64), candle: Candle, is_forming: bool) -> Result<Planned, Refusal> {
+        let ledger = Ledger::new(candle);
+        let verdict = if is_forming { Verdict::Peeked } else { Verdict::Accepted };
+        let outcome = Outcome::of(verdict, State::Warming, ledger.progress, &candle);
+        if is_forming {
+            return Ok(Planned::answer(outcome));
+        }
+        let slot = self.add(key, ledger, Box::default())?;
+        self.publish(key, &candle, 0);
+        let bars = self.way_to(key, candle, &candle, Step { restart: false, fills: 0 }, None);
+        Ok(Planned { outcome, work: Some((slot, Work::Take(bars))) })
+    }
+
+    /// A closed candle of the reference symbol becomes known to the others.
+    fn publish(&mut self, (symbol, interval_ms): (Symbol, i64), candle: &Candle, fills: u32) {
+        if self.is_reference(symbol) {
+            let bar = candle.open_time_ms / candle.interval_ms;
+            self.references.entry(interval_ms).or_insert_with(Reference::new).push(bar, fills, candle.close);
+        }
+    }
+
+    /// What an engine must take to get from `previous` to `candle`.
+    fn way_to(
+        &self,
+        key: (Symbol, i64),
+        candle: Candle,
+        previous: &Candle,
+        Step { restart, fills }: Step,
+        forming: Option<f64>,
+    ) -> Move {
+        let used = self.settings.used;
+        let bar = candle.open_time_ms / candle.interval_ms;
+        let mut references = [None; BARS_MAX];
+        // The reference symbol is itself computed without a reference.
+        if used.reference && !self.is_reference(key.0) {
+            let series = self.references.get(&key.1);
+            let first = bar - i64::from(fills);
+            for (reference, bar) in references.iter_mut().zip(first..=bar) {
+                *reference = series.and_then(|series| series.close(bar));
+            }
+            let newest = &mut references[fills as usize];
+            *newest = newest.or(forming);
+        }
+        Move { candle, restart, fills, silence: previous.followed_by_silence(), references, used }
+    }
+
+    fn is_reference(&self, symbol: Symbol) -> bool {
+        self.settings.used.reference && self.settings.reference == Some(symbol)
+    }
+
+    /// Gives every ready candle its room, in order, and lets the engines move.
+    fn carry_out(&self, planned: Vec<Planned>, windows: Windows, rows: &mut [f32]) -> Pushed {
+        assert!(rows.is_empty() || rows.len() == planned.len() * WIDTH, "rows for some candles only");
+        rows.fill(f32::NAN);
+        let mut pushed = Pushed { outcomes: Vec::with_capacity(planned.len()), ready: 0 };
+        let mut jobs = Vec::with_capacity(planned.len());
+        let (mut rooms, mut rows) = (windows.rooms(planned.len()), rows.chunks_exact_mut(WIDTH));
+        for (candle, Planned { mut outcome, work }) in planned.into_iter().enumerate() {
+            let row = rows.next();
+            if let Some((slot, work)) = work {
+                let room = if outcome.have >= NEED { rooms.next() } else { None };
+                if room.is_some() {
+                    outcome.window = Some(pushed.ready);
+                    pushed.ready += 1;
+                }
+                // What nobody has room for is not made.
+                if room.is_some() || row.is_some() || matches!(work, Work::Take(_)) {
+                    jobs.push(Job { candle, slot, work, room, row });
+                }
+            }
+            pushed.outcomes.push(outcome);
+        }
+        for (candle, hash) in self.run(jobs) {
+            pushed.outcomes[candle].features_hash = hash;
+        }
+        pushed
+    }
+
+    /// Runs the jobs, each engine's in their order. Returns the hashes of the windows that were written, by candle.
+    fn run(&self, mut jobs: Vec<Job>) -> Vec<(usize, u64)> {
+        let engines = &self.engines;
+        let Some(pool) = self.pool.as_ref().filter(|_| jobs.len() >= 2 * MOVES_PER_THREAD_MIN) else {
+            let mut scratch = locked(&self.scratch);
+            return jobs.into_iter().filter_map(|job| job.run(engines, &mut scratch)).collect();
+        };
+        jobs.sort_by_key(|job| job.slot);
+        let mut shares: Vec<Vec<Job>> = Vec::new();
+        for job in jobs {
+            match shares.last_mut() {
+                // One engine's jobs stay together.
+                Some(share)
+                    if share.len() < MOVES_PER_THREAD_MIN || share.last().is_some_and(|j| j.slot == job.slot) =>
+                {
+                    share.push(job);
+                }
+                _ => shares.push(vec![job]),
+            }
+        }
+        let run = |share: Vec<Job>| {
+            let mut scratch = None;
+            let hash = |job: Job| job.run(engines, scratch.get_or_insert_with(Box::default));
+            share.into_iter().filter_map(hash).collect::<Vec<_>>()
+        };
+        pool.install(|| shares.into_par_iter().flat_map_iter(run).collect())
+    }
+}
+
+/// What was decided of a candle.
+struct Planned {
+    outcome: Outcome,
+    /// The slot of the engine, and what it does.
+    work: Option<(usize, Work)>,
+}
+
+impl Planned {
+    /// Nothing moves.
+    fn answer(outcome: Outcome) -> Self {
+        Self { outcome, work: None }
+    }
+}
+
+impl Job<'_> {
+    /// Does the work; the candle and the hash of its row, when a window was written.
+    fn run(self, engines: &[Mutex<Box<Engine>>], scratch: &mut catalog::State) -> Option<(usize, u64)> {
+        let mut engine = locked(&engines[self.slot]);
+        let has_room = self.room.is_some();
+        let peeked;
+        let newest = match &self.work {
+            Work::Peek(bars) => {
+                peeked = engine.peek(bars, scratch, self.room);
+                &peeked
+            }
+            work => {
+                if let Work::Take(bars) = work {
+                    engine.take(bars);
+                }
+                if let Some(room) = self.room {
+                    engine.write_window(room);
+                }
+                engine.newest()
+            }
+        };
+        if let Some(row) = self.row {
+            row.copy_from_slice(newest);
+        }
+        has_room.then(|| (self.candle, hash_row(newest)))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked within took the whole market down with it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Closes of the reference's forming candles in a batch: they serve the forming candles of others.
+struct Forming(Vec<(i64, i64, f64)>);
+
+impl Forming {
+    fn of<'a>(references: impl Iterator<Item = &'a Input>) -> Self {
+        let forming = references.filter(|input| input.forming).map(|Input { values, .. }| values);
+        Self(forming.map(|values| (values.interval_ms, values.open_time_ms, values.close)).collect())
+    }
+
+    fn close(&self, candle: &Values) -> Option<f64> {
+        let is_same = |(interval_ms, open_time_ms, _): &&(i64, i64, f64)| {
+            (*interval_ms, *open_time_ms) == (candle.interval_ms, candle.open_time_ms)
+        };
+        self.0.iter().rev().find(is_same).map(|(.., close)| *close)
+    }
+}
+
+impl Input {
+    /// Whether this candle's bar is that of `other` or an earlier one.
+    fn is_of_bar_up_to(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.values, &other.values);
+        ours.interval_ms == theirs.interval_ms && ours.open_time_ms <= theirs.open_time_ms
+    }
+}
+
+impl<'a> Windows<'a> {
+    /// One room after the other, for as many as there is room.
+    fn rooms(self, candles: usize) -> impl Iterator<Item = Room<'a>> {
+        let (wide, narrow): (&mut [f32], &mut [f16]) = match self {
+            Self::None => (&mut [], &mut []),
+            Self::F32(wide) => (wide, &mut []),
+            Self::F16(narrow) => (&mut [], narrow),
+        };
+        let room = (wide.len() + narrow.len()) / WINDOW_LEN;
+        assert!(wide.len() + narrow.len() == 0 || room >= candles, "room for {room} windows, but {candles} candles");
+        let narrow = narrow.chunks_exact_mut(WINDOW_LEN).map(Room::F16);
+        wide.chunks_exact_mut(WINDOW_LEN).map(Room::F32).chain(narrow)
     }
 }
 
@@ -203,50 +532,20 @@ impl Outcome {
         open_time_ms: -1,
     };
 
-    /// What `engine` says after its newest bar; its window, when complete, goes where there is room.
-    fn of(verdict: Verdict, state: State, engine: &Engine, newest: &Values, room: Option<&mut [f32]>) -> Self {
-        let room = room.filter(|_| engine.is_ready());
-        let mut outcome = Self {
+    fn of(verdict: Verdict, state: State, progress: Progress, newest: &Values) -> Self {
+        Self {
             verdict,
             state,
-            have: engine.have(),
-            gap_filled: engine.is_gap_filled(),
+            have: progress.have,
+            gap_filled: progress.is_gap_filled(),
             close: newest.close,
             open_time_ms: newest.open_time_ms,
             ..Self::COLD
-        };
-        if let Some(window) = room {
-            engine.write_window(window);
-            outcome.features_hash = engine.features_hash();
-            // The batch knows the true index.
-            outcome.window = Some(0);
         }
-        outcome
     }
 }
 
 impl Status {
     /// What is said of a symbol that was never seen.
     const COLD: Self = Self { state: State::Cold, have: 0, newest_open_time_ms: None, conflicts: 0, gap_filled: false };
-}
-
-impl Pushed {
-    fn with_room_for(candles: usize, windows: &[f32]) -> Self {
-        let room = windows.len() / WINDOW_LEN;
-        assert!(windows.is_empty() || room >= candles, "room for {room} windows, but {candles} candles");
-        Self { outcomes: Vec::with_capacity(candles), ready: 0 }
-    }
-
-    /// The next free window.
-    fn room<'a>(&self, windows: &'a mut [f32]) -> Option<&'a mut [f32]> {
-        windows.get_mut(self.ready * WINDOW_LEN..(self.ready + 1) * WINDOW_LEN)
-    }
-
-    fn add(&mut self, mut outcome: Outcome) {
-        if let Some(window) = &mut outcome.window {
-            *window = self.ready;
-            self.ready += 1;
-        }
-        self.outcomes.push(outcome);
-    }
 }

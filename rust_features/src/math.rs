@@ -14,6 +14,7 @@ pub fn ln<const N: usize>(xs: [f64; N]) -> [f64; N] {
 }
 
 /// The natural logarithm of one number, as [`ln`].
+#[allow(clippy::excessive_precision, reason = "the digits of the source")]
 #[inline(always)]
 pub fn ln_of(x: f64) -> f64 {
     const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-1;

@@ -2,20 +2,23 @@
 
 use std::sync::{Mutex, MutexGuard};
 
+use half::f16;
 use numpy::{
-    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyReadwriteArray3,
-    PyUntypedArray, PyUntypedArrayMethods, ndarray::Dimension,
+    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyReadwriteArray,
+    PyUntypedArray, PyUntypedArrayMethods,
+    ndarray::{Dim, Dimension},
 };
 use pyo3::{
     exceptions::{PyRuntimeError, PyTypeError, PyValueError},
     prelude::*,
-    types::{PyList, PyString, PyTuple},
+    types::{PyBytes, PyList, PyString, PyTuple},
 };
 
 use crate::{
     candle::{Field, Reason, Refusal, Values},
     catalog::{FEATURES, NEED, WIDTH, WINDOW},
-    market::{self, Input, Outcome, State, Verdict},
+    extras::OptionalInputs,
+    market::{self, Input, Outcome, Settings, State, Verdict, Windows},
     symbol::Symbol,
 };
 
@@ -36,6 +39,7 @@ mod module {
         };
         module.add("WINDOW", WINDOW)?;
         module.add("FEATURE_SET", crate::catalog::FEATURE_SET)?;
+        module.add("OPTIONAL_INPUTS", names(None, &OptionalInputs::NAMES)?)?;
         module.add("VERDICTS", names(None, Verdict::NAMES)?)?;
         module.add("STATES", names(None, State::NAMES)?)?;
         // Code 0 says that nothing was refused.
@@ -68,8 +72,9 @@ fn catalog() -> Vec<Feature> {
 }
 
 #[pyfunction]
-fn feature_set_hash() -> u64 {
-    crate::catalog::feature_set_hash(crate::extras::OptionalInputs::default())
+#[pyo3(signature = (optional_inputs = Vec::new()))]
+fn feature_set_hash(optional_inputs: Vec<String>) -> PyResult<u64> {
+    Ok(crate::catalog::feature_set_hash(named(&optional_inputs)?))
 }
 
 #[pyclass(frozen, get_all, module = "candlecast._rust")]
@@ -130,14 +135,29 @@ struct Market {
 #[pymethods]
 impl Market {
     #[new]
-    #[pyo3(signature = (*, symbols_max = 20_000, conflicts_max = 3))]
-    fn new(symbols_max: usize, conflicts_max: usize) -> PyResult<Self> {
-        if symbols_max == 0 || conflicts_max == 0 {
-            return Err(PyValueError::new_err("symbols_max and conflicts_max must be at least 1"));
+    #[pyo3(signature = (
+        *, symbols_max = 20_000, conflicts_max = 3, optional_inputs = Vec::new(), reference_symbol = Some("BTCUSDT"), threads = 1
+    ))]
+    fn new(
+        symbols_max: usize,
+        conflicts_max: usize,
+        optional_inputs: Vec<String>,
+        reference_symbol: Option<&str>,
+        threads: usize,
+    ) -> PyResult<Self> {
+        if symbols_max == 0 || conflicts_max == 0 || threads == 0 {
+            return Err(PyValueError::new_err("symbols_max, conflicts_max and threads must be at least 1"));
         }
-        Ok(Self { market: Mutex::new(market::Market::new(symbols_max, conflicts_max)), need: NEED })
+        let used = named(&optional_inputs)?;
+        let reference = reference_symbol.map(known).transpose()?;
+        if used.reference && reference.is_none() {
+            return Err(PyValueError::new_err("the optional input 'reference' needs a reference_symbol"));
+        }
+        let settings = Settings { symbols_max, conflicts_max, used, reference, threads };
+        Ok(Self { market: Mutex::new(market::Market::new(settings)), need: NEED })
     }
 
+    #[pyo3(signature = (symbols, interval_ms, open_time_ms, values, forming, now_ms, windows, rows = None))]
     #[allow(clippy::too_many_arguments, reason = "a batch is columns")]
     fn push(
         &self,
@@ -149,16 +169,20 @@ impl Market {
         forming: &Bound<'_, PyAny>,
         now_ms: i64,
         windows: &Bound<'_, PyAny>,
+        rows: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Pushed> {
         let n = symbols.len();
         let interval_ms = column::<i64, 1>("interval_ms", interval_ms, [n])?;
         let open_time_ms = column::<i64, 1>("open_time_ms", open_time_ms, [n])?;
         let values = column::<f64, 2>("values", values, [n, CANDLE_VALUES])?;
         let forming = column::<bool, 1>("forming", forming, [n])?;
-        let mut windows = windows_for(n, windows)?;
+        let mut windows = Buffer::of("windows", n, windows)?;
+        let mut rows =
+            rows.map(|rows| writable::<f32, 2>("rows", rows, |[m, width]| m == n && width == WIDTH)).transpose()?;
         let symbols = parse(symbols)?;
         let (interval_ms, open_time_ms) = (interval_ms.as_slice()?, open_time_ms.as_slice()?);
-        let (values, forming, windows) = (values.as_slice()?, forming.as_slice()?, windows.as_slice_mut()?);
+        let (values, forming, windows) = (values.as_slice()?, forming.as_slice()?, windows.windows()?);
+        let rows = rows.as_mut().map_or(Ok(&mut [][..]), |rows| rows.as_slice_mut())?;
         let pushed = py.detach(|| {
             let (values, _) = values.as_chunks::<CANDLE_VALUES>();
             let input = |i: usize| Input {
@@ -167,29 +191,39 @@ impl Market {
                 forming: forming[i],
             };
             let batch: Vec<Input> = (0..n).map(input).collect();
-            Ok::<_, PyErr>(self.market()?.push(&batch, now_ms, windows))
+            Ok::<_, PyErr>(self.market()?.push_for_rows(&batch, now_ms, windows, rows))
         })?;
         Ok(Pushed::new(py, pushed))
     }
 
-    fn window(
+    fn windows_into(
         &self,
         py: Python<'_>,
+        out: &Bound<'_, PyAny>,
         symbols: &Bound<'_, PyList>,
-        interval_ms: &Bound<'_, PyAny>,
+        interval_ms: i64,
         now_ms: i64,
-        windows: &Bound<'_, PyAny>,
     ) -> PyResult<Pushed> {
-        let n = symbols.len();
-        let interval_ms = column::<i64, 1>("interval_ms", interval_ms, [n])?;
-        let mut windows = windows_for(n, windows)?;
+        let mut out = Buffer::of("out", symbols.len(), out)?;
         let symbols = parse(symbols)?;
-        let (interval_ms, windows) = (interval_ms.as_slice()?, windows.as_slice_mut()?);
+        let windows = out.windows()?;
         let pushed = py.detach(|| {
-            let keys: Vec<_> = symbols.iter().copied().zip(interval_ms.iter().copied()).collect();
+            let keys: Vec<_> = symbols.iter().map(|symbol| (*symbol, interval_ms)).collect();
             Ok::<_, PyErr>(self.market()?.windows(&keys, now_ms, windows))
         })?;
         Ok(Pushed::new(py, pushed))
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>, symbol: &str, interval_ms: i64) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let symbol = known(symbol)?;
+        let bytes = py.detach(|| Ok::<_, PyErr>(self.market()?.snapshot(symbol, interval_ms)))?;
+        Ok(bytes.map(|bytes| PyBytes::new(py, &bytes)))
+    }
+
+    fn restore(&self, py: Python<'_>, snapshot: &[u8]) -> PyResult<(String, i64)> {
+        let restored = py.detach(|| Ok::<_, PyErr>(self.market()?.restore(snapshot)))?;
+        let (symbol, interval_ms) = restored.map_err(|unusable| PyValueError::new_err(unusable.to_string()))?;
+        Ok((symbol.to_string(), interval_ms))
     }
 
     fn status(&self, py: Python<'_>, symbol: &str, interval_ms: i64, now_ms: i64) -> PyResult<Status> {
@@ -228,6 +262,14 @@ impl Market {
     }
 }
 
+/// Optional inputs by their names.
+fn named(names: &[String]) -> PyResult<OptionalInputs> {
+    OptionalInputs::named(names.iter().map(String::as_str)).map_err(|unknown| {
+        let known = OptionalInputs::NAMES.join(", ");
+        PyValueError::new_err(format!("{unknown:?} is no optional input: there are {known}"))
+    })
+}
+
 fn candle(interval_ms: i64, open_time_ms: i64, values: [f64; CANDLE_VALUES]) -> Values {
     let [open, high, low, close, volume, quote_volume, trades, taker_buy_volume] = values;
     Values { interval_ms, open_time_ms, open, high, low, close, volume, quote_volume, trades, taker_buy_volume }
@@ -253,9 +295,9 @@ fn column<'py, T: Element, const D: usize>(
     name: &str,
     any: &Bound<'py, PyAny>,
     shape: [usize; D],
-) -> PyResult<PyReadonlyArray<'py, T, numpy::ndarray::Dim<[usize; D]>>>
+) -> PyResult<PyReadonlyArray<'py, T, Dim<[usize; D]>>>
 where
-    numpy::ndarray::Dim<[usize; D]>: Dimension,
+    Dim<[usize; D]>: Dimension,
 {
     let array = checked::<T>(name, any)?;
     if array.shape() != shape {
@@ -266,17 +308,48 @@ where
         .map_err(|_| PyValueError::new_err(format!("{name} must not be an array that is being written")))
 }
 
-/// The caller's window buffer: none or one window per candle.
-fn windows_for<'py>(n: usize, any: &Bound<'py, PyAny>) -> PyResult<PyReadwriteArray3<'py, f32>> {
-    let expected = format!("windows must have shape [0, {WINDOW}, {WIDTH}] or [at least {n}, {WINDOW}, {WIDTH}]");
-    let array = checked::<f32>("windows", any)?;
-    match *array.shape() {
-        [m, WINDOW, WIDTH] if m == 0 || m >= n => {}
-        _ => return Err(PyValueError::new_err(format!("{expected}, not {:?}", array.shape()))),
+/// The caller's window buffer: none or one window per candle, as float32 or float16.
+enum Buffer<'py> {
+    F32(PyReadwriteArray<'py, f32, Dim<[usize; 3]>>),
+    F16(PyReadwriteArray<'py, f16, Dim<[usize; 3]>>),
+}
+
+impl<'py> Buffer<'py> {
+    fn of(name: &str, n: usize, any: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let fits = |[m, rows, width]: [usize; 3]| (m == 0 || m >= n) && (rows, width) == (WINDOW, WIDTH);
+        let is_narrow = any.cast::<PyUntypedArray>().is_ok_and(|a| a.dtype().is_equiv_to(&f16::get_dtype(any.py())));
+        Ok(if is_narrow { Self::F16(writable(name, any, fits)?) } else { Self::F32(writable(name, any, fits)?) })
     }
-    any.cast::<numpy::PyArray3<f32>>()?
+
+    fn windows(&mut self) -> PyResult<Windows<'_>> {
+        Ok(match self {
+            Self::F32(array) => Windows::F32(array.as_slice_mut()?),
+            Self::F16(array) => Windows::F16(array.as_slice_mut()?),
+        })
+    }
+}
+
+/// An output array, checked: dtype, shape, C-contiguous, writable.
+fn writable<'py, T: Element, const D: usize>(
+    name: &str,
+    any: &Bound<'py, PyAny>,
+    fits: impl Fn([usize; D]) -> bool,
+) -> PyResult<PyReadwriteArray<'py, T, Dim<[usize; D]>>>
+where
+    Dim<[usize; D]>: Dimension,
+{
+    let array = checked::<T>(name, any)?;
+    if !<[usize; D]>::try_from(array.shape()).is_ok_and(fits) {
+        let expected = if D == 2 {
+            format!("[one per candle, {WIDTH}]")
+        } else {
+            format!("[0, {WINDOW}, {WIDTH}] or [at least one per candle, {WINDOW}, {WIDTH}]")
+        };
+        return Err(PyValueError::new_err(format!("{name} must have shape {expected}, not {:?}", array.shape())));
+    }
+    any.cast::<numpy::PyArray<T, Dim<[usize; D]>>>()?
         .try_readwrite()
-        .map_err(|_| PyValueError::new_err("windows must be writable and not used as an input"))
+        .map_err(|_| PyValueError::new_err(format!("{name} must be writable and not used as an input")))
 }
 
 fn checked<'a, 'py, T: Element>(name: &str, any: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyUntypedArray>> {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An earlier bar.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Earlier {
     /// Open.
     pub o: f64,
@@ -31,7 +31,7 @@ pub struct Earlier {
 const CHANNELS: [u32; 12] = [9, 13, 14, 20, 24, 26, 28, 48, 52, 56, 96, 480];
 
 /// The current bar and what is known around it. Names are those of the feature notation; `None` until defined.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Shared {
     /// Bars seen since the (re)start, the current included.
     pub bars: u32,

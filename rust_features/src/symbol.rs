@@ -12,7 +12,7 @@ use crate::candle::{Field, Reason, Refusal};
 /// assert_eq!("BTC/USDT:PERP".parse::<Symbol>().unwrap().as_str(), "BTC/USDT:PERP");
 /// assert!("btcusdt".parse::<Symbol>().is_err());
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Symbol {
     /// Zeros behind the name: no allowed character is zero.
     bytes: [u8; Self::LEN_MAX],

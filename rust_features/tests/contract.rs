@@ -6,9 +6,9 @@ use candlecast_features::{
     candle::{Field, Reason, Refusal, Values},
     catalog::{NEED, WIDTH, WINDOW},
     engine::WINDOW_LEN,
-    market::{Market, State, Verdict},
+    market::{Market, State, Verdict, Windows},
 };
-use common::{INTERVAL_MS, closed, having_seen, lively, of, other, push, standing, status, symbol};
+use common::{INTERVAL_MS, SETTINGS, closed, having_seen, lively, of, other, push, standing, status, symbol};
 
 #[test]
 fn the_next_expected_candle_moves_the_state_by_one_row() {
@@ -134,11 +134,11 @@ fn a_malformed_candle_is_refused_by_field_and_reason_and_touches_nothing_else() 
         6 => (Values { taker_buy_volume: f64::NEG_INFINITY, ..candles[i] }, Field::TakerBuyVolume, Reason::NotFinite),
         _ => (Values { high: 1e300, ..candles[i] }, Field::High, Reason::OutOfRange),
     };
-    let mut market = Market::new(10, 3);
+    let mut market = Market::new(SETTINGS);
     for (i, candle) in candles.iter().enumerate() {
         let (values, field, reason) = bad(i);
         let batch = [closed(values), of("ETHUSDT", values), closed(*candle), of("SOLUSDT", *candle)];
-        let outcomes = market.push(&batch, i64::MAX, &mut []).outcomes;
+        let outcomes = market.push(&batch, i64::MAX, Windows::None).outcomes;
         for refused in &outcomes[..2] {
             assert_eq!((refused.verdict, refused.refusal), (Verdict::Refused, Some(Refusal { field, reason })));
         }
@@ -153,8 +153,8 @@ fn a_malformed_candle_is_refused_by_field_and_reason_and_touches_nothing_else() 
 fn a_candle_more_than_two_seconds_ahead_is_refused() {
     let candle = lively(8, 1)[0];
     let refusal = Refusal { field: Field::OpenTimeMs, reason: Reason::InFuture };
-    let mut market = Market::new(10, 3);
-    let at = |market: &mut Market, now_ms| market.push(&[closed(candle)], now_ms, &mut []).outcomes[0];
+    let mut market = Market::new(SETTINGS);
+    let at = |market: &mut Market, now_ms| market.push(&[closed(candle)], now_ms, Windows::None).outcomes[0];
     assert_eq!(at(&mut market, candle.close_time_ms() - 2_001).refusal, Some(refusal));
     assert_eq!(at(&mut market, candle.close_time_ms() - 2_000).verdict, Verdict::Accepted);
 }
@@ -175,7 +175,7 @@ fn three_conflicts_within_96_candles_quarantine_until_96_pass_without_one() {
     // The state still moves, row by row, and a window is still written.
     let mut windows = vec![0.0; WINDOW_LEN];
     for (i, candle) in candles[need..need + 50].iter().enumerate() {
-        let pushed = market.push(&[closed(*candle)], i64::MAX, &mut windows);
+        let pushed = market.push(&[closed(*candle)], i64::MAX, Windows::F32(&mut windows));
         assert_eq!((pushed.outcomes[0].state, pushed.ready), (State::Quarantined, 1));
         assert_eq!(pushed.outcomes[0].have as usize, need + i + 1);
     }
@@ -191,7 +191,7 @@ fn three_conflicts_within_96_candles_quarantine_until_96_pass_without_one() {
 #[test]
 fn conflicts_quarantine_when_the_first_and_third_are_at_most_96_candles_apart() {
     for (apart, expected) in [(48, State::Quarantined), (49, State::Warming)] {
-        let mut market = Market::new(10, 3);
+        let mut market = Market::new(SETTINGS);
         for (i, candle) in lively(10, 3 * apart).iter().enumerate() {
             push(&mut market, closed(*candle));
             if (i + 1) % apart == 0 {

@@ -8,11 +8,12 @@ use candlecast_features::{
     candle::{Field, Reason, Refusal, Values},
     catalog::{NEED, WIDTH, WINDOW},
     engine::WINDOW_LEN,
-    market::{Input, Market, Outcome, Pushed, State, Verdict},
+    market::{Input, Market, Outcome, Pushed, Settings, State, Verdict, Windows},
     symbol::Symbol,
 };
 use common::{
-    INTERVAL_MS, closed, forming, having_seen, lively, of, oracle::Dice, other, push, rows, standing, symbol,
+    INTERVAL_MS, SETTINGS, closed, forming, having_seen, lively, of, oracle::Dice, other, plain_rows, push, standing,
+    symbol,
 };
 
 #[test]
@@ -26,14 +27,14 @@ fn a_forming_candle_gives_the_row_it_would_close_with_and_moves_nothing() {
         let (mut peeked, mut accepted) = (vec![0.0; WINDOW_LEN], vec![0.0; WINDOW_LEN]);
         for _ in 0..2 {
             // A forming candle changes from peek to peek; none of it stays.
-            market.push(&[forming(other(candles[next]))], i64::MAX, &mut peeked);
-            let outcome = market.push(&[forming(candles[next])], i64::MAX, &mut peeked).outcomes[0];
+            market.push(&[forming(other(candles[next]))], i64::MAX, Windows::F32(&mut peeked));
+            let outcome = market.push(&[forming(candles[next])], i64::MAX, Windows::F32(&mut peeked)).outcomes[0];
             assert_eq!((outcome.verdict, outcome.state, outcome.window), (Verdict::Peeked, State::Ready, Some(0)));
             assert_eq!(outcome.close, candles[next].close);
             assert_eq!(standing(&market), before);
         }
-        let peek = market.push(&[forming(candles[next])], i64::MAX, &mut peeked).outcomes[0];
-        let close = market.push(&[closed(candles[next])], i64::MAX, &mut accepted).outcomes[0];
+        let peek = market.push(&[forming(candles[next])], i64::MAX, Windows::F32(&mut peeked)).outcomes[0];
+        let close = market.push(&[closed(candles[next])], i64::MAX, Windows::F32(&mut accepted)).outcomes[0];
         assert_eq!(Outcome { verdict: Verdict::Accepted, ..peek }, close);
         assert_eq!(peeked, accepted);
     }
@@ -47,7 +48,7 @@ fn a_forming_candle_of_the_past_is_late_and_one_of_nobody_or_far_ahead_starts_fr
     assert_eq!(push(&mut market, forming(candles[NEED as usize - 1])).verdict, Verdict::Late);
     for input in [forming(candles[NEED as usize + 5]), Input { symbol: "NEW".parse(), ..forming(candles[0]) }] {
         let mut window = vec![0.0; WINDOW_LEN];
-        let outcome = market.push(&[input], i64::MAX, &mut window).outcomes[0];
+        let outcome = market.push(&[input], i64::MAX, Windows::F32(&mut window)).outcomes[0];
         assert_eq!((outcome.verdict, outcome.state, outcome.have), (Verdict::Peeked, State::Warming, 1));
         assert_eq!(outcome.window, None);
     }
@@ -58,11 +59,11 @@ fn a_forming_candle_of_the_past_is_late_and_one_of_nobody_or_far_ahead_starts_fr
 #[test]
 fn a_symbol_is_ready_when_its_window_is_complete() {
     let candles = lively(13, 1_000);
-    let expected = rows(&candles);
-    let mut market = Market::new(10, 3);
+    let expected = plain_rows(&candles);
+    let mut market = Market::new(SETTINGS);
     let mut window = vec![0.0; WINDOW_LEN];
     for (i, candle) in candles.iter().enumerate() {
-        let outcome = market.push(&[closed(*candle)], i64::MAX, &mut window).outcomes[0];
+        let outcome = market.push(&[closed(*candle)], i64::MAX, Windows::F32(&mut window)).outcomes[0];
         let is_ready = i + 1 >= NEED as usize;
         assert_eq!(outcome.state == State::Ready, is_ready);
         assert_eq!((outcome.window.is_some(), outcome.features_hash != 0), (is_ready, is_ready));
@@ -84,7 +85,7 @@ fn newest_windows_are_for_symbols_with_complete_rows() {
         let bad = "no symbol".parse::<Symbol>();
         let keys = ["WARMING".parse(), bad, "COLD".parse(), "BTCUSDT".parse()].map(|symbol| (symbol, INTERVAL_MS));
         let mut windows = vec![0.0; keys.len() * WINDOW_LEN];
-        (market.windows(&keys, now_ms, &mut windows), windows)
+        (market.windows(&keys, now_ms, Windows::F32(&mut windows)), windows)
     };
     let closed_at = candles[699].close_time_ms();
     let (Pushed { outcomes, ready }, windows) = ask(closed_at);
@@ -100,7 +101,7 @@ fn newest_windows_are_for_symbols_with_complete_rows() {
 #[test]
 fn a_full_market_refuses_new_symbols_and_serves_the_old() {
     let candles = lively(16, 2);
-    let mut market = Market::new(2, 3);
+    let mut market = Market::new(Settings { symbols_max: 2, ..SETTINGS });
     for name in ["A", "B"] {
         assert_eq!(push(&mut market, of(name, candles[0])).verdict, Verdict::Accepted);
     }
@@ -116,13 +117,13 @@ fn a_full_market_refuses_new_symbols_and_serves_the_old() {
 fn windows_lie_without_holes_in_the_order_of_the_batch() {
     let candles = lively(17, 800);
     let need = NEED as usize;
-    let mut market = Market::new(10, 3);
+    let mut market = Market::new(SETTINGS);
     for candle in &candles[..need - 1] {
-        market.push(&[of("A", *candle), of("B", *candle)], i64::MAX, &mut []);
+        market.push(&[of("A", *candle), of("B", *candle)], i64::MAX, Windows::None);
     }
     let batch = [of("NEW", candles[0]), of("B", candles[need - 1]), of("bad", candles[0]), of("A", candles[need - 1])];
     let mut windows = vec![7.0; 5 * WINDOW_LEN];
-    let pushed = market.push(&batch, i64::MAX, &mut windows);
+    let pushed = market.push(&batch, i64::MAX, Windows::F32(&mut windows));
     assert_eq!(pushed.outcomes.iter().map(|o| o.window).collect::<Vec<_>>(), [None, Some(0), None, Some(1)]);
     assert_eq!(pushed.ready, 2);
     assert_eq!(windows[..WINDOW_LEN], windows[WINDOW_LEN..2 * WINDOW_LEN]);
@@ -132,15 +133,15 @@ fn windows_lie_without_holes_in_the_order_of_the_batch() {
 #[test]
 fn history_is_the_live_update_in_a_loop_however_it_is_split() {
     let candles = lively(18, 900);
-    let (mut at_once, mut windows) = (Market::new(10, 3), vec![0.0; 900 * WINDOW_LEN]);
+    let (mut at_once, mut windows) = (Market::new(SETTINGS), vec![0.0; 900 * WINDOW_LEN]);
     let batch: Vec<Input> = candles.iter().copied().map(closed).collect();
-    let whole = at_once.push(&batch, i64::MAX, &mut windows);
+    let whole = at_once.push(&batch, i64::MAX, Windows::F32(&mut windows));
     let mut dice = Dice::new(19);
-    let (mut split, mut done, mut ready) = (Market::new(10, 3), 0, 0);
+    let (mut split, mut done, mut ready) = (Market::new(SETTINGS), 0, 0);
     while done < candles.len() {
         let n = (1 + dice.below(40) as usize).min(candles.len() - done);
         let mut part = vec![0.0; n * WINDOW_LEN];
-        let pushed = split.push(&batch[done..done + n], i64::MAX, &mut part);
+        let pushed = split.push(&batch[done..done + n], i64::MAX, Windows::F32(&mut part));
         for (one, all) in pushed.outcomes.iter().zip(&whole.outcomes[done..]) {
             let window = one.window.map(|window| window + ready);
             assert_eq!(Outcome { window, ..*one }, *all);
@@ -186,7 +187,8 @@ fn any_order_of_candles_gets_the_verdicts_of_the_plain_rules() {
     for seed in 0..30 {
         let mut dice = Dice::new(100 + seed);
         let candles = lively(seed, 4_000);
-        let (mut market, mut plain, mut newest) = (Market::new(10, 1_000_000), Plain::default(), 0);
+        let (mut market, mut plain, mut newest) =
+            (Market::new(Settings { conflicts_max: 1_000_000, ..SETTINGS }), Plain::default(), 0);
         for _ in 0..600 {
             // Mostly ahead, with gaps of every size; sometimes back, as it was or altered.
             let at = match dice.below(20) {

@@ -9,7 +9,7 @@ use crate::indicator::Indicator;
 ///
 /// assert_eq!(replay(Ema::new(3), [1.0, 2.0, 3.0, 6.0]), [None, None, Some(2.0), Some(4.0)]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Ema {
     n: u32,
     seen: u32,

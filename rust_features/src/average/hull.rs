@@ -12,7 +12,7 @@ use crate::{indicator::Indicator, rolling::Window};
 /// let values = replay(Hull::new(), [[5.0; 16]; 4]);
 /// assert_eq!(values, [None, None, None, Some(5.0)]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Hull {
     raw: Window<4, 8>,
 }

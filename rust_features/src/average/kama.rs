@@ -16,7 +16,7 @@ use crate::{
 /// let values = replay(Kama::new(), (0..=10).map(|x| (f64::from(x), 1e-9)));
 /// assert!((values[10].unwrap() - (9.0 + 4.0 / 9.0)).abs() < 1e-12);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Kama {
     inputs: Window<11, 24>,
     value: Option<f64>,

@@ -14,7 +14,7 @@ use crate::{
 /// let values = replay(LongSma::<96, 112, 6>::new(), (0..96).map(|bar| (bar, 2.0)));
 /// assert_eq!((values[94], values[95]), (None, Some(2.0)));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct LongSma<const N: usize, const CAP: usize, const BLOCKS: usize> {
     window: Window<N, CAP>,
     sums: BlockSums<1, BLOCKS>,

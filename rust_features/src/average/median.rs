@@ -12,7 +12,7 @@ use crate::{indicator::Indicator, rolling::Sorted};
 /// let values = replay(Median::<3>::new(), [(5.0, None), (1.0, None), (2.0, None), (3.0, Some(5.0))]);
 /// assert_eq!(values, [None, None, Some(2.0), Some(2.0)]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Median<const N: usize> {
     values: Sorted<N>,
 }

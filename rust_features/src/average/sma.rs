@@ -9,7 +9,7 @@ use crate::{indicator::Indicator, rolling::Sum};
 ///
 /// assert_eq!(replay(Sma::<2, 4>::new(), [1.0, 3.0, 4.0]), [None, Some(2.0), Some(3.5)]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Sma<const N: usize, const CAP: usize> {
     sum: Sum<N, CAP>,
 }

@@ -13,7 +13,7 @@ use crate::indicator::Indicator;
 /// assert!(values[..6].iter().all(Option::is_none));
 /// assert!((values[6].unwrap() - 5.0).abs() < 1e-12);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct T3 {
     emas: [Ema; 6],
     /// Weights of e₃ to e₆.

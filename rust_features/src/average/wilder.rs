@@ -11,7 +11,7 @@ use crate::indicator::Indicator;
 ///
 /// assert_eq!(replay(Wilder::new(2), [1.0, 3.0, 6.0]), [None, Some(2.0), Some(4.0)]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Wilder(Ema);
 
 impl Wilder {

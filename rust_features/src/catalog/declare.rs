@@ -38,7 +38,7 @@ macro_rules! group {
         const COUNT: usize = { let names: &[&str] = &[$(stringify!($name)),*]; names.len() };
 
         /// What this group remembers of a symbol.
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
         pub(super) struct Group { $( $( $held: $Type, )? )* }
 
         impl Group {
@@ -85,7 +85,7 @@ macro_rules! catalog {
         };
 
         /// Everything a symbol's features remember of its past: fixed layout, no allocation.
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
         pub struct State {
             shared: Shared,
             $( $group: $group::Group, )*

@@ -13,7 +13,7 @@ use crate::{
 /// // On a straight line the two averages are 29/2 bars apart.
 /// assert_eq!(replay(Awesome::new(), (0..34).map(f64::from))[33], Some(14.5));
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Awesome {
     middles: Window<34, 48>,
 }

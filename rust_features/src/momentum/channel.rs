@@ -13,7 +13,7 @@ use crate::{indicator::Indicator, rolling::Extremes};
 /// channel.update((5.0, 3.0));
 /// assert_eq!(channel.update((4.0, 1.0)), Some([Some((5.0, 1.0))]));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Channel<const N: usize, const CAP: usize> {
     highest: Extremes<N, CAP>,
     /// Of the negated lows.

@@ -14,7 +14,7 @@ use crate::{indicator::Indicator, rolling::Extremes};
 /// // At the top of its channel: a = 0.33.
 /// assert!((values[9].unwrap() - 0.33_f64.atanh()).abs() < 1e-12);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Fisher {
     highest: Extremes<1, 16>,
     /// Of the negated price.

@@ -10,7 +10,7 @@ use crate::{average::Wilder, indicator::Indicator};
 ///
 /// assert_eq!(replay(Rsi::new(2), [(3.0, 1e-9), (-1.0, 1e-9), (0.0, 1e-9)]), [None, Some(75.0), Some(75.0)]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Rsi {
     gain: Wilder,
     loss: Wilder,

@@ -11,7 +11,7 @@ use crate::indicator::Indicator;
 /// let streaks: Vec<f64> = replay(Streak::new(), [1, 1, -1, -1, 0, 1]).into_iter().flatten().collect();
 /// assert_eq!(streaks, [1.0, 2.0, -1.0, -2.0, 0.0, 1.0]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Streak {
     length: f64,
 }

@@ -13,7 +13,7 @@ use crate::{
 ///
 /// assert_eq!(replay(Ultimate::new(), [(1.0, 4.0, 1e-9); 28])[27], Some(25.0));
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Ultimate {
     pressures: Window<28, 40>,
     ranges: Window<28, 40>,

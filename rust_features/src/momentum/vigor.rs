@@ -10,7 +10,7 @@ use crate::{average::Sma, indicator::Indicator, rolling::Window};
 ///
 /// assert_eq!(replay(Vigor::new(), [(1.0, 2.0, 1e-9); 13])[12], Some(0.5));
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Vigor {
     bodies: Window<4, 8>,
     ranges: Window<4, 8>,

@@ -22,7 +22,7 @@ const BLOCK: usize = 16;
 ///     assert_eq!(sum, (bar >= 1_039).then_some([40.0]));
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct BlockSums<const Q: usize, const BLOCKS: usize> {
     n: u32,
     seen: u32,

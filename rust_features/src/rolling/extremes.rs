@@ -15,7 +15,7 @@ use crate::indicator::Indicator;
 /// [4.0, 1.0].map(|x| highest.update(x));
 /// assert_eq!(highest.update(2.0), Some([Some(2.0), Some(4.0)]));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Extremes<const N: usize, const CAP: usize> {
     lengths: [u32; N],
     heads: [u32; N],

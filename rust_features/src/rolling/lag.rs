@@ -9,7 +9,7 @@ use crate::indicator::Indicator;
 ///
 /// assert_eq!(replay(Lag::<2>::new(), [1.0, 2.0, 3.0, 4.0]), [None, None, Some(1.0), Some(2.0)]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Lag<const K: usize> {
     values: [f64; K],
     at: usize,

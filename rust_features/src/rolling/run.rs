@@ -11,7 +11,7 @@ use crate::indicator::Indicator;
 /// let runs: Vec<f64> = runs.into_iter().flatten().collect();
 /// assert_eq!(runs, [1.0, 2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 3.0]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Run {
     cap: u32,
     sign: i8,

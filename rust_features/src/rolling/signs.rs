@@ -9,7 +9,7 @@ use crate::indicator::Indicator;
 ///
 /// assert_eq!(replay(SignSum::<2>::new(), [1, 1, -1]), [None, Some(2.0), Some(0.0)]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct SignSum<const N: usize> {
     signs: [i8; N],
     at: usize,

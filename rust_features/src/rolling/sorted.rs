@@ -16,7 +16,7 @@
 /// sorted.replace(Some(5.0), 2.0);
 /// assert_eq!(sorted.full(), Some(&[1.0, 2.0, 3.0]));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Sorted<const N: usize> {
     values: [f64; N],
     len: usize,

@@ -100,7 +100,7 @@ pub fn nested_sums<const N: usize, const KEEP: usize, const CAP: usize>(
 ///
 /// assert_eq!(replay(Sum::<2, 4>::new(), [1.0, 2.0, 5.0]), [None, Some(3.0), Some(7.0)]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Sum<const N: usize, const CAP: usize> {
     window: Window<N, CAP>,
 }

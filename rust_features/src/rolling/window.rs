@@ -16,7 +16,7 @@
 /// assert_eq!(window.last::<3>(), Some(&[7.0, 8.0, 9.0]));
 /// assert_eq!(window.lag(2), Some(7.0));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Window<const KEEP: usize, const CAP: usize> {
     values: [f64; CAP],
     end: usize,

@@ -3,7 +3,7 @@
 use crate::rolling::Window;
 
 /// One bar of a higher timeframe.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Bucket {
     /// Open.
     pub o: f64,
@@ -19,7 +19,7 @@ pub struct Bucket {
 ///
 /// A bucket is *completed* with its last bar, and only if all its bars were seen: the first, partial one of a history is dropped.
 /// The newest `KEEP` highs, lows and closes are kept, `CAP` is where they lie (see [`Window`]).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Buckets<const K: usize, const KEEP: usize, const CAP: usize> {
     running: Bucket,
     /// Bars seen of the running bucket.

@@ -10,10 +10,10 @@ use crate::indicator::Indicator;
 /// let values = replay(Held::new(Ema::new(2)), [Some(1.0), None, Some(3.0), None]);
 /// assert_eq!(values, [None, None, Some(2.0), Some(2.0)]);
 /// ```
-#[derive(Clone, Debug)]
-pub struct Held<I: Indicator> {
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
+pub struct Held<I: Indicator, O = <I as Indicator>::Output> {
     indicator: I,
-    output: Option<I::Output>,
+    output: Option<O>,
 }
 
 impl<I: Indicator> Held<I> {

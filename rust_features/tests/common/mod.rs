@@ -10,7 +10,7 @@ use candlecast_features::{
     candle::{Candle, Values},
     catalog::{FEATURES, State, WIDTH},
     extras::{Extras, OptionalInputs},
-    market::{Input, Market, Outcome, Status, Verdict},
+    market::{Input, Market, Outcome, Settings, Status, Verdict, Windows},
     symbol::Symbol,
 };
 use oracle::Dice;
@@ -18,6 +18,15 @@ use oracle::Dice;
 pub const INTERVAL_MS: i64 = 900_000;
 /// 2024-01-03 06:45 UTC: in the middle of every block, bucket and week.
 pub const START_MS: i64 = 1_704_264_300_000;
+
+/// A small market without optional inputs.
+pub const SETTINGS: Settings = Settings {
+    symbols_max: 10,
+    conflicts_max: 3,
+    used: OptionalInputs { quote_volume: false, trades: false, taker_buy_volume: false, reference: false },
+    reference: None,
+    threads: 1,
+};
 
 /// `n` candles of a lively market: trends, gaps, point bars, flat and volumeless stretches, prices on a grid.
 pub fn lively(seed: u64, n: usize) -> Vec<Values> {
@@ -58,7 +67,16 @@ pub fn at(i: usize, [open, high, low, close]: [f64; 4], volume: f64) -> Values {
     Values { interval_ms: INTERVAL_MS, open_time_ms, open, high, low, close, volume, ..Values::default() }
 }
 
-/// Rows in f64, one per candle.
+/// Rows in f64, one per candle, without optional inputs.
+pub fn plain_rows(candles: &[Values]) -> Vec<[f64; WIDTH]> {
+    let mut state = State::new();
+    let mut row = |values: &Values| {
+        state.update(&Candle::new(*values, false, i64::MAX).expect("a good candle"), Extras::default())
+    };
+    candles.iter().map(&mut row).collect()
+}
+
+/// Rows in f64, one per candle, with every optional input.
 pub fn rows(candles: &[Values]) -> Vec<[f64; WIDTH]> {
     let mut state = State::new();
     let mut row = |values: &Values| {
@@ -70,7 +88,7 @@ pub fn rows(candles: &[Values]) -> Vec<[f64; WIDTH]> {
 
 /// The close of another market at the same time: related, but not the same.
 pub fn reference_close(values: &Values) -> f64 {
-    let mut dice = Dice::new(values.open_time_ms as u64);
+    let mut dice = Dice::new(values.close.to_bits() ^ values.volume.to_bits());
     1_000.0 * values.close.powf(0.7) * (1.0 + 0.01 * dice.unit())
 }
 
@@ -106,14 +124,14 @@ pub fn of(name: &str, values: Values) -> Input {
 
 /// One candle, no window wanted.
 pub fn push(market: &mut Market, input: Input) -> Outcome {
-    market.push(&[input], i64::MAX, &mut []).outcomes[0]
+    market.push(&[input], i64::MAX, Windows::None).outcomes[0]
 }
 
 /// A market that has seen these candles of BTCUSDT.
 pub fn having_seen(candles: &[Values]) -> Market {
-    let mut market = Market::new(10, 3);
+    let mut market = Market::new(SETTINGS);
     let batch: Vec<Input> = candles.iter().copied().map(closed).collect();
-    assert!(market.push(&batch, i64::MAX, &mut []).outcomes.iter().all(|o| o.verdict == Verdict::Accepted));
+    assert!(market.push(&batch, i64::MAX, Windows::None).outcomes.iter().all(|o| o.verdict == Verdict::Accepted));
     market
 }
 

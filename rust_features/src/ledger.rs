@@ -1,14 +1,12 @@
-//! One symbol's book-keeping: what is new, what is repeated, what contradicts. The engine behind it sees only good bars.
+//! One symbol's book-keeping: what is new, what is repeated, what contradicts. It computes no features.
 
-use std::collections::VecDeque;
-
+use wincode::{SchemaRead, SchemaWrite};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     candle::{Candle, Values},
+    catalog::{NEED, WINDOW},
     codes::codes,
-    engine::Engine,
-    extras::Extras,
 };
 
 /// A gap of up to this many candles is filled; a longer one restarts the symbol.
@@ -54,123 +52,140 @@ codes! {
     }
 }
 
-/// Everything one (symbol, interval) remembers.
-#[derive(Debug)]
-pub struct Slot {
-    pub engine: Engine,
+/// How far a history has come.
+#[derive(Clone, Copy, Debug, SchemaRead, SchemaWrite)]
+pub struct Progress {
+    /// Bars since the (re)start, filled ones included.
+    pub have: u32,
+    /// `have` when the newest filled bar was taken; 0 = none.
+    newest_filled: u32,
+}
+
+/// What an engine has to do to reach a candle.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The gap is too long: forget everything first.
+    pub restart: bool,
+    /// Silent bars before the candle, at most [`GAP_FILLED_MAX`].
+    pub fills: u32,
+}
+
+impl Progress {
+    /// After a step.
+    fn after(self, Step { restart, fills }: Step) -> Self {
+        if restart {
+            return Self { have: 1, newest_filled: 0 };
+        }
+        let newest_filled = if fills > 0 { self.have + fills } else { self.newest_filled };
+        Self { have: self.have + fills + 1, newest_filled }
+    }
+
+    /// Whether every value of the window is defined.
+    pub fn is_ready(self) -> bool {
+        self.have >= NEED
+    }
+
+    /// Whether the window holds a bar that was filled in.
+    pub fn is_gap_filled(self) -> bool {
+        self.newest_filled > 0 && self.have - self.newest_filled < WINDOW as u32
+    }
+}
+
+/// What one (symbol, interval) has been told.
+#[derive(Clone, Debug, SchemaRead, SchemaWrite)]
+pub struct Ledger {
     pub newest: Candle,
+    pub progress: Progress,
     /// Conflicts since the beginning.
     pub conflicts: u64,
     digests: Digests,
     quarantine: Quarantine,
 }
 
-/// Where a candle stands relative to the newest.
-enum Place {
-    /// The next one, behind so many missing ones.
-    Ahead { missing: i64 },
-    /// So many bars before the newest.
-    Behind { bars: i64 },
-}
-
-impl Slot {
+impl Ledger {
     /// A symbol with its first candle.
-    pub fn new(first: Candle, conflicts_max: usize) -> Self {
-        let mut slot = Self {
-            engine: Engine::new(),
+    pub fn new(first: Candle) -> Self {
+        let mut ledger = Self {
             newest: first,
+            progress: Progress { have: 1, newest_filled: 0 },
             conflicts: 0,
             digests: Digests::new(),
-            quarantine: Quarantine::new(conflicts_max),
+            quarantine: Quarantine::new(),
         };
-        slot.take(first);
-        slot
+        ledger.digests.remember(&first, &first);
+        ledger.quarantine.accepted();
+        ledger
     }
 
-    /// Takes a closed candle.
-    pub fn receive(&mut self, candle: Candle) -> Verdict {
-        match self.place(&candle) {
-            Place::Ahead { missing } => {
-                advance(&mut self.engine, self.newest, missing);
-                self.take(candle);
-                Verdict::Accepted
-            }
-            Place::Behind { bars } => self.compare(&candle, bars),
-        }
+    /// Takes a closed candle; a step when it moves the state.
+    pub fn receive(&mut self, candle: Candle, conflicts_max: usize) -> (Verdict, Option<Step>) {
+        let steps = self.steps_to(&candle);
+        let Some(step) = step(steps) else { return (self.compare(&candle, -steps, conflicts_max), None) };
+        self.progress = self.progress.after(step);
+        self.digests.remember(&candle, &self.newest);
+        self.quarantine.accepted();
+        self.newest = candle;
+        (Verdict::Accepted, Some(step))
     }
 
-    /// What a forming candle would give: computed on a copy, `scratch`, which tells the rest.
-    pub fn peek(&self, candle: Candle, scratch: &mut Engine) -> Verdict {
-        let Place::Ahead { missing } = self.place(&candle) else { return Verdict::Late };
-        scratch.copy_from(&self.engine);
-        advance(scratch, self.newest, missing);
-        scratch.update(&candle, Extras::default(), false);
-        Verdict::Peeked
+    /// What a forming candle would do: the step to it and the progress after. `None`: it lies in the past.
+    pub fn peek(&self, candle: &Candle) -> Option<(Step, Progress)> {
+        let step = step(self.steps_to(candle))?;
+        Some((step, self.progress.after(step)))
     }
 
     /// The state as of the newest candle; with `now_ms`, also whether that candle is too old.
     pub fn state(&self, now_ms: Option<i64>) -> State {
         let patience = 2 * self.newest.interval_ms;
         let is_stale = now_ms.is_some_and(|now| now.saturating_sub(self.newest.close_time_ms()) > patience);
-        self.state_of(&self.engine, is_stale)
+        self.state_at(self.progress, is_stale)
     }
 
-    /// The state of this symbol if `engine` were its engine.
-    pub fn state_of(&self, engine: &Engine, is_stale: bool) -> State {
+    /// The state of this symbol if it had come so far.
+    pub fn state_at(&self, progress: Progress, is_stale: bool) -> State {
         match () {
             () if self.quarantine.is_active => State::Quarantined,
             () if is_stale => State::Stale,
-            () if engine.is_ready() => State::Ready,
+            () if progress.is_ready() => State::Ready,
             () => State::Warming,
         }
     }
 
-    fn place(&self, candle: &Values) -> Place {
-        // Both times are multiples of the interval.
-        let steps = (candle.open_time_ms - self.newest.open_time_ms) / candle.interval_ms;
-        if steps > 0 { Place::Ahead { missing: steps - 1 } } else { Place::Behind { bars: -steps } }
+    /// Bars from the newest candle to this one. Both times are multiples of the interval.
+    fn steps_to(&self, candle: &Values) -> i64 {
+        (candle.open_time_ms - self.newest.open_time_ms) / candle.interval_ms
     }
 
-    fn take(&mut self, candle: Candle) {
-        self.engine.update(&candle, Extras::default(), false);
-        self.digests.remember(&candle, &self.newest);
-        self.quarantine.accepted();
-        self.newest = candle;
-    }
-
-    fn compare(&mut self, candle: &Candle, bars: i64) -> Verdict {
+    fn compare(&mut self, candle: &Candle, bars: i64, conflicts_max: usize) -> Verdict {
         match self.digests.of(candle, bars) {
             None => Verdict::Late,
             Some(same) if same == digest(candle) => Verdict::Duplicate,
             Some(_) => {
-                self.count_conflict();
+                self.count_conflict(conflicts_max);
                 Verdict::Conflict
             }
         }
     }
 
     /// Counts a candle that contradicts an earlier one.
-    pub fn count_conflict(&mut self) {
+    pub fn count_conflict(&mut self, conflicts_max: usize) {
         self.conflicts += 1;
-        self.quarantine.conflict();
+        self.quarantine.conflict(conflicts_max);
     }
 }
 
-/// Bridges `missing` bars after `newest`: with silence when they are few, with a fresh start when they are many.
-fn advance(engine: &mut Engine, newest: Candle, missing: i64) {
-    if missing > GAP_FILLED_MAX {
-        engine.restart();
-        return;
-    }
-    let mut silence = newest;
-    for _ in 0..missing {
-        silence = silence.followed_by_silence();
-        engine.update(&silence, Extras::default(), true);
+/// Bridges what is missing: with silence when it is little, with a fresh start when it is much.
+fn step(steps: i64) -> Option<Step> {
+    let missing = steps - 1;
+    match missing {
+        ..0 => None,
+        0..=GAP_FILLED_MAX => Some(Step { restart: false, fills: missing as u32 }),
+        _ => Some(Step { restart: true, fills: 0 }),
     }
 }
 
 /// Digests of the newest candles as they were sent; bars that were never sent have none.
-#[derive(Debug)]
+#[derive(Clone, Debug, SchemaRead, SchemaWrite)]
 struct Digests([Option<u64>; REMEMBERED]);
 
 impl Digests {
@@ -205,33 +220,29 @@ fn digest(candle: &Values) -> u64 {
 }
 
 /// Counts conflicts among the newest accepted candles.
-#[derive(Debug)]
+#[derive(Clone, Debug, SchemaRead, SchemaWrite)]
 struct Quarantine {
     is_active: bool,
-    conflicts_max: usize,
     accepted: u64,
-    /// `accepted` at each of the newest `conflicts_max` conflicts.
-    recent: VecDeque<u64>,
+    /// `accepted` at each of the newest conflicts, oldest first.
+    recent: Vec<u64>,
 }
 
 impl Quarantine {
-    fn new(conflicts_max: usize) -> Self {
-        assert!(conflicts_max > 0, "a quarantine needs a conflict");
-        Self { is_active: false, conflicts_max, accepted: 0, recent: VecDeque::new() }
+    fn new() -> Self {
+        Self { is_active: false, accepted: 0, recent: Vec::new() }
     }
 
-    fn conflict(&mut self) {
-        self.recent.push_back(self.accepted);
-        if self.recent.len() > self.conflicts_max {
-            self.recent.pop_front();
-        }
-        let is_full = self.recent.len() == self.conflicts_max;
+    fn conflict(&mut self, conflicts_max: usize) {
+        self.recent.push(self.accepted);
+        self.recent.drain(..self.recent.len().saturating_sub(conflicts_max));
+        let is_full = self.recent.len() == conflicts_max;
         self.is_active |= is_full && self.accepted - self.recent[0] <= QUARANTINE_CANDLES;
     }
 
     fn accepted(&mut self) {
         self.accepted += 1;
-        let quiet = self.recent.back().is_none_or(|last| self.accepted - last >= QUARANTINE_CANDLES);
+        let quiet = self.recent.last().is_none_or(|last| self.accepted - last >= QUARANTINE_CANDLES);
         self.is_active &= !quiet;
     }
 }
