@@ -3,6 +3,7 @@
 Shapes: N candles of a batch, M windows of the caller's buffer, F = len(catalog()) features.
 """
 
+from collections.abc import Sequence
 from typing import Final, final
 
 import numpy as np
@@ -13,6 +14,9 @@ WINDOW: Final[int]
 
 FEATURE_SET: Final[str]
 """Name of the feature set."""
+
+OPTIONAL_INPUTS: Final[tuple[str, ...]]
+"""The inputs a market may use or not: quote_volume, trades, taker_buy_volume, reference."""
 
 VERDICTS: Final[tuple[str, ...]]
 """What became of a candle: ACCEPTED, DUPLICATE, CONFLICT, LATE, REFUSED, PEEKED. The code is the index."""
@@ -56,8 +60,12 @@ class Feature:
 def catalog() -> list[Feature]:
     """Return every feature, in column order."""
 
-def feature_set_hash() -> int:
-    """Return the 64-bit hash of the ordered (name, formula version) list and the optional inputs in use."""
+def feature_set_hash(optional_inputs: Sequence[str] = ...) -> int:
+    """Return the 64-bit hash of the ordered (name, formula version) list and the optional inputs in use.
+
+    Raises:
+        ValueError: a name that is not in OPTIONAL_INPUTS.
+    """
 
 @final
 class Pushed:
@@ -121,16 +129,29 @@ class Status:
 class Market:
     """The features of every (symbol, interval). Safe to call from several threads: calls wait for one another."""
 
-    def __new__(cls, *, symbols_max: int = 20_000, conflicts_max: int = 3) -> Market:
+    def __new__(
+        cls,
+        *,
+        symbols_max: int = 20_000,
+        conflicts_max: int = 3,
+        optional_inputs: Sequence[str] = ...,
+        reference_symbol: str | None = None,
+        threads: int = 1,
+    ) -> Market:
         """Create an empty market.
 
         Args:
             symbols_max: pairs of symbol and interval that may be held; a candle of one more is REFUSED (SYMBOL_LIMIT).
             conflicts_max: conflicts within 96 accepted candles that quarantine a symbol, until 96 accepted candles
                 passed without one.
+            optional_inputs: names of OPTIONAL_INPUTS that are used; the others are ignored, whatever comes. A model must be
+                served with those it was trained with: they are part of the feature-set hash.
+            reference_symbol: the symbol whose closes the others are compared with, when `reference` is used. It is
+                itself computed without a reference.
+            threads: engines that move at once, in batches of 128 candles or more. Rows do not depend on it.
 
         Raises:
-            ValueError: a limit is less than 1.
+            ValueError: a limit is less than 1, a name is unknown or malformed, `reference` lacks its symbol.
         """
     @property
     def need(self) -> int:
@@ -143,9 +164,13 @@ class Market:
         values: NDArray[np.float64],
         forming: NDArray[np.bool_],
         now_ms: int,
-        windows: NDArray[np.float32],
+        windows: NDArray[np.float32] | NDArray[np.float16],
+        rows: NDArray[np.float32] | None = None,
     ) -> Pushed:
         """Take a batch of candles in its order; a symbol may occur many times.
+
+        Only a candle of the reference symbol goes before the other candles of its bar, wherever it stands in the batch.
+        A symbol's bar whose reference close is not known when it is taken counts as one without a reference.
 
         A malformed candle is REFUSED in its place and touches no other. A window is written for a candle that is
         ACCEPTED, PEEKED, or a DUPLICATE of the newest (whoever lost the answer gets it again), and whose 96 rows are
@@ -159,20 +184,52 @@ class Market:
                 last three.
             forming: [N] the bar is not over: compute its row on a copy and move nothing.
             now_ms: the clock, UTC. It only refuses candles from the future.
-            windows: [M, 96, F], C-contiguous and writable, M = 0 (no windows wanted) or M >= N. Do not touch it, or the
-                inputs, from another thread meanwhile.
+            windows: [M, 96, F] f32 or f16, C-contiguous and writable, M = 0 (no windows wanted) or M >= N. Do not touch
+                it, or the inputs, from another thread meanwhile.
+            rows: [N, F], the newest row of the symbol after each candle that is ACCEPTED, PEEKED or a DUPLICATE of the
+                newest; NaN before a feature's warm-up, and everywhere for the other candles.
 
         Raises:
             TypeError: an array of another dtype, a symbol that is no string.
             ValueError: an array of another shape, or not contiguous. In both cases no state has moved.
         """
-    def window(
-        self, symbols: list[str], interval_ms: NDArray[np.int64], now_ms: int, windows: NDArray[np.float32]
+    def windows_into(
+        self,
+        out: NDArray[np.float32] | NDArray[np.float16],
+        symbols: list[str],
+        interval_ms: int,
+        now_ms: int,
     ) -> Pushed:
         """Write the newest window of each symbol whose 96 rows are complete, without a new candle.
 
         Verdicts: DUPLICATE (nothing moved), or REFUSED for a malformed name. Unlike with `push`, `state` is that at
-        `now_ms` and may be STALE. Arguments and errors as `push`.
+        `now_ms` and may be STALE.
+
+        Args:
+            out: [M, 96, F] f32 or f16, as `windows` of `push`.
+            symbols: N names.
+            interval_ms: length of their bars.
+            now_ms: the clock, UTC.
+
+        Raises:
+            TypeError, ValueError: as `push`.
+        """
+    def snapshot(self, symbol: str, interval_ms: int) -> bytes | None:
+        """Return everything that is remembered of a symbol, for the reference symbol its closes too; None for one never seen.
+
+        The bytes begin with magic, version, feature-set hash, length and crc32c, and can be restored on any machine.
+
+        Raises:
+            ValueError: a malformed symbol.
+        """
+    def restore(self, snapshot: bytes) -> tuple[str, int]:
+        """Put a symbol back as its snapshot has it, in place of what is known of it; return its name and interval.
+
+        What follows is equal bit by bit to what would have followed where the snapshot was taken.
+
+        Raises:
+            ValueError: the bytes are damaged, of another version, feature set, reference symbol, or one symbol too many.
+                Nothing has changed.
         """
     def status(self, symbol: str, interval_ms: int, now_ms: int) -> Status:
         """Tell where a symbol stands at `now_ms`; STALE when its newest candle closed more than two intervals ago.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from candlecast.values import F32, Candles
 
 WINDOW = _rust.WINDOW
 NAMES = tuple(feature.name for feature in _rust.catalog())
-FEATURE_SET_HASH = _rust.feature_set_hash()
+OPTIONAL_INPUTS = _rust.OPTIONAL_INPUTS
 STATES = _rust.STATES
 
 ACCEPTED, DUPLICATE, CONFLICT, LATE, REFUSED, PEEKED = range(6)
@@ -34,10 +35,27 @@ class Features:
     Args:
         symbols_max: symbols kept; candles of a further one are refused.
         conflicts_max: conflicting candles before a symbol is quarantined.
+        optional_inputs: names of OPTIONAL_INPUTS that are used; the others are ignored.
+        reference_symbol: the symbol that others are compared with, when "reference" is used.
+        threads: engines that move at once.
     """
 
-    def __init__(self, *, symbols_max: int, conflicts_max: int) -> None:
-        self._market = _rust.Market(symbols_max=symbols_max, conflicts_max=conflicts_max)
+    def __init__(
+        self,
+        *,
+        symbols_max: int,
+        conflicts_max: int,
+        optional_inputs: Sequence[str] = (),
+        reference_symbol: str | None = None,
+        threads: int = 1,
+    ) -> None:
+        self._market = _rust.Market(
+            symbols_max=symbols_max,
+            conflicts_max=conflicts_max,
+            optional_inputs=optional_inputs,
+            reference_symbol=reference_symbol,
+            threads=threads,
+        )
 
     @property
     def need(self) -> int:
@@ -63,9 +81,24 @@ class Features:
         """Return the newest windows of N symbols without moving anything."""
         started = time.perf_counter()
         out = np.empty((len(symbols), WINDOW, len(NAMES)), dtype=np.float32)
-        intervals = np.full(len(symbols), interval_ms, dtype=np.int64)
-        pushed = self._market.window(symbols, intervals, now_ms(), out)
+        pushed = self._market.windows_into(out, symbols, interval_ms, now_ms())
         return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
+
+    def rows(self, candles: Candles) -> tuple[_rust.Pushed, F32]:
+        """Move the state by N candles of history and return their rows [N, F]; NaN where a candle gave none."""
+        out = np.empty((len(candles), len(NAMES)), dtype=np.float32)
+        no_windows = np.empty((0, WINDOW, len(NAMES)), dtype=np.float32)
+        pushed = self._market.push(
+            candles.symbol,
+            candles.interval_ms,
+            candles.open_time_ms,
+            candles.values,
+            candles.forming,
+            now_ms(),
+            no_windows,
+            out,
+        )
+        return pushed, out
 
     def count_conflict(self, symbol: str, interval_ms: int) -> None:
         """Count a conflict that storage found: with a candle too old for the core to remember."""
@@ -74,6 +107,11 @@ class Features:
     def status(self, symbol: str, interval_ms: int) -> _rust.Status:
         """Return where a symbol stands now, by the wall clock."""
         return self._market.status(symbol, interval_ms, now_ms())
+
+
+def feature_set_hash(optional_inputs: Sequence[str] = ()) -> int:
+    """Return the 64-bit hash of the feature set with these optional inputs."""
+    return _rust.feature_set_hash(optional_inputs)
 
 
 def now_ms() -> int:

@@ -136,7 +136,7 @@ struct Market {
 impl Market {
     #[new]
     #[pyo3(signature = (
-        *, symbols_max = 20_000, conflicts_max = 3, optional_inputs = Vec::new(), reference_symbol = Some("BTCUSDT"), threads = 1
+        *, symbols_max = 20_000, conflicts_max = 3, optional_inputs = Vec::new(), reference_symbol = None, threads = 1
     ))]
     fn new(
         symbols_max: usize,
