@@ -1,4 +1,4 @@
-"""The core's rows of any number of candles, taken from the market window by window."""
+"""The core's rows of any number of candles."""
 
 from __future__ import annotations
 
@@ -31,20 +31,17 @@ def core_rows(
     present = np.column_stack([np.isfinite(close), np.ones(n, dtype=bool)])
     symbols = np.tile([REFERENCE, symbol], (n, 1))
     times = np.column_stack([candles.columns["open_time_ms"].astype(np.int64)] * 2)
-    no_windows = np.empty((0, _rust.WINDOW, len(NAMES)), dtype=np.float32)
-    rows = []
-    for start in range(0, n, _rust.WINDOW):
-        part = slice(start, min(start + _rust.WINDOW, n))
-        batch = symbols[part][present[part]].tolist()
-        pushed = market.push(
-            batch,
-            np.full(len(batch), candles.interval_ms),
-            times[part][present[part]],
-            values[part][present[part]],
-            np.zeros(len(batch), dtype=bool),
-            NOW_MS,
-            no_windows,
-        )
-        assert (pushed.verdict == _rust.VERDICTS.index("ACCEPTED")).all()
-        rows.append(market.rows(symbol, candles.interval_ms)[-(part.stop - start) :])
-    return np.concatenate(rows)
+    batch = symbols[present].tolist()
+    rows = np.empty((len(batch), len(NAMES)), dtype=np.float32)
+    pushed = market.push(
+        batch,
+        np.full(len(batch), candles.interval_ms),
+        times[present],
+        values[present],
+        np.zeros(len(batch), dtype=bool),
+        NOW_MS,
+        np.empty((0, _rust.WINDOW, len(NAMES)), dtype=np.float32),
+        rows,
+    )
+    assert (pushed.verdict == _rust.VERDICTS.index("ACCEPTED")).all()
+    return rows[np.array(batch) == symbol]

@@ -124,19 +124,93 @@ def test_the_features_hash_is_of_the_newest_row_and_has_56_bits(market: _rust.Ma
 def test_the_feature_set_hash_is_over_names_versions_and_optional_inputs() -> None:
     text = "".join(f"{feature.name}:{feature.version}\n" for feature in _rust.catalog()) + "optional:"
     assert _rust.feature_set_hash() == xxhash.xxh3_64_intdigest(text.encode())
+    text += "quote_volume,reference"
+    assert _rust.feature_set_hash(["reference", "quote_volume"]) == xxhash.xxh3_64_intdigest(text.encode())
+    with pytest.raises(ValueError, match='"moon" is no optional input: there are quote_volume, trades'):
+        _rust.feature_set_hash(["moon"])
 
 
 def test_newest_windows_come_without_a_candle(market: _rust.Market) -> None:
     windows = empty(3)
-    symbols, intervals = ["COLD", "BTCUSDT", "no symbol"], np.full(3, INTERVAL_MS)
+    symbols = ["COLD", "BTCUSDT", "no symbol"]
     now_ms = START_MS + (market.need + 1) * INTERVAL_MS
-    answer = market.window(symbols, intervals, now_ms, windows)
+    answer = market.windows_into(windows, symbols, INTERVAL_MS, now_ms)
     assert answer.window.tolist() == [-1, 0, -1]
     assert words(_rust.VERDICTS, answer.verdict) == ["DUPLICATE", "DUPLICATE", "REFUSED"]
     assert words(_rust.STATES, answer.state) == ["COLD", "READY", "COLD"]
     np.testing.assert_array_equal(windows[0], market.rows("BTCUSDT", INTERVAL_MS))
-    stale = market.window(symbols, intervals, now_ms + 2 * INTERVAL_MS, windows)
+    stale = market.windows_into(windows, symbols, INTERVAL_MS, now_ms + 2 * INTERVAL_MS)
     assert (stale.ready, _rust.STATES[stale.state[1]]) == (1, "STALE")
+
+
+def test_windows_and_rows_come_in_the_arrays_that_are_given(market: _rust.Market) -> None:
+    wide, narrow = empty(1), np.empty((1, _rust.WINDOW, WIDTH), dtype=np.float16)
+    now_ms = START_MS + market.need * INTERVAL_MS
+    for out in (wide, narrow):
+        assert market.windows_into(out, ["BTCUSDT"], INTERVAL_MS, now_ms).ready == 1
+    np.testing.assert_array_equal(narrow, wide.astype(np.float16))
+    values = lively(4, seed=1)
+    values[2, 0] = np.nan
+    rows = np.zeros((4, WIDTH), dtype=np.float32)
+    times = START_MS + (market.need + np.array([0, 1, 2, 3])) * INTERVAL_MS
+    market.push(
+        ["BTCUSDT", "NEW", "BTCUSDT", "BTCUSDT"],
+        np.full(4, INTERVAL_MS),
+        times,
+        values,
+        np.array([False, False, False, True]),
+        NOW_MS,
+        narrow[:0],
+        rows,
+    )
+    np.testing.assert_array_equal(rows[0], market.rows("BTCUSDT", INTERVAL_MS)[-1])
+    np.testing.assert_array_equal(rows[1], market.rows("NEW", INTERVAL_MS)[-1])
+    assert np.isnan(rows[2]).all()
+    assert np.isfinite(rows[3]).all()
+    assert market.status("BTCUSDT", INTERVAL_MS, NOW_MS).have == market.need + 1
+
+
+def test_a_snapshot_goes_on_bit_by_bit_where_it_was_taken(market: _rust.Market) -> None:
+    snapshot = market.snapshot("BTCUSDT", INTERVAL_MS)
+    assert snapshot is not None
+    assert market.snapshot("ETHUSDT", INTERVAL_MS) is None
+    elsewhere = _rust.Market()
+    assert elsewhere.restore(snapshot) == ("BTCUSDT", INTERVAL_MS)
+    for some in (market, elsewhere):
+        Batch(lively(200, seed=2), start=market.need).push(some)
+    ours, theirs = (some.rows("BTCUSDT", INTERVAL_MS) for some in (market, elsewhere))
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def test_a_damaged_or_foreign_snapshot_is_refused_with_its_reason(market: _rust.Market) -> None:
+    snapshot = market.snapshot("BTCUSDT", INTERVAL_MS)
+    assert snapshot is not None
+    torn = bytearray(snapshot)
+    torn[5_000] ^= 1
+    cases = [
+        (b"", "not a snapshot"),
+        (b"X" + snapshot[1:], "not a snapshot"),
+        (snapshot[:4] + b"\x07" + snapshot[5:], "layout 7, but this build reads 1"),
+        (snapshot[:-1], "that should have"),
+        (snapshot + b"0", "that should have"),
+        (bytes(torn), "checksum does not match"),
+    ]
+    for wrong, says in cases:
+        with pytest.raises(ValueError, match=says):
+            market.restore(wrong)
+    with pytest.raises(ValueError, match=f"feature set {_rust.feature_set_hash():016x}, not of the one in use"):
+        _rust.Market(optional_inputs=["trades"]).restore(snapshot)
+    with_reference = [_rust.Market(optional_inputs=["reference"], reference_symbol=name) for name in ("A", "B")]
+    Batch(lively(1)).push(with_reference[0])
+    of_another = with_reference[0].snapshot("BTCUSDT", INTERVAL_MS)
+    assert of_another is not None
+    with pytest.raises(ValueError, match="reference symbol A, not the one in use"):
+        with_reference[1].restore(of_another)
+    full = _rust.Market(symbols_max=1)
+    Batch(lively(1), symbols=["OTHER"]).push(full)
+    with pytest.raises(ValueError, match="no room"):
+        full.restore(snapshot)
+    assert full.status("BTCUSDT", INTERVAL_MS, NOW_MS).have == 0
 
 
 def test_status_tells_where_a_symbol_stands(market: _rust.Market) -> None:
@@ -200,9 +274,13 @@ def test_wrong_arrays_raise_with_a_sentence_before_anything_moves(
 
 
 def test_limits_and_names_that_make_no_sense_raise() -> None:
-    for limits in ({"symbols_max": 0}, {"conflicts_max": 0}):
+    for limits in ({"symbols_max": 0}, {"conflicts_max": 0}, {"threads": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             _rust.Market(**limits)
+    with pytest.raises(ValueError, match="needs a reference_symbol"):
+        _rust.Market(optional_inputs=["reference"])
+    with pytest.raises(ValueError, match="is not 1-32 characters"):
+        _rust.Market(reference_symbol="btc usdt")
     with pytest.raises(ValueError, match="is not 1-32 characters"):
         _rust.Market().status("btc usdt", INTERVAL_MS, NOW_MS)
     with pytest.raises(ValueError, match="is not 1-32 characters"):
