@@ -1,0 +1,72 @@
+//! The hot path asks nobody for memory. A file of its own: the counting allocator counts for the whole program.
+
+mod common;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use candlecast_features::{
+    candle::Candle,
+    catalog::{NEED, State},
+    engine::{BARS_MAX, Engine, Move, Room, WINDOW_LEN},
+    extras::{Extras, OptionalInputs},
+};
+use common::{lively, reference_close};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is left to the system's allocator.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn an_update_a_peek_and_a_window_allocate_nothing() {
+    let candles: Vec<(Candle, Extras)> = lively(50, 2_000)
+        .iter()
+        .map(|values| {
+            let candle = Candle::new(*values, false, i64::MAX).unwrap();
+            (candle, Extras::of(values, Some(reference_close(values)), OptionalInputs::ALL))
+        })
+        .collect();
+    assert_eq!(allocations(|| drop(Box::new(1))), 1, "the counter counts");
+    let (mut engine, mut scratch) = (Box::new(Engine::new()), Box::new(State::new()));
+    let mut window = vec![0.0; WINDOW_LEN];
+    // Whatever is built once in a program is built by now.
+    candles[..NEED as usize].iter().for_each(|(candle, extras)| engine.update(candle, *extras));
+    let count = allocations(|| {
+        for bars in candles[NEED as usize - 1..].windows(4) {
+            let [(newest, _), (candle, extras), _, (ahead, _)] = bars else { unreachable!("four bars") };
+            let (silence, used) = (newest.followed_by_silence(), OptionalInputs::ALL);
+            let beyond_a_gap =
+                Move { candle: *ahead, restart: false, fills: 2, silence, references: [None; BARS_MAX], used };
+            engine.peek(&beyond_a_gap, &mut scratch, Some(Room::F32(&mut window)));
+            engine.update(candle, *extras);
+            engine.write_window(Room::F32(&mut window));
+        }
+    });
+    assert_eq!(count, 0);
+}
