@@ -1,31 +1,13 @@
-//! Bars of k bars: the running one and the newest completed ones.
+//! A timeframe with the prices of its newest bars.
 
+use super::{Bucket, Timeframe};
 use crate::rolling::Window;
 
-/// One bar of a higher timeframe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, wincode::SchemaRead, wincode::SchemaWrite)]
-pub struct Bucket {
-    /// Open.
-    pub o: f64,
-    /// High.
-    pub h: f64,
-    /// Low.
-    pub l: f64,
-    /// Close.
-    pub c: f64,
-}
-
-/// The bars of timeframe x`K`: those of bars `K·i … K·i + K − 1`, counted from the epoch.
-///
-/// A bucket is *completed* with its last bar, and only if all its bars were seen: the first, partial one of a history is dropped.
-/// The newest `KEEP` highs, lows and closes are kept, `CAP` is where they lie (see [`Window`]).
+/// The timeframe x`K` ([`Timeframe`]) and the newest `KEEP` highs, lows and closes of completed buckets; `CAP` is where
+/// they lie (see [`Window`]).
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Buckets<const K: usize, const KEEP: usize, const CAP: usize> {
-    running: Bucket,
-    /// Bars seen of the running bucket.
-    seen: u32,
-    last: Option<Bucket>,
-    is_new: bool,
+    frame: Timeframe<K>,
     /// Highs of the newest completed buckets.
     pub highs: Window<KEEP, CAP>,
     /// Lows of the newest completed buckets.
@@ -37,55 +19,42 @@ pub struct Buckets<const K: usize, const KEEP: usize, const CAP: usize> {
 impl<const K: usize, const KEEP: usize, const CAP: usize> Buckets<K, KEEP, CAP> {
     /// Nothing seen.
     pub fn new() -> Self {
-        Self {
-            running: Bucket::default(),
-            seen: 0,
-            last: None,
-            is_new: false,
-            highs: Window::new(),
-            lows: Window::new(),
-            closes: Window::new(),
-        }
+        Self { frame: Timeframe::new(), highs: Window::new(), lows: Window::new(), closes: Window::new() }
     }
 
     /// Takes bar number `bar`, counted from the epoch.
     #[inline]
-    pub fn update(&mut self, bar: u64, Bucket { o, h, l, c }: Bucket) {
-        let place = bar as usize % K;
-        self.running = if place == 0 || self.seen == 0 {
-            self.seen = 0;
-            Bucket { o, h, l, c }
-        } else {
-            Bucket { o: self.running.o, h: self.running.h.max(h), l: self.running.l.min(l), c }
-        };
-        self.seen += 1;
-        self.is_new = place == K - 1 && self.seen as usize == K;
-        if self.is_new {
-            self.last = Some(self.running);
-            self.highs.push(self.running.h);
-            self.lows.push(self.running.l);
-            self.closes.push(self.running.c);
+    pub fn update(&mut self, bar: u64, bucket: Bucket) {
+        self.frame.push(bar, bucket);
+        if let Some(Bucket { h, l, c, .. }) = self.completed() {
+            self.highs.push(h);
+            self.lows.push(l);
+            self.closes.push(c);
         }
     }
 
-    /// The bucket that the newest bar belongs to, up to and including that bar.
+    /// As [`Timeframe::running`].
+    #[inline]
     pub fn running(&self) -> Bucket {
-        self.running
+        self.frame.running()
     }
 
-    /// Bars of the running bucket that were seen: `j + 1`, unless the history began within it.
+    /// As [`Timeframe::seen`].
+    #[inline]
     pub fn seen(&self) -> u32 {
-        self.seen
+        self.frame.seen()
     }
 
-    /// The newest completed bucket.
+    /// As [`Timeframe::last`].
+    #[inline]
     pub fn last(&self) -> Option<Bucket> {
-        self.last
+        self.frame.last()
     }
 
-    /// The bucket that the newest bar has completed, if it has.
+    /// As [`Timeframe::completed`].
+    #[inline]
     pub fn completed(&self) -> Option<Bucket> {
-        self.last.filter(|_| self.is_new)
+        self.frame.completed()
     }
 }
 
@@ -101,29 +70,23 @@ mod tests {
     use crate::oracle::walk;
 
     #[test]
-    fn are_the_plain_aggregates_of_whole_buckets_from_every_start() {
-        let xs = walk(60, 400);
-        for start in 0..70 {
+    fn keep_the_prices_of_whole_buckets_from_every_start() {
+        let xs = walk(61, 400);
+        for start in 0..40_usize {
             let mut buckets = Buckets::<16, 3, 5>::new();
             for bar in start..xs.len() {
                 let x = xs[bar];
-                buckets.update(bar as u64, Bucket { o: x - 0.5, h: x + 1.0, l: x - 1.0, c: x + 0.5 });
-                let of = |bars: &[f64]| Bucket {
-                    o: bars[0] - 0.5,
-                    h: bars.iter().copied().fold(f64::MIN, f64::max) + 1.0,
-                    l: bars.iter().copied().fold(f64::MAX, f64::min) - 1.0,
-                    c: bars[bars.len() - 1] + 0.5,
-                };
-                let first = (bar - bar % 16).max(start);
-                assert_eq!(buckets.running(), of(&xs[first..=bar]));
-                assert_eq!(buckets.seen() as usize, bar - first + 1);
+                buckets.update(bar as u64, Bucket { o: x, h: x + 1.0, l: x - 1.0, c: x + 0.5 });
                 let end = (bar + 1) / 16 * 16;
-                let last = end.checked_sub(16).filter(|from| *from >= start).map(|from| of(&xs[from..end]));
-                assert_eq!(buckets.last(), last);
-                assert_eq!(buckets.completed(), last.filter(|_| (bar + 1) % 16 == 0));
-                let whole = end / 16 - start.div_ceil(16);
-                assert_eq!(buckets.closes.lag(0), last.map(|bucket| bucket.c));
-                assert_eq!(buckets.highs.lag(2).is_some(), last.is_some() && whole >= 3);
+                for back in 0..3 {
+                    // The bucket `back` before the newest completed one, if all of it was seen.
+                    let from = end.checked_sub(16 * (back + 1)).filter(|from| *from >= start);
+                    let whole = from.map(|from| &xs[from..from + 16]);
+                    let highest = whole.map(|w| w.iter().copied().fold(f64::MIN, f64::max) + 1.0);
+                    let lowest = whole.map(|w| w.iter().copied().fold(f64::MAX, f64::min) - 1.0);
+                    assert_eq!((buckets.highs.lag(back), buckets.lows.lag(back)), (highest, lowest));
+                    assert_eq!(buckets.closes.lag(back), whole.map(|w| w[15] + 0.5));
+                }
             }
         }
     }
