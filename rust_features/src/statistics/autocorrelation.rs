@@ -1,0 +1,172 @@
+//! What a return says of a later one.
+
+use super::{
+    correlation::{correlation, from_moments},
+    is_drift,
+};
+use crate::rolling::{BlockSums, Window};
+
+/// Pairs in a window.
+const N: usize = 96;
+
+/// A deviation below which a return, or its size, does not move.
+const TINY: f64 = 1e-9;
+
+/// Mean and population variance.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread {
+    mean: f64,
+    variance: f64,
+}
+
+impl Spread {
+    #[inline(always)]
+    fn of([sum, squares]: [f64; 2]) -> Self {
+        let mean = sum * const { 1.0 / N as f64 };
+        Self { mean, variance: squares * const { 1.0 / N as f64 } - mean * mean }
+    }
+
+    #[inline(always)]
+    fn is_drift(&self) -> bool {
+        is_drift(self.mean, self.variance)
+    }
+}
+
+/// `CORR` over 96 pairs of: r and r\[1\], r and r\[2\], r and r\[4\]; |r| and |r|\[1\] (volatility clusters); r\[1\] and |r| (the
+/// leverage effect). 0 when a deviation is at most 1e-9.
+///
+/// Only the products are summed here. The mean and the variance of a lagged window are those of the unlagged one, some bars ago.
+/// Input: absolute bar number, the window of returns, sum and sum of squares of the newest 96. Warm when they are; each
+/// correlation is right once its lag is seen too.
+///
+/// ```
+/// use candlecast_features::{rolling::Window, statistics::Autocorrelation};
+///
+/// let (mut returns, mut memory) = (Window::<194, 256>::new(), Autocorrelation::new());
+/// let mut correlations = None;
+/// for bar in 0..100 {
+///     returns.push(if bar % 2 == 0 { 0.01 } else { -0.01 });
+///     correlations = memory.update((bar, &returns, (bar >= 95).then_some([0.0, 96.0 * 1e-4])));
+/// }
+/// let [lag_1, lag_2, lag_4, size, leverage] = correlations.unwrap();
+/// assert!([lag_1 + 1.0, lag_2 - 1.0, lag_4 - 1.0].iter().all(|error| error.abs() < 1e-12));
+/// assert_eq!([size, leverage], [0.0, 0.0]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Autocorrelation {
+    sums: BlockSums<6, 6>,
+    /// Of the returns 1, 2, 3 and 4 bars ago.
+    past: [Spread; 4],
+    /// Of their sizes, a bar ago.
+    past_size: Spread,
+}
+
+impl Autocorrelation {
+    /// Has seen nothing.
+    pub fn new() -> Self {
+        Self { sums: BlockSums::new(N), past: [Spread::default(); 4], past_size: Spread::default() }
+    }
+
+    /// Takes the newest return.
+    #[inline(always)]
+    pub fn update<const KEEP: usize, const CAP: usize>(
+        &mut self,
+        (bar, returns, sums): (u64, &Window<KEEP, CAP>, Option<[f64; 2]>),
+    ) -> Option<[f64; 5]> {
+        let [products @ .., sizes] = self.sums.update((bar, |lag| products(returns, lag)))?;
+        let [sum, squares] = sums?;
+        let (now, [one, two, three, four]) = (Spread::of([sum, squares]), self.past);
+        let (size, size_one) = (Spread::of([sizes, squares]), self.past_size);
+        (self.past, self.past_size) = ([now, one, two, three], size);
+        if [now, one, two, four, size, size_one].iter().any(Spread::is_drift) {
+            return Some(by_definition(returns));
+        }
+        let pairs = [(now, one), (now, two), (now, four), (size, size_one), (one, size)];
+        Some(std::array::from_fn(|i| {
+            let (x, y) = pairs[i];
+            let covariance = products[i] * const { 1.0 / N as f64 } - x.mean * y.mean;
+            from_moments(covariance, [x.variance, y.variance], TINY)
+        }))
+    }
+}
+
+impl Default for Autocorrelation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What is summed; a return from before the first counts as 0.
+#[inline(always)]
+fn products<const KEEP: usize, const CAP: usize>(returns: &Window<KEEP, CAP>, lag: usize) -> Option<[f64; 6]> {
+    let [one, two, four] = [1, 2, 4].map(|k| returns.lag(lag + k).unwrap_or(0.0));
+    let r = returns.lag(lag)?;
+    Some([r * one, r * two, r * four, (r * one).abs(), one * r.abs(), r.abs()])
+}
+
+/// The same from the window: where returns hardly vary about their mean, the sums cancel.
+#[cold]
+#[inline(never)]
+fn by_definition<const KEEP: usize, const CAP: usize>(returns: &Window<KEEP, CAP>) -> [f64; 5] {
+    let sizes = |xs: &[f64]| -> [f64; N] { std::array::from_fn(|i| xs[i].abs()) };
+    let lagged = |k, of: &dyn Fn(&[f64], &[f64]) -> f64| {
+        returns.newest(N + k).map_or(0.0, |newest| of(&newest[k..], &newest[..N]))
+    };
+    let plain = |k| lagged(k, &|now, before| correlation(now, before, TINY));
+    let size = lagged(1, &|now, before| correlation(&sizes(now), &sizes(before), TINY));
+    let leverage = lagged(1, &|now, before| correlation(before, &sizes(now), TINY));
+    [plain(1), plain(2), plain(4), size, leverage]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        oracle::assert_close,
+        statistics::samples::{returns, tied_returns},
+    };
+
+    fn check(xs: &[f64], tolerance: f64) {
+        let (mut window, mut memory) = (Window::<194, 256>::new(), Autocorrelation::new());
+        for (i, x) in xs.iter().enumerate() {
+            window.push(*x);
+            let sums = window.last::<N>().map(|xs| [xs.iter().sum(), xs.iter().map(|x| x * x).sum()]);
+            let correlations = memory.update((777 + i as u64, &window, sums));
+            assert_eq!(correlations.is_some(), i + 1 >= N);
+            if i + 1 >= N + 4 {
+                let now = &xs[i + 1 - N..=i];
+                let sizes = |xs: &[f64]| xs.iter().map(|x| x.abs()).collect::<Vec<_>>();
+                let before = |k: usize| &xs[i + 1 - N - k..=i - k];
+                let plain = [1, 2, 4].map(|k| correlation(now, before(k), 1e-9));
+                let size = correlation(&sizes(now), &sizes(before(1)), 1e-9);
+                let leverage = correlation(before(1), &sizes(now), 1e-9);
+                let expected = plain.into_iter().chain([size, leverage]);
+                for (actual, expected) in correlations.unwrap().into_iter().zip(expected) {
+                    assert_close(actual, expected, tolerance);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn is_the_correlation_of_lagged_windows() {
+        check(&returns(84, 500), 1e-12);
+        check(&tied_returns(85, 500), 1e-12);
+    }
+
+    #[test]
+    fn survives_a_jump_a_drift_and_a_bounce() {
+        let mut xs = returns(86, 500);
+        xs[250] = 62.0;
+        xs[251..].fill(0.0);
+        check(&xs, 1e-12);
+        check(&returns(87, 500).iter().map(|r| 0.3 + 1e-3 * r).collect::<Vec<_>>(), 1e-12);
+        check(&(0..500).map(|i| if i % 2 == 0 { 0.3 } else { -0.3 }).collect::<Vec<_>>(), 1e-12);
+    }
+
+    #[test]
+    fn a_flat_market_has_no_memory() {
+        check(&[0.0; 150], 0.0);
+        check(&[0.1; 150], 0.0);
+    }
+}

@@ -1,0 +1,141 @@
+//! Aggregates over long windows that are not sums: two aggregates side by side give that of both.
+
+/// Values in a block.
+const BLOCK: usize = 16;
+
+/// What is known of a run of values. `a.then(b)` is what is known of both runs, `b` following `a`.
+pub trait Fold: Copy {
+    /// Of one value.
+    fn of(x: f64) -> Self;
+    /// Of this run and the `later` one.
+    fn then(self, later: Self) -> Self;
+}
+
+/// The aggregate `T` of the last 16·(`WHOLE` + 1) values, as [`crate::rolling::BlockSums`] keeps sums: what is left of an old block,
+/// `WHOLE` blocks or what is complete of them, and the open block; two or three foldings a bar. Blocks lie at absolute bar numbers.
+///
+/// It keeps no values: the caller says what the value was `lag` bars ago (`None`: before the first).
+///
+/// ```
+/// use candlecast_features::{rolling::Window, statistics::{Fold, Folded}};
+///
+/// #[derive(Clone, Copy)]
+/// struct Highest(f64);
+///
+/// impl Fold for Highest {
+///     fn of(x: f64) -> Self {
+///         Self(x)
+///     }
+///     fn then(self, later: Self) -> Self {
+///         Self(self.0.max(later.0))
+///     }
+/// }
+///
+/// let (mut window, mut highest) = (Window::<32, 64>::new(), Folded::<Highest, 1>::new());
+/// for bar in 1_000..1_100 {
+///     window.push(-(bar as f64));
+///     let value = highest.update((bar, |lag| window.lag(lag)));
+///     assert_eq!(value.map(|highest| highest.0), (bar >= 1_031).then_some(31.0 - bar as f64));
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Folded<T, const WHOLE: usize> {
+    seen: u32,
+    /// Where the next block goes.
+    next: u32,
+    open: T,
+    /// Of the whole blocks.
+    middle: T,
+    /// Of the newest 1, 2, … 16 values of the old block.
+    rests: [T; BLOCK],
+    blocks: [T; WHOLE],
+}
+
+impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
+    const N: usize = BLOCK * (WHOLE + 1);
+
+    /// Has seen nothing.
+    pub fn new() -> Self {
+        let none = T::of(0.0);
+        Self { seen: 0, next: 0, open: none, middle: none, rests: [none; BLOCK], blocks: [none; WHOLE] }
+    }
+
+    /// Takes the newest value. `bar` is its absolute number; `at(lag)` gives the value `lag` bars before, for any `lag` in the window.
+    #[inline(always)]
+    pub fn update(&mut self, (bar, at): (u64, impl Fn(usize) -> Option<f64>)) -> Option<T> {
+        let (newest, in_block) = (T::of(at(0)?), bar as usize % BLOCK);
+        self.open = if in_block == 0 || self.seen == 0 { newest } else { self.open.then(newest) };
+        self.seen = (self.seen + 1).min(Self::N as u32);
+        let is_complete = in_block == BLOCK - 1;
+        if is_complete {
+            self.turn(at);
+        }
+        if (self.seen as usize) < Self::N {
+            return None;
+        }
+        let rest = if is_complete { BLOCK - 1 } else { BLOCK - 2 - in_block };
+        let older = self.rests[rest].then(self.middle);
+        Some(if is_complete { older } else { older.then(self.open) })
+    }
+
+    /// A block is complete, and another one begins to leave.
+    fn turn(&mut self, at: impl Fn(usize) -> Option<f64>) {
+        self.blocks[self.next as usize] = self.open;
+        self.next = (self.next + 1) % WHOLE as u32;
+        let (newer, older) = self.blocks.split_at(self.next as usize);
+        let whole = older.iter().chain(newer).copied();
+        self.middle = whole.reduce(T::then).expect("there are whole blocks");
+        let mut values = (BLOCK * WHOLE..Self::N).map_while(at).map(T::of);
+        let Some(mut rest) = values.next() else { return };
+        for sums in &mut self.rests {
+            *sums = rest;
+            rest = values.next().map_or(rest, |older| older.then(rest));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Folding is not commutative: the order shows.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Run {
+        first: f64,
+        last: f64,
+        n: usize,
+        is_unbroken: bool,
+    }
+
+    impl Fold for Run {
+        fn of(x: f64) -> Self {
+            Self { first: x, last: x, n: 1, is_unbroken: true }
+        }
+
+        fn then(self, later: Self) -> Self {
+            let is_unbroken = self.is_unbroken && later.is_unbroken && self.last + 1.0 == later.first;
+            Self { first: self.first, last: later.last, n: self.n + later.n, is_unbroken }
+        }
+    }
+
+    fn check<const WHOLE: usize>() {
+        for first_bar in (0..17).chain([1_888_889]) {
+            let mut folded = Folded::<Run, WHOLE>::new();
+            for i in 0_usize..1_000 {
+                let at = |lag: usize| i.checked_sub(lag).map(|earlier| earlier as f64);
+                let n = 16 * (WHOLE + 1);
+                let expected =
+                    (i + 1).checked_sub(n).map(|from| Run { first: from as f64, last: i as f64, n, is_unbroken: true });
+                assert_eq!(folded.update((first_bar + i as u64, at)), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn folds_the_window_in_order_for_many_lengths_whatever_the_first_bar() {
+        check::<1>();
+        check::<2>();
+        check::<5>();
+        check::<29>();
+    }
+}

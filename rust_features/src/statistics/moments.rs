@@ -1,0 +1,162 @@
+//! Skewness and kurtosis of the last returns.
+
+use super::is_drift;
+use crate::rolling::{BlockSums, Window, mean, sum_of};
+
+/// The shape of a distribution.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shape {
+    /// Mean.
+    pub mean: f64,
+    /// Population variance, m2.
+    pub variance: f64,
+    /// Third moment about the mean, m3.
+    pub third: f64,
+    /// Fourth moment about the mean, m4.
+    pub fourth: f64,
+    n: f64,
+}
+
+impl Shape {
+    /// The shape of `xs`, by two passes.
+    #[inline(never)]
+    pub fn of(xs: &[f64]) -> Self {
+        let (n, mean) = (xs.len() as f64, mean(xs));
+        let moment = |power: i32| sum_of(xs, |x| (x - mean).powi(power)) / n;
+        Self { mean, variance: moment(2), third: moment(3), fourth: moment(4), n }
+    }
+
+    /// The shape from the mean and the moments about 0.
+    #[inline(always)]
+    fn of_raw([m1, m2, m3, m4]: [f64; 4], n: f64) -> Self {
+        let square = m1 * m1;
+        let third = m3 - m1 * (3.0 * m2 - 2.0 * square);
+        let fourth = m4 - m1 * (4.0 * m3 - m1 * (6.0 * m2 - 3.0 * square));
+        Self { mean: m1, variance: m2 - square, third, fourth, n }
+    }
+
+    /// `G1`: adjusted Fisher–Pearson skewness, as pandas; 0 when m2 is at most 1e-18.
+    #[inline(always)]
+    pub fn skewness(&self) -> f64 {
+        let Self { variance, third, n, .. } = *self;
+        let scale = (n * (n - 1.0)).sqrt() / (n - 2.0);
+        if variance <= 1e-18 { 0.0 } else { scale * third / (variance * variance.sqrt()) }
+    }
+
+    /// `G2`: unbiased excess kurtosis, as pandas; 0 when m2 is at most 1e-18.
+    #[inline(always)]
+    pub fn kurtosis(&self) -> f64 {
+        let Self { variance, fourth, n, .. } = *self;
+        let scale = (n - 1.0) / ((n - 2.0) * (n - 3.0));
+        if variance <= 1e-18 { 0.0 } else { scale * ((n + 1.0) * (fourth / (variance * variance) - 3.0) + 6.0) }
+    }
+}
+
+/// What `asinh(x)` is the logarithm of. For x above −100: further down it cancels.
+#[inline(always)]
+pub fn asinh_argument(x: f64) -> f64 {
+    x + (x * x + 1.0).sqrt()
+}
+
+/// The [`Shape`] of the last `N` returns. Warm with the `N`-th.
+///
+/// From the sums of four powers: returns lie around 0, so nothing cancels. Where they do not, in a market that only drifts, two
+/// passes over the window give the same, exactly. Input: absolute bar number and the window of returns. `BLOCKS` as
+/// [`BlockSums`].
+///
+/// ```
+/// use candlecast_features::{rolling::Window, statistics::Moments};
+///
+/// let (mut returns, mut moments) = (Window::<16, 24>::new(), Moments::<16, 1>::new());
+/// let mut shape = None;
+/// for bar in 0..16 {
+///     returns.push(if bar % 4 == 0 { 3.0 } else { -1.0 });
+///     shape = moments.update((bar, &returns));
+/// }
+/// let shape = shape.unwrap();
+/// assert_eq!([shape.mean, shape.variance, shape.third, shape.fourth], [0.0, 3.0, 6.0, 21.0]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Moments<const N: usize, const BLOCKS: usize> {
+    powers: BlockSums<4, BLOCKS>,
+}
+
+impl<const N: usize, const BLOCKS: usize> Moments<N, BLOCKS> {
+    /// Moments that have seen nothing.
+    pub fn new() -> Self {
+        Self { powers: BlockSums::new(N) }
+    }
+
+    /// Takes the newest return.
+    #[inline(always)]
+    pub fn update<const KEEP: usize, const CAP: usize>(
+        &mut self,
+        (bar, returns): (u64, &Window<KEEP, CAP>),
+    ) -> Option<Shape> {
+        let powers = |lag| returns.lag(lag).map(|r| [r, r * r, r * r * r, (r * r) * (r * r)]);
+        let sums = self.powers.update((bar, powers))?;
+        let shape = Shape::of_raw(sums.map(|sum| sum * const { 1.0 / N as f64 }), N as f64);
+        Some(if is_drift(shape.mean, shape.variance) { Shape::of(returns.last::<N>()?) } else { shape })
+    }
+}
+
+impl<const N: usize, const BLOCKS: usize> Default for Moments<N, BLOCKS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{oracle::assert_close, statistics::samples::returns};
+
+    fn check<const N: usize, const BLOCKS: usize>(xs: &[f64], tolerance: f64) {
+        let (mut window, mut moments) = (Window::<N, 300>::new(), Moments::<N, BLOCKS>::new());
+        for (i, x) in xs.iter().enumerate() {
+            window.push(*x);
+            let shape = moments.update((777 + i as u64, &window));
+            assert_eq!(shape.is_some(), i + 1 >= N);
+            let Some(shape) = shape else { continue };
+            // The definitions of pandas, about the mean.
+            let (xs, n) = (&xs[i + 1 - N..=i], N as f64);
+            let mean = xs.iter().sum::<f64>() / n;
+            let [m2, m3, m4] = [2, 3, 4].map(|power| xs.iter().map(|x| (x - mean).powi(power)).sum::<f64>() / n);
+            let skewness = (n * (n - 1.0)).sqrt() / (n - 2.0) * m3 / m2.powf(1.5);
+            let kurtosis = (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * (m4 / (m2 * m2) - 3.0) + 6.0);
+            assert_close(shape.skewness(), skewness, tolerance);
+            assert_close(shape.kurtosis(), kurtosis, tolerance);
+        }
+    }
+
+    #[test]
+    fn are_those_of_pandas_for_many_lengths() {
+        let xs = returns(70, 500);
+        check::<16, 1>(&xs, 1e-12);
+        check::<48, 3>(&xs, 1e-12);
+        check::<192, 12>(&xs, 1e-12);
+    }
+
+    #[test]
+    fn survive_a_jump_and_a_drift() {
+        let mut xs = returns(71, 500);
+        xs[250] = 2.3;
+        check::<48, 3>(&xs, 1e-12);
+        let drifting: Vec<f64> = returns(72, 500).iter().map(|r| 0.02 + 1e-3 * r).collect();
+        check::<48, 3>(&drifting, 1e-10);
+        let drifting: Vec<f64> = returns(73, 500).iter().map(|r| 0.1 + r).collect();
+        check::<192, 12>(&drifting, 1e-10);
+    }
+
+    #[test]
+    fn a_flat_market_has_no_shape() {
+        let (mut window, mut moments) = (Window::<48, 64>::new(), Moments::<48, 3>::new());
+        let last = (0..60).map(|bar| {
+            window.push(0.0);
+            moments.update((bar, &window))
+        });
+        let shape = last.last().unwrap().unwrap();
+        assert_eq!((shape.skewness(), shape.kurtosis()), (0.0, 0.0));
+        assert_eq!(asinh_argument(0.0), 1.0);
+    }
+}
