@@ -52,7 +52,7 @@ impl Spread {
 /// assert!([lag_1 + 1.0, lag_2 - 1.0, lag_4 - 1.0].iter().all(|error| error.abs() < 1e-12));
 /// assert_eq!([size, leverage], [0.0, 0.0]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Autocorrelation {
     sums: BlockSums<6, 6>,
     /// Of the returns 1, 2, 3 and 4 bars ago.

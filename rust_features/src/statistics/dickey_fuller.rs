@@ -32,7 +32,7 @@ const UNDECIDED: f64 = -1.5;
 /// });
 /// assert_eq!(values.last().unwrap(), Some(-1.5));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct DickeyFuller {
     levels: Folded<Level, 5>,
     before: Option<Level>,

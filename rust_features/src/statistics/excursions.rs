@@ -10,7 +10,7 @@ use super::Fold;
 /// let run = [5.0, 7.0, 4.0, 6.0].map(Excursions::of).into_iter().reduce(Excursions::then).unwrap();
 /// assert_eq!((run.fall, run.rise), (3.0, 2.0));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Excursions {
     highest: f64,
     lowest: f64,

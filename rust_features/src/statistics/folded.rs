@@ -38,7 +38,7 @@ pub trait Fold: Copy {
 ///     assert_eq!(value.map(|highest| highest.0), (bar >= 1_031).then_some(31.0 - bar as f64));
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Folded<T, const WHOLE: usize> {
     seen: u32,
     /// Where the next block goes.

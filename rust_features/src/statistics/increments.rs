@@ -32,7 +32,7 @@ const BLOCKS: usize = 11;
 /// // 192 steps of 1, 161 of 32.
 /// assert_eq!((sums.unwrap()[0], sums.unwrap()[5]), (192.0, 161.0 * 1024.0));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Increments {
     open: [f64; 6],
     /// Of the whole blocks.

@@ -10,7 +10,7 @@ use super::Fold;
 /// let level = [1e9, 1e9 + 2.0, 1e9 + 4.0].map(Level::of).into_iter().reduce(Level::then).unwrap();
 /// assert_eq!((level.distance(1e9 + 5.0), level.sample_variance()), (3.0, 4.0));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Level {
     n: f64,
     anchor: f64,

@@ -76,7 +76,7 @@ pub fn asinh_argument(x: f64) -> f64 {
 /// let shape = shape.unwrap();
 /// assert_eq!([shape.mean, shape.variance, shape.third, shape.fourth], [0.0, 3.0, 6.0, 21.0]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Moments<const N: usize, const BLOCKS: usize> {
     powers: BlockSums<4, BLOCKS>,
 }

@@ -15,7 +15,7 @@ const N: usize = 96;
 /// let rising = (0..96).map(|i| [i, i + 1, i + 2].map(f64::from));
 /// assert_eq!(replay(OrdinalPatterns::new(), rising)[95], Some(0.0));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct OrdinalPatterns {
     patterns: [u8; N],
     at: u32,

@@ -12,7 +12,7 @@
 /// assert_eq!(smallest.update((4.0, None, [5.0, 1.0, 4.0].into_iter())), Some([1.0, 4.0]));
 /// assert_eq!(smallest.update((3.0, Some(5.0), [1.0, 4.0, 3.0].into_iter())), Some([1.0, 3.0]));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Smallest<const K: usize, const KEEP: usize> {
     values: [f64; KEEP],
     len: usize,
