@@ -3,7 +3,8 @@
 use crate::{indicator::Indicator, rolling::Window};
 
 /// A function of the last `KEEP` inputs, computed with every input: for a series that is rare enough to look over it
-/// each time, such as the closes of a higher timeframe. `CAP` is where they lie (see [`Window`]). Warm when `look` says so.
+/// each time, such as the closes of a higher timeframe. `CAP` is where they lie (see [`Window`]). Warm when `look` says
+/// so.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, rolling::Window, timeframe::Scan};
