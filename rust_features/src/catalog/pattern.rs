@@ -3,8 +3,8 @@
 use super::declare::group;
 use crate::shared::{Shared, clip, exact_sign};
 
-/// A pattern of this size that goes the way of `body`, where there is one; 0 elsewhere. The colours of candles are hard to predict:
-/// no branch hangs on them.
+/// A pattern of this size that goes the way of `body`, where there is one; 0 elsewhere. Colours of candles are hard to
+/// predict: no branch hangs on them.
 #[inline(always)]
 fn graded(x: &Shared, body: f64, is_there: bool, size: f64) -> Option<f64> {
     Some(f64::from(exact_sign(body) * i8::from(is_there)) * x.in_atr(size, 1.0)?.clamp(0.0, 5.0))

@@ -1,7 +1,7 @@
 //! Floor-trader pivots.
 
-/// S2, S1, P, R1, R2 of a completed bar: P = (h + l + c)/3, S1 = 2P − h, R1 = 2P − l, S2 and R2 one range below and above P
-/// (the classic levels of pit traders; the bar is usually the previous day).
+/// S2, S1, P, R1, R2 of a completed bar: P = (h + l + c)/3, S1 = 2P − h, R1 = 2P − l, S2 and R2 one range below and
+/// above P (the classic levels of pit traders; the bar is usually the previous day).
 ///
 /// ```
 /// use candlecast_features::levels::floor_pivots;

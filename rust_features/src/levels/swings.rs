@@ -11,9 +11,9 @@ const BARS: u32 = 96 - SIDE as u32;
 /// The newest of these bars in a set of them. Older bars are higher bits, and what is too old falls off the top.
 const NEWEST: u128 = 1 << (u128::BITS - BARS);
 
-/// Swing highs with 3 bars on each side (Williams 1995: fractals, with two): bar i is one when its price is above those of
-/// the 3 bars before and at least those of the 3 bars after. It is confirmed with the third bar after, and counts while it
-/// is one of the newest 96 bars. Of equal prices the first is the peak, so peaks lie at least 4 bars apart.
+/// Swing highs with 3 bars on each side (Williams 1995: fractals, with two): bar i is one when its price is above those
+/// of the 3 bars before and at least those of the 3 bars after. It is confirmed with the third bar after, and counts
+/// while it is one of the newest 96 bars. Of equal prices the first is the peak, so peaks lie at least 4 bars apart.
 ///
 /// Input: the price, and `Q` notes of the bar, such as what an oscillator says: the peak keeps them. Swing lows are the
 /// peaks of the negated prices: negation is exact. Answers from the first bar on; complete with the 99th.

@@ -13,7 +13,7 @@ const N: usize = 96;
 const TINY: f64 = 1e-9;
 
 /// Mean and population variance.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 struct Spread {
     mean: f64,
     variance: f64,

@@ -25,9 +25,9 @@ impl Bucket {
 
 /// The timeframe x`K`: its bars are those of bars `K·i … K·i + K − 1`, counted from the epoch.
 ///
-/// A bucket is *completed* with its last bar, and only if all its bars were seen: the first, partial one of a history is
-/// dropped. As an indicator it gives itself, after the bar: what is computed of completed buckets is fed `completed()`,
-/// through [`super::Held`]. Input: the number of the bar, counted from the epoch, and the bar.
+/// A bucket is *completed* with its last bar, and only if all its bars were seen: the first, partial one of a history
+/// is dropped. As an indicator it gives itself, after the bar: what is computed of completed buckets is fed
+/// `completed()`, through [`super::Held`]. Input: the number of the bar, counted from the epoch, and the bar.
 ///
 /// ```
 /// use candlecast_features::{indicator::Indicator, timeframe::{Bucket, Timeframe}};
