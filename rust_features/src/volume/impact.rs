@@ -2,11 +2,12 @@
 
 use super::sums_of;
 
-/// Second moments of returns r, volumes v and signed volumes x over the same `N` bars, about their means.
+/// Second moments of returns r, volumes v and signed volumes x over the same bars, about their means.
 #[derive(Clone, Copy, Debug)]
 pub struct Impact {
     n: f64,
-    volume: f64,
+    /// Mean volume.
+    pub volume: f64,
     rr: f64,
     vv: f64,
     rv: f64,
@@ -15,20 +16,20 @@ pub struct Impact {
 }
 
 impl Impact {
-    /// The moments of a window; two passes, so a small deviation of large volumes is still right.
+    /// The moments of `N` bars, a multiple of 4; two passes, so a small deviation of large volumes is still right.
     ///
     /// ```
     /// use candlecast_features::volume::Impact;
     ///
     /// // Each unit bought moves the price by 0.5; the mean volume is 2.
-    /// let impact = Impact::of(&[1.5, -0.5, 1.0], &[3.0, 1.0, 2.0], &[3.0, -1.0, 2.0]);
+    /// let impact = Impact::of(&[1.5, -0.5, 1.0, -1.0], &[3.0, 1.0, 2.0, 2.0], &[3.0, -1.0, 2.0, -2.0]);
     /// assert!((impact.kyle_lambda() - 0.5 * 2.0).abs() < 1e-15);
     /// ```
     #[inline(always)]
     pub fn of<const N: usize>(returns: &[f64; N], volumes: &[f64; N], signed: &[f64; N]) -> Self {
         let n = N as f64;
-        let [r, v, x] = sums_of::<N, 3>(|i| [returns[i], volumes[i], signed[i]]).map(|sum| sum / n);
-        let [rr, vv, rv, xx, rx] = sums_of::<N, 5>(|i| {
+        let [r, v, x] = sums_of::<N, 3, 4>(|i| [returns[i], volumes[i], signed[i]]).map(|sum| sum * (1.0 / n));
+        let [rr, vv, rv, xx, rx] = sums_of::<N, 5, 4>(|i| {
             let (r, v, x) = (returns[i] - r, volumes[i] - v, signed[i] - x);
             [r * r, v * v, r * v, x * x, r * x]
         });
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn are_the_plain_moments_for_many_lengths() {
-        check::<3>();
+        check::<4>();
         check::<20>();
         check::<48>();
     }

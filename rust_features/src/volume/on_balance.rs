@@ -1,28 +1,97 @@
-//! Does volume agree with price?
+//! On-balance volume: does volume agree with price?
 
 use super::sums_of;
+use crate::rolling::Window;
 
-/// Bars of the window, in runs that are summed side by side.
+/// Bars of the window.
 const BARS: usize = 48;
-const RUN: usize = 8;
 
-/// Correlation of the close and the on-balance volume over 48 bars (Granville 1963: OBV adds the volume of a bar that closed higher
-/// and takes off that of one that closed lower). Input: closes, and volumes with the sign of the change of the close. 0 when the
-/// deviation of the closes is at most `tiny` or that of the OBV at most `tiny_volume`.
+/// The line is drawn anew every so many bars.
+const STEP: usize = 16;
+
+/// On-balance volume (Granville 1963: the volume of a bar that closed higher is added, that of one that closed lower is taken off)
+/// at the newest 48 bars, up to a constant. Input: the absolute bar number and the volumes with the sign of the change of the
+/// close, the newest last. Warm with the 48th.
+///
+/// The line is summed both ways from a bar inside the window: so nothing is felt of a bar that has left it, and a new bar costs one
+/// addition. Once in 16 bars the bar to start from would leave the window; then a later one is taken. It lies at absolute bar
+/// numbers, so every bit is the same from wherever a history starts.
+///
+/// ```
+/// use candlecast_features::{rolling::Window, volume::OnBalance};
+///
+/// let (mut signed, mut obv) = (Window::<48, 64>::new(), OnBalance::new());
+/// for bar in 0..90 {
+///     signed.push(if bar % 2 == 0 { 3.0 } else { -1.0 });
+///     if let Some(line) = obv.update((bar, &signed)) {
+///         assert_eq!(line[47] - line[0], if bar % 2 == 0 { 49.0 } else { 45.0 });
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OnBalance {
+    line: [f64; BARS + STEP],
+    end: usize,
+}
+
+impl OnBalance {
+    /// A line without bars.
+    pub fn new() -> Self {
+        Self { line: [0.0; BARS + STEP], end: BARS }
+    }
+
+    /// Takes the newest bar. No [`crate::indicator::Indicator`]: what it gives is borrowed.
+    #[inline(always)]
+    pub fn update(&mut self, (bar, signed): (u64, &Window<BARS, 64>)) -> Option<&[f64; BARS]> {
+        if bar.is_multiple_of(STEP as u64) {
+            self.draw(signed);
+        } else {
+            self.line[self.end] = self.line[self.end - 1] + signed.lag(0)?;
+            self.end += 1;
+        }
+        signed.last::<BARS>()?;
+        self.line[..self.end].last_chunk()
+    }
+
+    /// Draws the whole line, from the oldest bar that will stay in the window until the next time.
+    fn draw(&mut self, signed: &Window<BARS, 64>) {
+        let change = |i: usize| signed.lag(BARS - 1 - i).unwrap_or(0.0);
+        self.line[STEP - 1] = 0.0;
+        for i in (0..STEP - 1).rev() {
+            self.line[i] = self.line[i + 1] - change(i + 1);
+        }
+        for i in STEP..BARS {
+            self.line[i] = self.line[i - 1] + change(i);
+        }
+        self.end = BARS;
+    }
+}
+
+impl Default for OnBalance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Correlation of the close and the on-balance volume at `N` bars, a multiple of 8; 0 when the deviation of the closes is at most
+/// `tiny` or that of the OBV at most `tiny_volume`.
 ///
 /// ```
 /// use candlecast_features::volume::on_balance_correlation;
 ///
-/// let rising: [f64; 48] = std::array::from_fn(|i| i as f64);
-/// let agreement = on_balance_correlation(&rising, &[5.0; 48], 1e-9, 1e-9);
-/// assert!((agreement - 1.0).abs() < 1e-12);
+/// let closes = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+/// let agreement = on_balance_correlation(&closes, &closes.map(|c| 20.0 * c), (1e-9, 1e-9));
+/// assert!((agreement - 1.0).abs() < 1e-15);
 /// ```
 #[inline(always)]
-pub fn on_balance_correlation(closes: &[f64; BARS], signed: &[f64; BARS], tiny: f64, tiny_volume: f64) -> f64 {
-    let obv = on_balance(signed);
-    let n = BARS as f64;
-    let [c, o] = sums_of::<BARS, 2>(|i| [closes[i], obv[i]]).map(|sum| sum / n);
-    let [cc, oo, co] = sums_of::<BARS, 3>(|i| {
+pub fn on_balance_correlation<const N: usize>(
+    closes: &[f64; N],
+    obv: &[f64; N],
+    (tiny, tiny_volume): (f64, f64),
+) -> f64 {
+    let n = N as f64;
+    let [c, o] = sums_of::<N, 2, 8>(|i| [closes[i], obv[i]]).map(|sum| sum * (1.0 / n));
+    let [cc, oo, co] = sums_of::<N, 3, 8>(|i| {
         let (c, o) = (closes[i] - c, obv[i] - o);
         [c * c, o * o, c * o]
     });
@@ -32,77 +101,72 @@ pub fn on_balance_correlation(closes: &[f64; BARS], signed: &[f64; BARS], tiny: 
     (co / (cc * oo).sqrt()).clamp(-1.0, 1.0)
 }
 
-/// The OBV within the window: that of the oldest bar is 0.
-#[inline(always)]
-fn on_balance(signed: &[f64; BARS]) -> [f64; BARS] {
-    let mut obv = *signed;
-    // A correlation does not feel a shift, but a huge oldest volume would cost all digits of the others.
-    obv[0] = 0.0;
-    let runs = obv.as_chunks_mut::<RUN>().0;
-    for i in 1..RUN {
-        for run in runs.iter_mut() {
-            run[i] += run[i - 1];
-        }
-    }
-    let mut before = 0.0;
-    for run in runs {
-        let total = run[RUN - 1];
-        for o in run {
-            *o += before;
-        }
-        before += total;
-    }
-    obv
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{Dice, assert_close, ticks};
+    use crate::oracle::{Dice, assert_close, ticks, walk};
 
-    fn naive(closes: &[f64], volumes: &[f64]) -> f64 {
-        let mut obv = vec![0.0];
-        for i in 1..closes.len() {
-            let sign = if closes[i] == closes[i - 1] { 0.0 } else { (closes[i] - closes[i - 1]).signum() };
-            obv.push(obv[i - 1] + sign * volumes[i]);
-        }
-        let n = closes.len() as f64;
-        let (c, o) = (closes.iter().sum::<f64>() / n, obv.iter().sum::<f64>() / n);
-        let sum = |f: fn(f64, f64) -> f64| closes.iter().zip(&obv).map(|(x, y)| f(x - c, y - o)).sum::<f64>();
-        sum(|x, y| x * y) / (sum(|x, _| x * x) * sum(|_, y| y * y)).sqrt()
+    /// Lines after each bar.
+    fn lines(first_bar: u64, changes: &[f64]) -> Vec<Option<[f64; BARS]>> {
+        let (mut signed, mut obv) = (Window::new(), OnBalance::new());
+        let mut step = |(bar, change): (u64, &f64)| {
+            signed.push(*change);
+            obv.update((bar, &signed)).copied()
+        };
+        (first_bar..).zip(changes).map(&mut step).collect()
+    }
+
+    fn changes(n: usize) -> Vec<f64> {
+        let mut dice = Dice::new(89);
+        (0..n).map(|_| 1e4 * (dice.unit() - 0.5)).collect()
     }
 
     #[test]
-    fn is_pearsons_of_price_and_running_volume() {
-        let (closes, mut dice) = (ticks(88, 400), Dice::new(89));
-        let volumes: Vec<f64> = closes.iter().map(|_| 1e4 * dice.unit()).collect();
-        let signed: Vec<f64> = (0..400_usize)
-            .map(|i| match i.checked_sub(1).map_or(0.0, |j| closes[i] - closes[j]) {
-                0.0 => 0.0,
-                change => change.signum() * volumes[i],
-            })
-            .collect();
-        for from in 0..=400 - BARS {
-            let window = from..from + BARS;
-            let [c, s] = [&closes, &signed].map(|xs| xs[window.clone()].try_into().unwrap());
-            let expected = naive(&closes[window.clone()], &volumes[window]);
-            assert_close(on_balance_correlation(c, s, 1e-7, 1e-9), expected, 1e-11);
+    fn is_the_running_sum_whatever_the_first_bar() {
+        let changes = changes(300);
+        for first_bar in [0, 1, 7, 15, 16, 1_888_889] {
+            for (i, line) in lines(first_bar, &changes).into_iter().enumerate() {
+                assert_eq!(line.is_some(), i + 1 >= BARS);
+                let mut total = 0.0;
+                for (k, obv) in line.iter().flatten().enumerate() {
+                    total += if k == 0 { 0.0 } else { changes[i + 1 - BARS + k] };
+                    assert_close(obv - line.unwrap()[0], total, 1e-10);
+                }
+            }
         }
     }
 
     #[test]
-    fn the_oldest_volume_does_not_count() {
-        let closes: [f64; 48] = std::array::from_fn(|i| (i as f64).sin());
-        let mut signed: [f64; 48] = std::array::from_fn(|i| (i as f64).cos());
-        let calm = on_balance_correlation(&closes, &signed, 1e-9, 1e-9);
-        signed[0] = 1e24;
-        assert_eq!(on_balance_correlation(&closes, &signed, 1e-9, 1e-9), calm);
+    fn is_bit_equal_from_every_start_and_keeps_no_residue() {
+        let mut changes = changes(300);
+        let whole = lines(5, &changes);
+        for start in 1..40 {
+            let part = lines(5 + start as u64, &changes[start..]);
+            assert!(whole[start..].iter().zip(part).all(|(whole, part)| part.is_none() || part == *whole));
+        }
+        changes[100] = 1e24;
+        // The change of the oldest bar leads into the window, not through it.
+        assert_eq!(lines(5, &changes)[100 + BARS - 1..], whole[100 + BARS - 1..]);
+    }
+
+    #[test]
+    fn the_correlation_is_pearsons() {
+        let (closes, volumes) = (ticks(88, 400), walk(87, 400));
+        for (c, o) in closes.windows(BARS).zip(volumes.windows(BARS)) {
+            let covariance = |xs: &[f64], ys: &[f64]| {
+                let pairs = (0..BARS).flat_map(|i| (0..i).map(move |j| (i, j)));
+                pairs.map(|(i, j)| (xs[i] - xs[j]) * (ys[i] - ys[j])).sum::<f64>()
+            };
+            let expected = covariance(c, o) / (covariance(c, c) * covariance(o, o)).sqrt();
+            let (c, o): (&[f64; BARS], _) = (c.try_into().unwrap(), o.try_into().unwrap());
+            assert_close(on_balance_correlation(c, o, (1e-7, 1e-9)), expected, 1e-11);
+        }
     }
 
     #[test]
     fn a_flat_or_volumeless_market_is_at_zero() {
         let rising: [f64; 48] = std::array::from_fn(|i| i as f64);
-        assert_eq!(on_balance_correlation(&[0.1; 48], &[5.0; 48], 1e-10, 0.0), 0.0);
-        assert_eq!(on_balance_correlation(&rising, &[0.0; 48], 1e-10, 0.0), 0.0);
+        assert_eq!(on_balance_correlation(&[0.1; 48], &rising, (1e-10, 0.0)), 0.0);
+        assert_eq!(on_balance_correlation(&rising, &[0.0; 48], (1e-10, 0.0)), 0.0);
     }
 }

@@ -11,21 +11,22 @@ pub struct Profile {
     pub below: f64,
 }
 
-/// The profile of bars with traded prices `w` and volumes `v`, about their VWAP `mean` and around `price`; what was traded within
-/// `tiny` of the price is on neither side.
+/// The profile of `N` bars with traded prices `w` and volumes `v`, about their VWAP `mean` and around `price`; what was traded within
+/// `tiny` of the price is on neither side. `N` is a multiple of 8.
 ///
 /// ```
 /// use candlecast_features::volume::{Profile, profile};
 ///
-/// let profile = profile(&[9.0, 10.0, 13.0], &[2.0, 4.0, 1.0], 10.0, (10.0, 1e-8));
-/// assert_eq!(profile, Profile { squares: 11.0, below: 1.0 });
+/// let (prices, volumes) = ([9.0, 9.0, 9.0, 10.0, 10.0, 10.0, 10.0, 13.0], [1.0; 8]);
+/// let profile = profile(&prices, &volumes, 10.0, (10.0, 1e-8));
+/// assert_eq!(profile, Profile { squares: 12.0, below: 2.0 });
 /// ```
 #[inline(always)]
 pub fn profile<const N: usize>(w: &[f64; N], v: &[f64; N], mean: f64, (price, tiny): (f64, f64)) -> Profile {
-    let [squares, below] = sums_of::<N, 2>(|i| {
+    let [squares, below] = sums_of::<N, 2, 8>(|i| {
         let (off_mean, off_price) = (w[i] - mean, w[i] - price);
-        let volume_if = |condition: bool| if condition { v[i] } else { 0.0 };
-        [v[i] * (off_mean * off_mean), volume_if(off_price < -tiny) - volume_if(off_price > tiny)]
+        let one_if = |condition: bool| if condition { 1.0 } else { 0.0 };
+        [v[i] * (off_mean * off_mean), v[i] * (one_if(off_price < -tiny) - one_if(off_price > tiny))]
     });
     Profile { squares, below }
 }
@@ -51,8 +52,8 @@ mod tests {
 
     #[test]
     fn is_the_plain_sums_for_many_lengths() {
-        check::<1>();
-        check::<20>();
+        check::<8>();
+        check::<24>();
         check::<96>();
     }
 

@@ -9,16 +9,8 @@
 #[inline(always)]
 pub fn rank<const N: usize>(xs: &[f64; N]) -> f64 {
     let x = xs[N - 1];
-    let (chunks, rest) = xs.as_chunks::<8>();
-    let ahead = |y: f64| i64::from(y < x) - i64::from(y > x);
-    let mut lanes = [0; 8];
-    for chunk in chunks {
-        for i in 0..8 {
-            lanes[i] += ahead(chunk[i]);
-        }
-    }
-    let total = lanes.iter().sum::<i64>() + rest.iter().map(|y| ahead(*y)).sum::<i64>();
-    total as f64 / (N - 1) as f64
+    let ahead = xs.iter().map(|y| i64::from(*y < x) - i64::from(*y > x)).sum::<i64>();
+    ahead as f64 / (N - 1) as f64
 }
 
 #[cfg(test)]
