@@ -5,7 +5,7 @@ use candlecast_features::{
     candle::{Candle, Values},
     catalog::NEED,
     engine::{Engine, WINDOW_LEN},
-    extras::Extras,
+    extras::{Extras, OptionalInputs},
     market::{Input, Market, Settings, Windows},
 };
 use divan::{Bencher, black_box, counter::ItemsCount};
@@ -31,7 +31,9 @@ fn values(i: usize) -> Values {
         low: open.min(close) - 0.1,
         close,
         volume: 1_000.0 + (i % 97) as f64,
-        ..Values::default()
+        quote_volume: (1_000.0 + (i % 97) as f64) * (open + close) / 2.0,
+        trades: 100.0 + (i % 31) as f64,
+        taker_buy_volume: 500.0 + (i % 89) as f64,
     }
 }
 
@@ -39,10 +41,15 @@ fn candles(n: usize) -> Vec<Candle> {
     (0..n).map(|i| Candle::new(values(i), false, i64::MAX).expect("a good candle")).collect()
 }
 
+/// With every optional input: all columns have work to do.
+fn extras(candle: &Candle) -> Extras {
+    Extras::of(candle, Some(50.0 * candle.high), OptionalInputs::ALL)
+}
+
 fn warm(candles: &[Candle]) -> Engine {
     let mut engine = Engine::new();
     for candle in &candles[..NEED as usize] {
-        engine.update(candle, Extras::default());
+        engine.update(candle, extras(candle));
     }
     engine
 }
@@ -50,11 +57,12 @@ fn warm(candles: &[Candle]) -> Engine {
 /// One symbol, everything in cache.
 #[divan::bench]
 fn hot(bencher: Bencher) {
-    let candles = candles(4_096);
-    let mut engine = warm(&candles);
-    bencher.counter(ItemsCount::new(candles.len())).bench_local(|| {
-        for candle in black_box(&candles) {
-            engine.update(candle, Extras::default());
+    let candles = candles(NEED as usize + 4_096);
+    let (before, ahead) = candles.split_at(NEED as usize);
+    let engine = warm(before);
+    bencher.counter(ItemsCount::new(ahead.len())).with_inputs(|| engine.clone()).bench_local_refs(|engine| {
+        for candle in black_box(ahead) {
+            engine.update(candle, extras(candle));
         }
     });
 }
@@ -62,14 +70,14 @@ fn hot(bencher: Bencher) {
 /// A thousand symbols in turn: a bar closes everywhere.
 #[divan::bench]
 fn round_robin(bencher: Bencher) {
-    let candles = candles(4_096);
-    let mut engines: Vec<Engine> = (0..SYMBOLS).map(|_| warm(&candles)).collect();
-    let mut next = 0;
+    let candles = candles(NEED as usize + 5_000);
+    let mut engines: Vec<Box<Engine>> = (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect();
+    let mut ahead = candles[NEED as usize..].iter();
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        let candle = black_box(ahead.next().expect("enough candles"));
         for engine in &mut engines {
-            engine.update(black_box(&candles[next % candles.len()]), Extras::default());
+            engine.update(candle, extras(candle));
         }
-        next += 1;
     });
 }
 

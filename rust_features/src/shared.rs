@@ -8,7 +8,7 @@ use crate::{
     math::ln,
     momentum::{Channel, Rsi},
     rolling::{BlockSums, Window, nested_sums},
-    timeframe::{Bucket, Buckets},
+    timeframe::{Bucket, Timeframe},
     volatility::true_range,
 };
 
@@ -126,7 +126,7 @@ pub struct Shared {
     /// The newest true ranges.
     pub true_ranges: Window<97, 128>,
     /// Bars of 96 bars: days, at 15 minutes.
-    pub x96: Buckets<96, 5, 8>,
+    pub x96: Timeframe<96>,
     channels: Channel<12, 512>,
     sums_50: BlockSums<1, 3>,
     sums_100: BlockSums<1, 6>,
@@ -191,7 +191,7 @@ impl Shared {
             traded_prices: Window::new(),
             volumes: Window::new(),
             true_ranges: Window::new(),
-            x96: Buckets::new(),
+            x96: Timeframe::new(),
             channels: Channel::new(CHANNELS),
             sums_50: BlockSums::new(50),
             sums_100: BlockSums::new(100),
@@ -240,7 +240,7 @@ impl Shared {
         self.traded_prices.push(self.w);
         self.volumes.push(self.v);
         self.channels.push((self.h, self.l));
-        self.x96.update(self.bar, Bucket { o: self.o, h: self.h, l: self.l, c: self.c });
+        self.x96.push(self.bar, Bucket { o: self.o, h: self.h, l: self.l, c: self.c });
     }
 
     #[inline(always)]

@@ -28,7 +28,7 @@ const STEP: usize = 16;
 ///     }
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct OnBalance {
     line: [f64; BARS + STEP],
     end: usize,
