@@ -32,8 +32,8 @@ fn same_slot_ratio(x: &Shared, m: f64) -> Option<f64> {
     Some(if m == 0.0 { 1.0 } else { (x.v + 0.01 * m) / (before + 0.01 * m) })
 }
 
-/// What is summed over 96 bars: volume, turnover, signed volume, the return of a bar with less volume than the one before, and
-/// volume and number of trades of the bars that have trades.
+/// What is summed over 96 bars: volume, turnover, signed volume, the return of a bar with less volume than the one
+/// before, and volume and number of trades of the bars that have trades.
 #[inline(always)]
 fn of_day(x: &Shared, trades: &Window<96, 112>, lag: usize) -> Option<[f64; 6]> {
     let (v, c, trades) = (x.volumes.lag(lag)?, x.closes.lag(lag)?, trades.lag(lag)?);

@@ -2,8 +2,8 @@
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
-/// How one-sided the volume of a bar was, by the move it made (Easley, López de Prado and O'Hara 2012): 2Φ(z) − 1, from −1 (all
-/// sold) to 1 (all bought), z being the return in standard deviations.
+/// How one-sided the volume of a bar was, by the move it made (Easley, López de Prado and O'Hara 2012): 2Φ(z) − 1, from
+/// −1 (all sold) to 1 (all bought), z being the return in standard deviations.
 ///
 /// ```
 /// use candlecast_features::volume::bulk_imbalance;

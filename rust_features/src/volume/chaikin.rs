@@ -2,8 +2,8 @@
 
 use crate::indicator::Indicator;
 
-/// Money flow multiplier: ((c − l) − (h − c))/(h − l), from −1 (close at the low) to 1 (at the high); 0 when the range is at most
-/// `tiny`.
+/// Money flow multiplier: ((c − l) − (h − c))/(h − l), from −1 (close at the low) to 1 (at the high); 0 when the range
+/// is at most `tiny`.
 ///
 /// ```
 /// assert_eq!(candlecast_features::volume::close_location([12.0, 8.0, 11.0], 1e-9), 0.5);
@@ -13,10 +13,11 @@ pub fn close_location([h, l, c]: [f64; 3], tiny: f64) -> f64 {
     if h - l <= tiny { 0.0 } else { ((c - l) - (h - c)) / (h - l) }
 }
 
-/// Chaikin oscillator `ADOSC(3, 10)`: EMA(AD, 3) − EMA(AD, 10) of the accumulation line AD, both from the first bar on (TA-Lib).
-/// Input: the bar's money flow, multiplier times volume. Warm with the first.
+/// Chaikin oscillator `ADOSC(3, 10)`: EMA(AD, 3) − EMA(AD, 10) of the accumulation line AD, both from the first bar on
+/// (TA-Lib). Input: the bar's money flow, multiplier times volume. Warm with the first.
 ///
-/// AD itself would grow for ever and leave ever fewer digits to a difference. What is kept is how far each average lags AD.
+/// AD itself would grow for ever and leave ever fewer digits to a difference. What is kept is how far each average lags
+/// AD.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, volume::Chaikin};

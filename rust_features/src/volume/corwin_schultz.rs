@@ -2,11 +2,11 @@
 
 use std::f64::consts::SQRT_2;
 
-/// Spread of two bars, as a part of the price (Corwin and Schultz 2012); 0 when their estimate is negative. Input: ln(h/l) of each
-/// bar and of both together.
+/// Spread of two bars, as a part of the price (Corwin and Schultz 2012); 0 when their estimate is negative. Input:
+/// ln(h/l) of each bar and of both together.
 ///
-/// With β the sum of the squares of the first two, γ the square of the third and k = 3 − 2√2, the paper has
-/// α = (√2β − √β)/k − √(γ/k) and s = 2(e^α − 1)/(1 + e^α). As k = (√2 − 1)², α is (√2 + 1)(√β − √γ), and s is 2·tanh(α/2).
+/// With β the sum of the squares of the first two, γ the square of the third and k = 3 − 2√2, the paper has α = (√2β −
+/// √β)/k − √(γ/k) and s = 2(e^α − 1)/(1 + e^α). As k = (√2 − 1)², α is (√2 + 1)(√β − √γ), and s is 2·tanh(α/2).
 ///
 /// ```
 /// use candlecast_features::volume::corwin_schultz;

@@ -9,13 +9,13 @@ const BARS: usize = 48;
 /// The line is drawn anew every so many bars.
 const STEP: usize = 16;
 
-/// On-balance volume (Granville 1963: the volume of a bar that closed higher is added, that of one that closed lower is taken off)
-/// at the newest 48 bars, up to a constant. Input: the absolute bar number and the volumes with the sign of the change of the
-/// close, the newest last. Warm with the 48th.
+/// On-balance volume (Granville 1963: the volume of a bar that closed higher is added, that of one that closed lower is
+/// taken off) at the newest 48 bars, up to a constant. Input: the absolute bar number and the volumes with the sign of
+/// the change of the close, the newest last. Warm with the 48th.
 ///
-/// The line is summed both ways from a bar inside the window: so nothing is felt of a bar that has left it, and a new bar costs one
-/// addition. Once in 16 bars the bar to start from would leave the window; then a later one is taken. It lies at absolute bar
-/// numbers, so every bit is the same from wherever a history starts.
+/// The line is summed both ways from a bar inside the window: so nothing is felt of a bar that has left it, and a new
+/// bar costs one addition. Once in 16 bars the bar to start from would leave the window; then a later one is taken. It
+/// lies at absolute bar numbers, so every bit is the same from wherever a history starts.
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, volume::OnBalance};
@@ -73,8 +73,8 @@ impl Default for OnBalance {
     }
 }
 
-/// Correlation of the close and the on-balance volume at `N` bars, a multiple of 8; 0 when the deviation of the closes is at most
-/// `tiny` or that of the OBV at most `tiny_volume`.
+/// Correlation of the close and the on-balance volume at `N` bars, a multiple of 8; 0 when the deviation of the closes
+/// is at most `tiny` or that of the OBV at most `tiny_volume`.
 ///
 /// ```
 /// use candlecast_features::volume::on_balance_correlation;

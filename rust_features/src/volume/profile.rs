@@ -11,8 +11,8 @@ pub struct Profile {
     pub below: f64,
 }
 
-/// The profile of `N` bars with traded prices `w` and volumes `v`, about their VWAP `mean` and around `price`; what was traded within
-/// `tiny` of the price is on neither side. `N` is a multiple of 8.
+/// The profile of `N` bars with traded prices `w` and volumes `v`, about their VWAP `mean` and around `price`; what was
+/// traded within `tiny` of the price is on neither side. `N` is a multiple of 8.
 ///
 /// ```
 /// use candlecast_features::volume::{Profile, profile};

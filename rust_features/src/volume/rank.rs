@@ -1,7 +1,7 @@
 //! The place of the newest value among the last ones.
 
-/// `PRANK` of the newest of `N` values with exact ties: (how many are less − how many are greater)/(N − 1), from −1 (the least) to
-/// 1 (the greatest). That is twice the percent rank of the `N − 1` others, a tie counting half, minus 1.
+/// `PRANK` of the newest of `N` values with exact ties: (how many are less − how many are greater)/(N − 1), from −1
+/// (the least) to 1 (the greatest). That is twice the percent rank of the `N − 1` others, a tie counting half, minus 1.
 ///
 /// ```
 /// assert_eq!(candlecast_features::volume::rank(&[1.0, 2.0, 4.0, 3.0, 3.0]), 0.25);

@@ -2,8 +2,8 @@
 
 use crate::indicator::Indicator;
 
-/// Turnover and volume since the session began: their ratio is its VWAP. Input: the number of the bar within the session, counted
-/// from 1, its turnover and its volume. Warm with the first.
+/// Turnover and volume since the session began: their ratio is its VWAP. Input: the number of the bar within the
+/// session, counted from 1, its turnover and its volume. Warm with the first.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, volume::SessionVwap};

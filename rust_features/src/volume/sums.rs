@@ -2,9 +2,9 @@
 
 use std::hint::black_box;
 
-/// Sums over the places 0..`N` of the `Q` quantities that `at` gives of a place. `LANES`, a power of two that divides `N`, is how
-/// many additions of a quantity do not wait for one another: 8 for few quantities, 4 for many. With 8 the order of the additions is
-/// that of [`crate::rolling::sum_of`].
+/// Sums over the places 0..`N` of the `Q` quantities that `at` gives of a place. `LANES`, a power of two that divides
+/// `N`, is how many additions of a quantity do not wait for one another: 8 for few quantities, 4 for many. With 8 the
+/// order of the additions is that of [`crate::rolling::sum_of`].
 ///
 /// ```
 /// use candlecast_features::volume::sums_of;
