@@ -10,7 +10,11 @@
 /// ```
 #[inline(always)]
 pub fn ln<const N: usize>(xs: [f64; N]) -> [f64; N] {
-    xs.map(ln_of)
+    let mut logarithms = [0.0; N];
+    for i in 0..N {
+        logarithms[i] = ln_of(xs[i]);
+    }
+    logarithms
 }
 
 /// The natural logarithm of one number, as [`ln`].

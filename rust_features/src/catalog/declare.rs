@@ -48,7 +48,7 @@ macro_rules! group {
 
             /// Takes the bar in `x` and gives the values of this group; NaN where not warm.
             #[inline(always)]
-            pub(super) fn update(&mut self, $x: &$crate::shared::Shared) -> [f64; COUNT] {
+            pub(super) fn update<const WIDE: bool>(&mut self, $x: &$crate::shared::Shared) -> [f64; COUNT] {
                 #[allow(unused_imports, reason = "a group may keep nothing")]
                 use $crate::indicator::Indicator as _;
                 let _ = $x;
@@ -105,24 +105,25 @@ macro_rules! catalog {
                     #[allow(unsafe_code, reason = "the only way to choose instructions at run time")]
                     return unsafe { self.update_with_avx2(candle, extras) };
                 }
-                self.update_with_any(candle, extras)
+                self.update_with_any::<false>(candle, extras)
             }
 
             /// The same with four numbers at once. No multiplication is fused into an addition, so every bit is the same.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2")]
             fn update_with_avx2(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
-                self.update_with_any(candle, extras)
+                self.update_with_any::<true>(candle, extras)
             }
 
+            /// `WIDE` changes nothing but gives each of the two its own copy of everything below, compiled for it.
             #[inline(always)]
-            fn update_with_any(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
+            fn update_with_any<const WIDE: bool>(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
                 let mut row = [f64::NAN; WIDTH];
                 let mut rest = row.as_mut_slice();
                 self.shared.update(candle, extras);
                 $(
                     let (here, after) = rest.split_first_chunk_mut().expect("the row holds every group");
-                    *here = self.$group.update(&self.shared);
+                    *here = self.$group.update::<WIDE>(&self.shared);
                     rest = after;
                 )*
                 debug_assert!(rest.is_empty());
