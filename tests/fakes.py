@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from candlecast import _rust
 from candlecast import features as feature_state
 from candlecast.errors import ModelUnavailable
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
+from candlecast.models import bundle
+from candlecast.models.bundle import Bundle, FeatureSet, Manifest
 from candlecast.values import Candles, Forecasts, Known, Model
 
 
@@ -76,7 +81,7 @@ def forecaster(features, model, recorder, *, rows_max=2_000, model_wait_ms=10_00
         features,
         model,
         recorder,
-        model=Model("fake", 1, "0" * 64, feature_state.FEATURE_SET_HASH),
+        model=Model("fake", 1, "0" * 64, feature_state.feature_set_hash()),
         temperatures=np.ones(4),
         thresholds=Thresholds(),
         batch_rows_max=12,
@@ -84,3 +89,27 @@ def forecaster(features, model, recorder, *, rows_max=2_000, model_wait_ms=10_00
         rows_max=rows_max,
         model_wait_ms=model_wait_ms,
     )
+
+
+def fitting_bundle(path: Path, *, optional_inputs=(), reference_symbol=None) -> Bundle:
+    """Write the bundle of a model that nobody can run, trained on what this core computes."""
+    columns = list(feature_state.NAMES)
+    manifest = Manifest(
+        name="patchtst",
+        version=1,
+        created_at="2026-01-01T00:00:00Z",
+        feature_set=FeatureSet(
+            name=_rust.FEATURE_SET,
+            hash=f"{feature_state.feature_set_hash(optional_inputs):016x}",
+            columns=columns,
+            optional_inputs=list(optional_inputs),
+            reference_symbol=reference_symbol,
+        ),
+        data={},
+        code_commit="unknown",
+        training={},
+        metrics={},
+        temperatures=[1.0] * 4,
+    )
+    windows = np.zeros((4, feature_state.WINDOW, len(columns)), dtype=np.float32)
+    return bundle.write(path, manifest, b"onnx", windows, np.zeros((4, 20), dtype=np.float32))

@@ -144,8 +144,8 @@ class Market:
             symbols_max: pairs of symbol and interval that may be held; a candle of one more is REFUSED (SYMBOL_LIMIT).
             conflicts_max: conflicts within 96 accepted candles that quarantine a symbol, until 96 accepted candles
                 passed without one.
-            optional_inputs: names of OPTIONAL_INPUTS that are used; the others are ignored, whatever comes. A model must be
-                served with those it was trained with: they are part of the feature-set hash.
+            optional_inputs: names of OPTIONAL_INPUTS that are used; the others are ignored, whatever comes. Serve
+                a model with those it was trained with: they are part of the feature-set hash.
             reference_symbol: the symbol whose closes the others are compared with, when `reference` is used. It is
                 itself computed without a reference.
             threads: engines that move at once, in batches of 128 candles or more. Rows do not depend on it.
@@ -215,7 +215,7 @@ class Market:
             TypeError, ValueError: as `push`.
         """
     def snapshot(self, symbol: str, interval_ms: int) -> bytes | None:
-        """Return everything that is remembered of a symbol, for the reference symbol its closes too; None for one never seen.
+        """Return all that is remembered of a symbol, for the reference symbol its closes too; None for one never seen.
 
         The bytes begin with magic, version, feature-set hash, length and crc32c, and can be restored on any machine.
 
@@ -228,8 +228,8 @@ class Market:
         What follows is equal bit by bit to what would have followed where the snapshot was taken.
 
         Raises:
-            ValueError: the bytes are damaged, of another version, feature set, reference symbol, or one symbol too many.
-                Nothing has changed.
+            ValueError: the bytes are damaged, of another version, feature set or reference symbol, or one symbol too
+                many. Nothing has changed.
         """
     def status(self, symbol: str, interval_ms: int, now_ms: int) -> Status:
         """Tell where a symbol stands at `now_ms`; STALE when its newest candle closed more than two intervals ago.

@@ -1,4 +1,4 @@
-"""Candle files (Parquet, CSV) as columns, one by one or merged as if live. Knows no features and no server.
+"""Candle files (Parquet, CSV) as columns: one by one, merged as if live, or streamed. Knows no features and no server.
 
 Columns: `ts` or `open_time` (the bar's open, UTC; milliseconds, seconds, microseconds, nanoseconds or ISO 8601), `open,
 high, low, close, volume`, optionally `quote_volume, trades, taker_buy_volume` and `symbol`. A file is named
@@ -9,7 +9,10 @@ interval is the smallest step between two candles of one symbol.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -18,57 +21,106 @@ import numpy as np
 import polars as pl
 
 from candlecast.errors import ConfigurationError
-from candlecast.values import F64, I64, Candles
+from candlecast.values import F64, I64, SYMBOL, Candles
 
 REQUIRED: Final = ("open", "high", "low", "close", "volume")
 OPTIONAL: Final = ("quote_volume", "trades", "taker_buy_volume")
 UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-SYMBOL: Final = re.compile(r"[A-Z0-9._:/-]{1,32}")
+PART_CANDLES: Final = 8_192
+"""Candles that a stream takes at once, of all files together: its memory follows this, not the length of the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandleFile:
+    """What one look through a file tells."""
+
+    path: Path
+    interval_ms: int
+    candles: Mapping[str, int]  # by symbol
+    optional: Mapping[str, frozenset[str]]  # by column of OPTIONAL: the symbols that it has a finite value of
+    is_sorted: bool  # by time; one that is not is read as a whole, 100 bytes a candle
+    time: Time
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """The column of times, and how its values become milliseconds."""
+
+    column: str
+    to_ms: int
+    per_ms: int
+
+    def ms(self, times: I64 | F64) -> I64:
+        if times.dtype.kind == "f":
+            return np.rint(times * self.to_ms / self.per_ms).astype(np.int64)
+        return times.astype(np.int64) * self.to_ms // self.per_ms
+
+
+def survey(path: Path) -> CandleFile:
+    """Look through a file, part by part.
+
+    Raises:
+        ConfigurationError: the file is unreadable, empty, lacks a column or an interval; the message says what to do.
+    """
+    names = _columns(path)
+    time = next((name for name in ("open_time", "ts") if name in names), None)
+    missing = [name for name in REQUIRED if name not in names] + ([] if time else ["open_time (or ts)"])
+    if time is None or missing:
+        raise ConfigurationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}")
+    _, interval_ms = _from_name(path)
+    look = _Look(path, time, keep_times=interval_ms is None and "symbol" in names)
+    for part in _parts(path, [name for name in names if name in (time, "symbol", *OPTIONAL)], PART_CANDLES):
+        look.add(part)
+    unit = look.unit()
+    interval_ms = interval_ms or _smallest_step_ms(path, look.kept, unit)
+    if not interval_ms:
+        raise ConfigurationError(
+            f"{path}: no symbol column, and the name is not SYMBOL-INTERVAL such as BTCUSDT-15m{path.suffix}"
+            " (intervals: a number and s, m, h, d or w); rename the file"
+        )
+    return CandleFile(
+        path=path,
+        interval_ms=interval_ms,
+        candles=look.candles,
+        optional={name: frozenset(look.optional[name]) for name in OPTIONAL},
+        is_sorted=look.is_sorted,
+        time=unit,
+    )
 
 
 def read(path: Path) -> Candles:
     """Read one file, sorted by open time; values [N, 8] as in `Candles`, NaN = absent. Candles are not judged here.
 
     Raises:
-        ConfigurationError: the file is unreadable, empty, lacks a column or an interval; the message says what to do.
+        ConfigurationError: as `survey`, or a price or volume is no number.
     """
-    table = _table(path)
-    names = table.columns
-    time = next((name for name in ("open_time", "ts") if name in names), None)
-    missing = [name for name in REQUIRED if name not in names] + ([] if time else ["open_time (or ts)"])
-    if time is None or missing:
-        raise ConfigurationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}")
-    if table.is_empty():
-        raise ConfigurationError(f"{path}: the file has no candles; give one with rows or leave it out")
-    opened = _times_ms(path, table[time])
-    order = np.argsort(opened, kind="stable")
-    opened = opened[order]
-    values = np.full((len(opened), len(REQUIRED + OPTIONAL)), np.nan)
-    for k, name in enumerate(REQUIRED + OPTIONAL):
-        if name in names:
-            values[:, k] = _numbers(path, table[name])[order]
-    stem_symbol, interval_ms = _from_name(path)
-    if "symbol" in names:
-        column = np.array(table["symbol"].cast(pl.String).to_list(), dtype=object)
-        symbol = column[order].tolist()
-        interval_ms = interval_ms or _smallest_step_ms(path, symbol, opened)
-    else:
-        symbol = [stem_symbol] * len(opened)
-    for name in set(symbol):
-        if not isinstance(name, str) or not SYMBOL.fullmatch(name):
-            raise ConfigurationError(f"{path}: {name!r} is no symbol: 1 to 32 characters of A-Z 0-9 . _ : / -")
-    if not interval_ms:
-        raise ConfigurationError(
-            f"{path}: no symbol column, and the name is not SYMBOL-INTERVAL such as BTCUSDT-15m{path.suffix}"
-            " (intervals: a number and s, m, h, d or w); rename the file"
-        )
-    return Candles(
-        symbol=symbol,
-        interval_ms=np.full(len(opened), interval_ms, dtype=np.int64),
-        open_time_ms=opened,
-        values=values,
-        forming=np.zeros(len(opened), dtype=np.bool_),
-    )
+    return Candles.joined(list(_sorted(survey(path), PART_CANDLES)))
+
+
+def stream(files: Sequence[CandleFile]) -> Iterator[Candles]:
+    """Yield the candles of one or more surveyed files in the order of their close, as if live, some thousand at once.
+
+    Those of one close are in the order of the files and are never torn apart.
+
+    Raises:
+        ConfigurationError: a price or volume is no number.
+    """
+    feeds = [_Feed(_sorted(file, max(PART_CANDLES // len(files), 64))) for file in files]
+    horizon = -np.inf
+    while horizon < np.inf:
+        for feed in feeds:
+            if feed.reaches <= horizon:
+                feed.take_more()
+        # A file may have more candles of the close that it reaches.
+        horizon = min(feed.reaches for feed in feeds)
+        ready = Candles.joined([feed.before(horizon) for feed in feeds])
+        if len(ready):
+            yield ready.take(np.argsort(closes_ms(ready), kind="stable"))
+
+
+def closes_ms(candles: Candles) -> I64:
+    """Return when each candle closes, and so is known."""
+    return candles.open_time_ms + candles.interval_ms
 
 
 def load(paths: Sequence[Path]) -> Candles:
@@ -79,20 +131,13 @@ def load(paths: Sequence[Path]) -> Candles:
     """
     if not paths:
         raise ConfigurationError("no candle files given")
-    files = [read(path) for path in paths]
-    joined = Candles(
-        symbol=[name for file in files for name in file.symbol],
-        interval_ms=np.concatenate([file.interval_ms for file in files]),
-        open_time_ms=np.concatenate([file.open_time_ms for file in files]),
-        values=np.concatenate([file.values for file in files]),
-        forming=np.concatenate([file.forming for file in files]),
-    )
-    return joined.take(np.argsort(joined.open_time_ms + joined.interval_ms, kind="stable"))
+    joined = Candles.joined([read(path) for path in paths])
+    return joined.take(np.argsort(closes_ms(joined), kind="stable"))
 
 
 def merged(candles: Candles, limit: int | None = None) -> Iterator[Candles]:
     """Yield what `load` gave, one batch per close time across symbols and intervals; at most `limit` candles in all."""
-    closed = (candles.open_time_ms + candles.interval_ms)[:limit]
+    closed = closes_ms(candles)[:limit]
     edges = np.flatnonzero(np.diff(closed, prepend=-1, append=-1))
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         yield candles.take(np.arange(start, stop))
@@ -104,17 +149,155 @@ def interval_from(text: str) -> int | None:
     return int(match[1]) * UNITS_MS[match[2]] if match else None
 
 
-def _table(path: Path) -> pl.DataFrame:
+class _Look:
+    """What the parts of a file have told so far."""
+
+    def __init__(self, path: Path, time: str, *, keep_times: bool) -> None:
+        self.candles = Counter[str]()
+        self.optional: dict[str, set[str]] = {name: set() for name in OPTIONAL}
+        self.is_sorted = True
+        self.kept: list[tuple[list[str], I64 | F64]] = []  # symbols and times: the interval must be found in them
+        self._path, self._time, self._keep_times = path, time, keep_times
+        self._lowest, self._highest = np.inf, -np.inf
+        self._empty = 0
+        self._are_numbers = set[bool]()
+
+    def add(self, part: pl.DataFrame) -> None:
+        if part[self._time].null_count():
+            self._empty += part[self._time].null_count()
+            return
+        times, are_numbers = _times(self._path, part[self._time])
+        self.is_sorted &= bool(times[0] >= self._highest) and bool((times[1:] >= times[:-1]).all())
+        self._lowest, self._highest = min(self._lowest, float(times.min())), max(self._highest, float(times.max()))
+        self._are_numbers.add(are_numbers)
+        symbol = _symbols(self._path, part)
+        self.candles.update(symbol)
+        for name in [name for name in OPTIONAL if name in part.columns]:
+            if len(self.optional[name]) < len(self.candles):
+                finite = np.isfinite(_numbers(self._path, part[name]))
+                self.optional[name].update(np.array(symbol, dtype=object)[finite].tolist())
+        if self._keep_times:
+            self.kept.append((symbol, times))
+
+    def unit(self) -> Time:
+        """Return the unit of the times; raise when there is something wrong with the parts."""
+        if self._empty:
+            raise ConfigurationError(
+                f"{self._path}: {self._time} is empty in {self._empty} rows; every candle needs it"
+            )
+        if not self.candles:
+            raise ConfigurationError(f"{self._path}: the file has no candles; give one with rows or leave it out")
+        for name in self.candles:
+            if not isinstance(name, str) or not SYMBOL.fullmatch(name):
+                raise ConfigurationError(
+                    f"{self._path}: {name!r} is no symbol: 1 to 32 characters of A-Z 0-9 . _ : / -"
+                )
+        if len(self._are_numbers) > 1:
+            raise ConfigurationError(f"{self._path}: {self._time} has numbers and ISO times; write all in one way")
+        if self._are_numbers == {False}:
+            return Time(self._time, 1, 1)
+        largest = max(abs(self._lowest), abs(self._highest))
+        if largest < 1e14:
+            return Time(self._time, 1000 if largest < 1e11 else 1, 1)
+        return Time(self._time, 1, 1000 if largest < 1e17 else 10**6)
+
+
+class _Feed:
+    """One file's candles, of which the next are held."""
+
+    def __init__(self, parts: Iterator[Candles]) -> None:
+        self.reaches: float = -np.inf  # the newest close that is held; infinity when the file is at its end
+        self._parts = parts
+        self._held = _NO_CANDLES
+
+    def take_more(self) -> None:
+        part = next(self._parts, None)
+        self.reaches = np.inf if part is None else float(closes_ms(part)[-1])
+        if part is not None:
+            self._held = Candles.joined([self._held, part])
+
+    def before(self, horizon: float) -> Candles:
+        """Give away the candles that close before the horizon."""
+        count = int(np.searchsorted(closes_ms(self._held), horizon))
+        given = self._held.take(np.arange(count))
+        self._held = self._held.take(np.arange(count, len(self._held)))
+        return given
+
+
+_NO_CANDLES: Final = Candles(
+    symbol=[],
+    interval_ms=np.empty(0, dtype=np.int64),
+    open_time_ms=np.empty(0, dtype=np.int64),
+    values=np.empty((0, len(REQUIRED + OPTIONAL))),
+    forming=np.empty(0, dtype=np.bool_),
+)
+
+
+def _sorted(file: CandleFile, size: int) -> Iterator[Candles]:
+    """Yield the candles of a file by open time, about `size` at once."""
+    wanted = (file.time.column, "symbol", *REQUIRED, *OPTIONAL)
+    columns = [name for name in _columns(file.path) if name in wanted]
+    parts = (_candles(file, part) for part in _parts(file.path, columns, size))
+    if file.is_sorted:
+        yield from parts
+    else:
+        whole = Candles.joined(list(parts))
+        order = np.argsort(whole.open_time_ms, kind="stable")
+        for start in range(0, len(whole), size):
+            yield whole.take(order[start : start + size])
+
+
+def _candles(file: CandleFile, part: pl.DataFrame) -> Candles:
+    values = np.full((len(part), len(REQUIRED + OPTIONAL)), np.nan)
+    for k, name in enumerate(REQUIRED + OPTIONAL):
+        if name in part.columns:
+            values[:, k] = _numbers(file.path, part[name])
+    return Candles(
+        symbol=_symbols(file.path, part),
+        interval_ms=np.full(len(part), file.interval_ms, dtype=np.int64),
+        open_time_ms=file.time.ms(_times(file.path, part[file.time.column])[0]),
+        values=values,
+        forming=np.zeros(len(part), dtype=np.bool_),
+    )
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path, glob=False)
+    if path.suffix == ".csv":
+        return pl.scan_csv(
+            path, glob=False, infer_schema=False
+        )  # texts: no guess from some of them
+    raise ConfigurationError(f"{path}: candle files are .parquet or .csv")
+
+
+def _columns(path: Path) -> list[str]:
+    with _reading(path):
+        return _scan(path).collect_schema().names()
+
+
+def _parts(path: Path, columns: list[str], size: int) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a file in its order, `size` at once."""
+    with _reading(path):
+        for part in _scan(path).select(columns).collect_batches(chunk_size=size, lazy=True):
+            if len(part):
+                yield part
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        if path.suffix == ".csv":
-            return pl.read_csv(path, infer_schema_length=None)
+        yield
     except pl.exceptions.NoDataError:
         raise ConfigurationError(f"{path}: the file is empty; give one with a header and rows") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    raise ConfigurationError(f"{path}: candle files are .parquet or .csv")
+
+
+def _symbols(path: Path, part: pl.DataFrame) -> list[str]:
+    if "symbol" in part.columns:
+        return part["symbol"].cast(pl.String).to_list()
+    return [_from_name(path)[0]] * len(part)
 
 
 def _from_name(path: Path) -> tuple[str, int | None]:
@@ -122,11 +305,15 @@ def _from_name(path: Path) -> tuple[str, int | None]:
     return symbol, interval_from(interval)
 
 
-def _smallest_step_ms(path: Path, symbol: list[str], opened: I64) -> int:
+def _smallest_step_ms(path: Path, parts: Sequence[tuple[list[str], I64 | F64]], unit: Time) -> int | None:
+    """Return the smallest step between two candles of one symbol; None when there are no parts to look for it in."""
     by_symbol: dict[str, list[int]] = {}
-    for name, time in zip(symbol, opened.tolist(), strict=True):
-        by_symbol.setdefault(name, []).append(time)
-    steps = np.concatenate([np.diff(times) for times in by_symbol.values()])
+    for symbol, times in parts:
+        for name, time in zip(symbol, unit.ms(times).tolist(), strict=True):
+            by_symbol.setdefault(name, []).append(time)
+    if not by_symbol:
+        return None
+    steps = np.concatenate([np.diff(np.sort(times)) for times in by_symbol.values()])
     if not (steps > 0).any():
         raise ConfigurationError(
             f"{path}: its interval is unknown; name the file …-INTERVAL, such as all-15m{path.suffix}"
@@ -134,27 +321,23 @@ def _smallest_step_ms(path: Path, symbol: list[str], opened: I64) -> int:
     return int(steps[steps > 0].min())
 
 
-def _times_ms(path: Path, column: pl.Series) -> I64:
-    if column.null_count():
-        raise ConfigurationError(f"{path}: {column.name} is empty in {column.null_count()} rows; every candle needs it")
+def _times(path: Path, column: pl.Series) -> tuple[I64 | F64, bool]:
+    """Return the times as they are written and True, or, where they are no numbers, in milliseconds and False."""
     if column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime):
-        return column.cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None))).dt.epoch("ms").to_numpy()
+        as_ms = column.cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None)))
+        return as_ms.dt.epoch("ms").to_numpy(), False
     if column.dtype == pl.String:
-        numbers = column.cast(pl.Int64, strict=False)
-        if numbers.null_count():
-            return np.array([_iso_ms(path, text) for text in column.to_list()], dtype=np.int64)
-        column = numbers
+        for kind in (pl.Int64, pl.Float64):
+            if not (numbers := column.cast(kind, strict=False)).null_count():
+                column = numbers
+                break
+        else:
+            return np.array([_iso_ms(path, text) for text in column.to_list()], dtype=np.int64), False
     if not column.dtype.is_numeric() or not column.is_finite().all():
         raise ConfigurationError(
             f"{path}: {column.name} is {column.dtype}, not a number of milliseconds or an ISO time"
         )
-    largest = float(column.abs().max() or 0)  # type: ignore[arg-type]
-    to_ms, per_ms = (
-        (1000, 1) if largest < 1e11 else (1, 1) if largest < 1e14 else (1, 1000) if largest < 1e17 else (1, 10**6)
-    )
-    if column.dtype.is_float():
-        return np.rint(column.to_numpy() * to_ms / per_ms).astype(np.int64)
-    return column.cast(pl.Int64).to_numpy() * to_ms // per_ms
+    return column.cast(pl.Float64 if column.dtype.is_float() else pl.Int64).to_numpy(), True
 
 
 def _iso_ms(path: Path, text: str) -> int:

@@ -1,4 +1,4 @@
-"""Every setting once, with default and unit: candlecast.toml < environment < flags. Knows no module but errors."""
+"""Every setting once, with default and unit: candlecast.toml < environment < flags. Knows only errors and values."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from candlecast.errors import ConfigurationError
+from candlecast.values import SYMBOL
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The repository when running from a clone (an editable install): home of triton_models/ and .venv-triton/."""
@@ -41,6 +42,12 @@ class Settings(BaseSettings):
     model_repository: Path = Field(CHECKOUT / "triton_models", description="Triton model repository")
     model: str = Field("patchtst", description="name of the forecasting model in the repository")
     triton_env_dir: Path = Field(CHECKOUT / ".venv-triton", description="environment of the embedded tritonserver")
+
+    # What the features are computed with
+    reference_symbol: str = Field(
+        "BTCUSDT", description="the symbol that others are compared with, where the model was trained so"
+    )
+    feature_threads: int = Field(1, ge=1, le=256, description="threads that a message of 128 candles or more may use")
 
     # Limits, each with its unit
     symbols_max: int = Field(20_000, ge=1, description="symbols kept in memory")
@@ -73,6 +80,13 @@ class Settings(BaseSettings):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
             raise ValueError(f"expected HOST:PORT, got {value!r}")
+        return value
+
+    @field_validator("reference_symbol")
+    @classmethod
+    def _symbol(cls, value: str) -> str:
+        if not SYMBOL.fullmatch(value):
+            raise ValueError(f"{value!r} is no symbol: 1 to 32 characters of A-Z 0-9 . _ : / -")
         return value
 
     @classmethod

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 DEFAULT_INTERVAL_MS = 900_000
+SYMBOL: Final = re.compile(r"[A-Z0-9._:/-]{1,32}")
+"""What the whole name of a symbol looks like."""
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -37,6 +42,17 @@ class Candles:
             open_time_ms=self.open_time_ms[index],
             values=self.values[index],
             forming=self.forming[index],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Candles]) -> Candles:
+        """Return the candles of all parts, one part behind the other."""
+        return cls(
+            symbol=[name for part in parts for name in part.symbol],
+            interval_ms=np.concatenate([part.interval_ms for part in parts]),
+            open_time_ms=np.concatenate([part.open_time_ms for part in parts]),
+            values=np.concatenate([part.values for part in parts]),
+            forming=np.concatenate([part.forming for part in parts]),
         )
 
 

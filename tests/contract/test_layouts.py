@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from candlecast import _rust, features, outputs
+from candlecast import _rust, candle_files, features, outputs
 from candlecast.filters import Reason
 from candlecast.server.app import newest_bundle
+from candlecast.settings import Settings
 from candlecast.triton.repository import render_config
 from candlecast.v1 import types_pb2 as pb
 
@@ -51,7 +52,13 @@ def test_every_reason_is_documented():
 def test_the_shipped_model_is_served_with_the_shape_of_this_server():
     config = (ROOT / "triton_models" / "patchtst" / "config.pbtxt").read_text()
     assert config == render_config("patchtst", features.WINDOW, len(features.NAMES), outputs.COUNT)
-    newest_bundle(ROOT / "triton_models" / "patchtst").check_feature_set(features.FEATURE_SET_HASH, len(features.NAMES))
+    shipped = newest_bundle(ROOT / "triton_models" / "patchtst")
+    shipped.check_feature_set()
+    shipped.check_reference(Settings.model_fields["reference_symbol"].default)
+
+
+def test_the_optional_inputs_are_the_optional_columns_of_candle_files_and_the_reference():
+    assert (*candle_files.OPTIONAL, "reference") == features.OPTIONAL_INPUTS
 
 
 def test_feature_names_are_unique():

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from candlecast.client import AsyncClient, Client, messages
 from candlecast.features import Features
-from candlecast.server.app import newest_bundle
+from candlecast.server.app import features_for, newest_bundle
 from candlecast.settings import CHECKOUT
 from tests.market_simulator import candles
 from tests.stack import CANDLECAST, Stack, free_port
@@ -66,6 +66,11 @@ async def rows(stack, sql, *arguments):
         await connection.close()
 
 
+def served_features():
+    """Return an empty state that computes what the shipped model is served with."""
+    return features_for(newest_bundle(CHECKOUT / "triton_models" / "patchtst"), symbols_max=1, conflicts_max=1)
+
+
 def count(stack, symbol):
     sql = "SELECT count(*) AS n, count(DISTINCT close_time) AS d FROM ml_predictions WHERE symbol = $1"
     (row,) = asyncio.run(rows(stack, sql, symbol))
@@ -100,7 +105,7 @@ def test_stored_rows_are_what_the_core_and_the_model_give_for_the_stored_candles
     simulated = candles("DDDUSDT", NEED + 30)
     np.testing.assert_array_equal(np.array([tuple(row)[1:] for row in stored], dtype=float), simulated.values)
 
-    moved = Features(symbols_max=1, conflicts_max=1).push(simulated)
+    moved = served_features().push(simulated)
     session = onnxruntime.InferenceSession(newest_bundle(CHECKOUT / "triton_models" / "patchtst").path / "model.onnx")
     (outputs,) = session.run(None, {"features": moved.windows})
     columns = "close_time, features, outputs, features_hash"
@@ -141,7 +146,7 @@ async def test_concurrent_streams_get_their_own_answers(stack):
         answered = [result.forecast for result in results if result.HasField("forecast")]
         assert len(answered) == 21
         assert {forecast.symbol for forecast in answered} == {symbol}
-        expected = Features(symbols_max=1, conflicts_max=1).push(candles(symbol, NEED + 20)).pushed
+        expected = served_features().push(candles(symbol, NEED + 20)).pushed
         assert [f.features_hash for f in answered] == expected.features_hash[expected.window >= 0].tolist()
 
 

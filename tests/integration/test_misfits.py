@@ -1,24 +1,21 @@
 """A model that does not fit this server is refused at the start, with a sentence that says what differs."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from candlecast import features
 from candlecast.errors import BundleError
-from candlecast.models.bundle import Bundle
 from candlecast.server.app import check_model, newest_bundle, open_server
-from candlecast.settings import CHECKOUT, load
+from candlecast.settings import load
 from candlecast.triton.client import Metadata, Tensor
-
-SHIPPED = CHECKOUT / "triton_models" / "patchtst"
+from tests.fakes import fitting_bundle
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    shutil.copytree(SHIPPED, tmp_path / "patchtst")
+    fitting_bundle(tmp_path / "patchtst" / "1", optional_inputs=["trades", "reference"], reference_symbol="BTCUSDT")
     return tmp_path
 
 
@@ -29,8 +26,8 @@ def edit_manifest(repository: Path, change) -> None:
     path.write_text(json.dumps(manifest))
 
 
-async def refusal(repository: Path) -> str:
-    settings = load(model_repository=repository, database_url="postgresql://localhost:1/none")
+async def refusal(repository: Path, **flags: str) -> str:
+    settings = load(model_repository=repository, database_url="postgresql://localhost:1/none", **flags)
     with pytest.raises(BundleError) as refused:
         async with open_server(settings):
             pass
@@ -41,7 +38,13 @@ async def test_another_feature_set_is_refused_with_both_hashes(repository):
     edit_manifest(repository, lambda m: m["feature_set"].update(hash="00000000deadbeef"))
     said = await refusal(repository)
     assert "00000000deadbeef" in said
-    assert f"{features.FEATURE_SET_HASH:016x}" in said
+    assert f"{features.feature_set_hash(['trades', 'reference']):016x}" in said
+
+
+async def test_another_reference_symbol_is_refused_with_both_names(repository):
+    said = await refusal(repository, reference_symbol="ETHUSDT")
+    assert "BTCUSDT" in said
+    assert "reference_symbol is ETHUSDT" in said
 
 
 async def test_another_number_of_columns_is_refused(repository):
@@ -67,8 +70,7 @@ class Serves:
 
     address, name = "127.0.0.1:1", "patchtst"
 
-    def __init__(self, *, columns=0, outputs=0, version=0):
-        version = newest_bundle(SHIPPED).manifest.version + version
+    def __init__(self, *, columns=0, outputs=0, version=1):
         shape = (-1, features.WINDOW, len(features.NAMES) + columns)
         self.served = Metadata(
             (str(version),), (Tensor("features", "FP32", shape),), (Tensor("outputs", "FP32", (-1, 20 + outputs)),)
@@ -80,10 +82,10 @@ class Serves:
 
 @pytest.mark.parametrize(
     ("served", "said"),
-    [({"columns": 1}, str(len(features.NAMES) + 1)), ({"outputs": 1}, "21"), ({"version": 1}, "versions")],
+    [({"columns": 1}, str(len(features.NAMES) + 1)), ({"outputs": 1}, "21"), ({"version": 2}, "versions")],
 )
-async def test_a_triton_that_serves_another_shape_or_version_is_refused(served, said):
-    bundle = Bundle.load(newest_bundle(SHIPPED).path)
+async def test_a_triton_that_serves_another_shape_or_version_is_refused(repository, served, said):
+    bundle = newest_bundle(repository / "patchtst")
     await check_model(Serves(), bundle)
     with pytest.raises(BundleError, match=said):
         await check_model(Serves(**served), bundle)

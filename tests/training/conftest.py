@@ -55,5 +55,5 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="session")
 def trained(market: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("bundles") / "patchtst"
-    train_patchtst(market, out, config=SMALL)
+    train_patchtst(market, out, reference_symbol=SYMBOLS[0], config=SMALL)
     return Bundle.load(out)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+from candlecast import candle_files
 from candlecast.errors import ConfigurationError
-from candlecast.features import ACCEPTED, Features
+from candlecast.features import ACCEPTED, NAMES, Features
 from candlecast.training import data
+from candlecast.training.sources import read_history
 from candlecast.values import Candles
 from tests.training.conftest import INTERVAL_MS, START_MS, simulate
 
@@ -20,9 +23,8 @@ def saved(folder: Path, name: str, frame: pl.DataFrame) -> Path:
     return folder / f"{name}-15m.parquet"
 
 
-def prepared(folder: Path, files: list[Path], stride: int = 1) -> data.Samples:
-    core = Features(symbols_max=10, conflicts_max=1000)
-    return data.prepare(data.read_sources(files), folder, core, stride, lambda symbol: None)
+def prepared(folder: Path, files: list[Path], stride: int = 1, **chosen: Any) -> data.Samples:
+    return data.prepare(read_history(files, **chosen), folder, stride, lambda symbol: None)
 
 
 def with_gaps(frame: pl.DataFrame) -> pl.DataFrame:
@@ -50,6 +52,86 @@ def test_windows_are_those_of_serving_also_across_gaps_and_restarts(tmp_path: Pa
     there = set(frame["ts"].to_list())
     labelled = {t for t in served if all(t + h * INTERVAL_MS in there for h in range(49))}
     assert set(times) == labelled
+
+
+REFERENCE = "BTC"
+CROSS = [column for column, name in enumerate(NAMES) if name.startswith("ref_")]
+
+
+def patchy(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a reference that starts late, ends early, and between lacks, repeats, contradicts and garbles candles."""
+    bar = pl.int_range(pl.len())
+    silent = bar.is_in([1400, 1401, 1501, 1502, 1503, 1601, 3001]) | bar.is_between(1700, 1720)
+    garbled = frame.with_columns(high=pl.when(bar == 1900).then(0.0).otherwise("high"))
+    kept = garbled.filter(~silent & bar.is_between(300, 3500))
+    return pl.concat([kept, kept[1700:1702], kept[1800:1801].with_columns(pl.col("close") * 1.0001)]).sort("ts")
+
+
+def served(files: list[Path], symbol: str) -> dict[int, np.ndarray[Any, Any]]:
+    """Return a symbol's windows by open time, of one market that takes the files bar by bar, as serving does."""
+    core = Features(symbols_max=9, conflicts_max=9, optional_inputs=["reference"], reference_symbol=REFERENCE)
+    windows = {}
+    for batch in candle_files.merged(candle_files.load(files)):
+        moved = core.push(batch)
+        for k, name in enumerate(batch.symbol):
+            if name == symbol and moved.pushed.verdict[k] == ACCEPTED and moved.pushed.window[k] >= 0:
+                windows[int(batch.open_time_ms[k])] = moved.windows[moved.pushed.window[k]].copy()
+    return windows
+
+
+@pytest.mark.parametrize("chunk", [data.CHUNK, 7])
+def test_windows_are_those_of_serving_beside_a_patchy_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    files = [saved(tmp_path, "AAA", with_gaps(simulate(1, 4000))), saved(tmp_path, "BTC", patchy(simulate(2, 4000)))]
+    monkeypatch.setattr(data, "CHUNK", chunk)
+
+    samples = prepared(tmp_path, files, symbols=["AAA"], reference_symbol=REFERENCE)
+
+    expected = served(files, "AAA")
+    times = samples.open_time_ms.tolist()
+    assert len(times) > 1000
+    newest = samples.newest(np.arange(len(times)))
+    np.testing.assert_array_equal(newest, [expected[time][-1] for time in times])
+    for k in (*range(0, len(times), 41), len(times) - 1):
+        np.testing.assert_array_equal(samples.windows(np.array([k]))[0], expected[times[k]])
+    compared = (newest[:, CROSS] != 0).any(axis=1)
+    assert 0.3 < compared.mean() < 0.9
+    alone = prepared(tmp_path, files, symbols=["AAA"], optional_inputs=[])
+    assert not alone.newest(np.arange(len(alone)))[:, CROSS].any()
+
+
+def test_the_reference_symbol_is_itself_computed_without_a_reference(tmp_path: Path) -> None:
+    files = [saved(tmp_path, name, simulate(seed, 1500)) for seed, name in enumerate(("AAA", "BTC"))]
+    folder = tmp_path / "alone"
+    folder.mkdir()
+
+    both = prepared(tmp_path, files, reference_symbol=REFERENCE)
+    alone = prepared(folder, files[1:], optional_inputs=[])
+
+    mine = np.arange(len(both) - len(alone), len(both))  # BTC comes after AAA
+    np.testing.assert_array_equal(both.open_time_ms[mine], alone.open_time_ms)
+    np.testing.assert_array_equal(both.windows(mine), alone.windows(np.arange(len(alone))))
+    assert both.newest(np.arange(len(both) - len(alone)))[:, CROSS].any()
+
+
+def test_no_window_knows_the_future_of_the_reference(tmp_path: Path) -> None:
+    frame, reference = with_gaps(simulate(3, 2000)), patchy(simulate(4, 2000))
+    cut = START_MS + INTERVAL_MS * 1502  # the reference is silent: the candle that ends the gap is not known yet
+    other = pl.concat([reference.filter(pl.col("ts") <= cut), simulate(5, 2000).filter(pl.col("ts") > cut)])
+    samples = []
+    for name, after in (("a", reference), ("b", other)):
+        (tmp_path / name).mkdir()
+        files = [saved(tmp_path / name, "AAA", frame), saved(tmp_path / name, "BTC", after)]
+        samples.append(prepared(tmp_path / name, files, symbols=["AAA"], reference_symbol=REFERENCE))
+
+    one, two = samples
+    np.testing.assert_array_equal(one.open_time_ms, two.open_time_ms)
+    known = np.flatnonzero(one.open_time_ms <= cut)
+    assert len(known) > 500
+    np.testing.assert_array_equal(one.windows(known), two.windows(known))
+    later = np.flatnonzero(one.open_time_ms > cut)
+    assert not np.array_equal(one.windows(later), two.windows(later))
 
 
 def test_labels_belong_to_their_candle(tmp_path: Path) -> None:
@@ -114,33 +196,13 @@ def test_one_symbol_in_two_files_is_joined_in_time_order(tmp_path: Path) -> None
     np.testing.assert_array_equal(whole.open_time_ms, joined.open_time_ms)
 
 
-def test_sources_are_filtered_described_by_name_and_of_one_interval(tmp_path: Path) -> None:
-    files = [saved(tmp_path, name, simulate(8, 300)) for name in ("AAA", "BBB")]
-    start, end = START_MS + 10 * INTERVAL_MS, START_MS + 20 * INTERVAL_MS
-
-    (source,) = data.read_sources(files, symbols=["BBB"], start_ms=start, end_ms=end)
-
-    assert source.described() == {
-        "name": "BBB-15m.parquet",
-        "sha256": source.sha256,
-        "rows": 10,
-        "from": "2024-01-01T02:30:00Z",
-        "to": "2024-01-01T04:45:00Z",
-    }
-    with pytest.raises(ConfigurationError, match="no candle is left"):
-        data.read_sources(files, symbols=["CCC"])
-    hour = files[0].rename(tmp_path / "AAA-1h.parquet")
-    with pytest.raises(ConfigurationError, match="one interval at a time"):
-        data.read_sources([hour, files[1]])
-
-
 def test_too_little_history_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="give more data"):
         prepared(tmp_path, [saved(tmp_path, "AAA", simulate(9, 120))])
 
 
 def test_the_core_accepts_what_the_simulation_makes(tmp_path: Path) -> None:
-    (source,) = data.read_sources([saved(tmp_path, "AAA", simulate(10, 200))])
+    (source,) = read_history([saved(tmp_path, "AAA", simulate(10, 200))]).sources
 
     moved = Features(symbols_max=1, conflicts_max=1).push(source.candles)
 

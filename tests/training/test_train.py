@@ -13,7 +13,7 @@ import torch
 
 from candlecast.cli import train as command
 from candlecast.errors import BundleError, ConfigurationError
-from candlecast.features import FEATURE_SET_HASH, NAMES
+from candlecast.features import NAMES, feature_set_hash
 from candlecast.interpret import interpret
 from candlecast.models.bundle import Bundle
 from candlecast.settings import CHECKOUT
@@ -26,7 +26,7 @@ from candlecast.training.labels import Labels
 from candlecast.training.patchtst import PatchTST
 from candlecast.training.temperature import fit_temperatures, log_loss
 from candlecast.training.train import train_patchtst
-from tests.training.conftest import SMALL
+from tests.training.conftest import INTERVAL_MS, SMALL, START_MS, SYMBOLS
 
 
 def test_it_learns_the_planted_signal(trained: Bundle) -> None:
@@ -43,8 +43,12 @@ def test_it_learns_the_planted_signal(trained: Bundle) -> None:
 def test_the_bundle_is_what_it_says(trained: Bundle, market: list[Path]) -> None:
     manifest = trained.manifest
 
-    trained.check_feature_set(FEATURE_SET_HASH, len(NAMES))
+    trained.check_feature_set()
     assert manifest.feature_set.columns == list(NAMES)
+    assert manifest.feature_set.optional_inputs == ["reference"]
+    assert manifest.feature_set.reference_symbol == "AAAUSDT"
+    assert trained.feature_set_hash == feature_set_hash(["reference"])
+    assert manifest.data["symbols"] == list(SYMBOLS)
     assert [file["name"] for file in manifest.data["files"]] == [path.name for path in market]
     assert [file["rows"] for file in manifest.data["files"]] == [5000] * 3
     assert len(manifest.metrics["walk_forward"]["folds"]) == SMALL.folds
@@ -242,7 +246,58 @@ def test_the_command_hands_its_flags_on_and_prints_json_alone(
     assert json.loads(capsys.readouterr().out)["name"] == "patchtst"
     assert called["symbols"] == ["AAA"] and called["data"] == [Path("a.csv"), Path("b.csv")]
     assert called["start_ms"] == 1_704_067_200_000 and called["end_ms"] == 1_706_745_600_000
+    assert (called["reference_symbol"], called["optional_inputs"]) == ("BTCUSDT", None)
     assert called["config"] == Config(folds=2, stride=9, seed=7, fit=FitConfig(epochs=5))
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [("none", []), ("reference trades", ["reference", "trades"])],
+)
+def test_the_command_hands_on_which_inputs_to_use(
+    trained: Bundle, monkeypatch: pytest.MonkeyPatch, given: str, handed_on: list[str]
+) -> None:
+    called: dict[str, object] = {}
+
+    def instead(*args: object, **rest: object) -> object:
+        called.update(rest)
+        return trained.manifest
+
+    monkeypatch.setattr(recipe, "train_patchtst", instead)
+    monkeypatch.setenv("CANDLECAST_REFERENCE_SYMBOL", "SOLUSDT")
+    flags = ["--data", "a.csv", "--out", "x", "--optional-inputs", *given.split()]
+
+    command.run(arguments(*flags))
+    assert (called["optional_inputs"], called["reference_symbol"]) == (handed_on, "SOLUSDT")
+    command.run(arguments(*flags, "--reference-symbol", "ETHUSDT"))
+    assert called["reference_symbol"] == "ETHUSDT"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--optional-inputs", "none", "trades"], "none stands alone"),
+        (["--reference-symbol", "eth usdt"], "'eth usdt' is no symbol"),
+    ],
+)
+def test_flags_that_contradict_or_are_malformed_are_refused(flags: list[str], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        command.run(arguments("--data", "a.csv", "--out", "x", *flags))
+
+
+def test_an_unknown_optional_input_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        arguments("--data", "a.csv", "--out", "x", "--optional-inputs", "weather")
+
+    assert ended.value.code == 2
+    assert "'weather' is none of quote_volume, trades, taker_buy_volume, reference, none" in capsys.readouterr().err
+
+
+def test_what_is_used_is_said(market: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigurationError, match="more data"):
+        train_patchtst(market, tmp_path / "out", end_ms=START_MS + 1000 * INTERVAL_MS, reference_symbol="BBBUSDT")
+
+    assert "optional inputs: reference (BBBUSDT); the model is served with these" in capsys.readouterr().err
 
 
 def test_the_table_shows_every_number_beside_its_base(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 
 from candlecast.errors import BundleError
+from candlecast.features import NAMES, OPTIONAL_INPUTS, feature_set_hash
 from candlecast.models import bundle
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest
+from tests.fakes import fitting_bundle
 
 COLUMNS = ["close", "rsi_14", "natr_14"]
+FEATURES = FeatureSet("v1", "00000000deadbeef", COLUMNS, ["trades", "reference"], "BTCUSDT")
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -24,7 +28,7 @@ def manifest(**changes: Any) -> Manifest:
         "name": "patchtst",
         "version": 1,
         "created_at": "2026-01-01T00:00:00Z",
-        "feature_set": FeatureSet("v1", "00000000deadbeef", COLUMNS),
+        "feature_set": FEATURES,
         "data": {"files": [], "from": "2024-01-01T00:00:00Z", "to": "2024-02-01T00:00:00Z"},
         "code_commit": "unknown",
         "training": {"seconds": 1.5},
@@ -32,6 +36,11 @@ def manifest(**changes: Any) -> Manifest:
         "temperatures": [1.0, 1.1, 1.2, 1.3],
     }
     return Manifest(**values | changes)
+
+
+def features(**changes: Any) -> dict[str, Any]:
+    """Return the manifest's part on features with changes."""
+    return {"feature_set": asdict(FEATURES) | changes}
 
 
 def golden(seed: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -58,7 +67,7 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     inputs, outputs = golden()
     np.testing.assert_array_equal(loaded.golden_inputs, inputs)
     np.testing.assert_array_equal(loaded.golden_outputs, outputs)
-    assert loaded.manifest.feature_set == FeatureSet("v1", "00000000deadbeef", COLUMNS)
+    assert loaded.manifest.feature_set == FEATURES
     assert loaded.feature_set_hash == 0xDEADBEEF
     assert loaded.manifest.temperatures == [1.0, 1.1, 1.2, 1.3]
     assert loaded.manifest.files["model.onnx"] == hashlib.sha256(b"onnx").hexdigest()
@@ -89,7 +98,8 @@ def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": 2}, "bundle format 2"),
+        ({"format": 1}, "bundle format 1, this candlecast reads 2; train it again"),
+        ({"format": 3}, "bundle format 3"),
         ({"version": 0}, "version 0 is below 1"),
         ({"version": "1"}, "version is not a int"),
         ({"name": None}, "name is not a str"),
@@ -99,14 +109,21 @@ def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
         ({"temperatures": None}, "damaged or incomplete"),
         ({"outputs": {"count": 21}}, "20 outputs"),
         ({"files": {}}, "files lacks model.onnx"),
-        ({"feature_set": {"name": "v1", "hash": "xyz", "columns": COLUMNS, "window": 96}}, "16 hex digits"),
-        ({"feature_set": {"name": "v1", "hash": "zzzzzzzzzzzzzzzz", "columns": COLUMNS, "window": 96}}, "damaged"),
-        ({"feature_set": {"name": "v1", "hash": "0" * 16, "columns": COLUMNS, "window": 95}}, "windows of 96"),
-        ({"feature_set": {"name": "v1", "hash": "0" * 16, "columns": ["a", "a"], "window": 96}}, "repeats a name"),
-        (
-            {"feature_set": {"name": "v1", "hash": "0" * 16, "columns": ["a", "b"], "window": 96}},
-            "golden_inputs.npy is",
-        ),
+        (features(hash="xyz"), "16 hex digits"),
+        (features(hash="zzzzzzzzzzzzzzzz"), "damaged"),
+        (features(window=95), "windows of 96"),
+        (features(columns=["a", "a"]), "repeats a name"),
+        (features(columns=["a", "b"]), "golden_inputs.npy is"),
+        (features(optional_inputs=["reference", "trades"]), "in this order"),
+        (features(optional_inputs=["trades", "trades", "reference"]), "each once"),
+        (features(optional_inputs=["weather", "reference"]), "not some of quote_volume, trades, taker_buy_volume, ref"),
+        (features(optional_inputs="reference"), "not some of"),
+        (features(optional_inputs=None), "damaged"),
+        (features(optional_inputs=["trades"]), "'BTCUSDT' does not go with"),
+        (features(reference_symbol=None), "None does not go with"),
+        (features(reference_symbol="btc usdt"), "'btc usdt' is no symbol"),
+        (features(reference_symbol=1), "damaged"),
+        ({"feature_set": {"name": "v1", "hash": "0" * 16, "columns": COLUMNS}}, "optional_inputs"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
@@ -127,17 +144,61 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
         Bundle.load(tmp_path / "1")
 
 
-def test_another_feature_set_is_refused_and_the_sentence_says_what_differs(tmp_path: Path) -> None:
-    loaded = write(tmp_path / "1")
-    loaded.check_feature_set(0xDEADBEEF, 3)
+@pytest.mark.parametrize("inputs", [(), ("trades",), OPTIONAL_INPUTS])
+def test_a_bundle_fits_by_its_own_optional_inputs(tmp_path: Path, inputs: tuple[str, ...]) -> None:
+    reference = "BTCUSDT" if "reference" in inputs else None
+
+    loaded = fitting_bundle(tmp_path / "1", optional_inputs=inputs, reference_symbol=reference)
+
+    loaded.check_feature_set()
+    assert loaded.feature_set_hash == feature_set_hash(inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, f"of its 3 columns and the {len(NAMES)} here, the first that differs is column 0: close, here {NAMES[0]}"),
+        (
+            {"columns": [*NAMES, "moon_phase"]},
+            f"of its {len(NAMES) + 1} columns and the {len(NAMES)} here, the first that differs is column {len(NAMES)}:"
+            " moon_phase, here none",
+        ),
+        ({"columns": list(NAMES)}, f"the {len(NAMES)} columns have the same names, but not the same formulas"),
+    ],
+)
+def test_another_feature_set_is_refused_and_the_sentence_says_what_differs(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    loaded = fitting_bundle(tmp_path / "1")
+    other = replace(loaded, manifest=manifest(feature_set=replace(FEATURES, **change)))
 
     with pytest.raises(BundleError) as caught:
-        loaded.check_feature_set(0x1234, 240)
+        other.check_feature_set()
 
     assert str(caught.value) == (
-        "bundle patchtst v1 was trained on feature set v1 0x00000000deadbeef with 3 columns;"
-        " this server computes 0x0000000000001234 with 240"
+        "bundle patchtst v1 was trained on feature set v1 0x00000000deadbeef; with its optional inputs (trades,"
+        f" reference) this server computes 0x{feature_set_hash(['trades', 'reference']):016x}: {says}; train it again"
     )
+
+
+def test_other_optional_inputs_than_those_trained_with_do_not_fit(tmp_path: Path) -> None:
+    fitting_bundle(tmp_path / "1", optional_inputs=["trades"])
+    path = tmp_path / "1" / "manifest.json"
+    document = json.loads(path.read_text())
+    document["feature_set"]["optional_inputs"] = ["quote_volume"]
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(BundleError, match=r"with its optional inputs \(quote_volume\) this server computes"):
+        Bundle.load(tmp_path / "1").check_feature_set()
+
+
+def test_another_reference_symbol_is_refused_where_the_model_uses_one(tmp_path: Path) -> None:
+    fitting_bundle(tmp_path / "1").check_reference("ETHUSDT")
+    loaded = fitting_bundle(tmp_path / "2", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    loaded.check_reference("BTCUSDT")
+
+    with pytest.raises(BundleError, match="with the reference symbol BTCUSDT; the setting reference_symbol is ETHUSDT"):
+        loaded.check_reference("ETHUSDT")
 
 
 def test_a_bundle_replaces_a_bundle(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from candlecast.candle_files import interval_from, load, merged, read
+from candlecast import candle_files
+from candlecast.candle_files import closes_ms, interval_from, load, merged, read, stream, survey
 from candlecast.errors import ConfigurationError
+from candlecast.values import Candles
 
 M15 = 900_000
 T0 = 1_704_067_200_000  # 2024-01-01
@@ -114,6 +117,7 @@ def test_intervals(text: str, ms: int | None) -> None:
         ("BTCUSDT-15m.csv", "ts,open,high,low,close,volume\n1,1,1,1,abc,1\n", "column close has something"),
         ("BTCUSDT-15m.csv", "ts,open,high,low,close,volume\nyesterday,1,1,1,1,1\n", "'yesterday' is neither"),
         ("BTCUSDT-15m.csv", "ts,open,high,low,close,volume\n,1,1,1,1,1\n", "ts is empty in 1 rows"),
+        ("BTCUSDT-15m.csv", "ts,open,high,low,close,volume\n1,1,1,1,1\n1,1,1,1,1,1,1\n", "cannot be read"),
         ("BTCUSDT-15m.parquet", "this is no parquet", "cannot be read"),
         ("BTCUSDT-15m.json", "{}", "are .parquet or .csv"),
         ("BTCUSDT.csv", "ts,open,high,low,close,volume\n1,1,1,1,1,1\n", "'' is no symbol"),
@@ -168,3 +172,89 @@ def test_the_limit_counts_candles(tmp_path: Path, limit: int, sizes: list[int]) 
     files = [saved(tmp_path / f"{name}-15m.csv", table(MS)) for name in ("AAA", "BBB")]
 
     assert [len(batch) for batch in merged(load(files), limit)] == sizes
+
+
+def walked(seed: int, n: int, start: int = 0) -> pl.DataFrame:
+    """Return n candles that differ from one another."""
+    random = np.random.default_rng(seed)
+    close = np.round(100 + np.cumsum(random.normal(0, 1, n)).clip(-50), 2).tolist()
+    times = [T0 + (start + k) * M15 for k in range(n)]
+    return table(times).with_columns(pl.Series("close", close))
+
+
+def rows_of(batches: list[Candles]) -> list[tuple[int, str, int, float]]:
+    return [
+        row
+        for batch in batches
+        for row in zip(
+            closes_ms(batch).tolist(),
+            batch.symbol,
+            batch.interval_ms.tolist(),
+            batch.values[:, 3].tolist(),
+            strict=True,
+        )
+    ]
+
+
+@pytest.mark.parametrize("part_candles", [64, 300, 8_192])
+def test_a_stream_is_what_load_gives_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_candles: int
+) -> None:
+    monkeypatch.setattr(candle_files, "PART_CANDLES", part_candles)
+    files = [
+        saved(tmp_path / "AAA-15m.parquet", walked(1, 700)),
+        saved(tmp_path / "BBB-15m.csv", walked(2, 500, start=450)),
+        saved(tmp_path / "CCC-15m.parquet", walked(3, 90, start=600)),
+        saved(tmp_path / "AAA-1h.csv", table([T0 + 4 * k * M15 for k in range(100)])),
+    ]
+
+    batches = list(stream([survey(file) for file in files]))
+
+    assert rows_of(batches) == rows_of([load(files)])
+    assert all(closes_ms(before)[-1] < closes_ms(after)[0] for before, after in pairwise(batches))
+    assert max(map(len, batches)) <= 2 * max(part_candles, 4 * 64)
+
+
+def test_candles_of_one_close_stay_together_however_many_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candle_files, "PART_CANDLES", 64)
+    names = [f"S{k}" for k in range(150)]
+    crowd = pl.concat([table([ms] * len(names), symbol=names) for ms in MS])
+    file = survey(saved(tmp_path / "all-15m.parquet", crowd))
+
+    batches = list(stream([file]))
+
+    assert [(closes_ms(batch)[0], batch.symbol) for batch in batches] == [(ms + M15, names) for ms in MS]
+
+
+def test_a_survey_tells_what_a_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candle_files, "PART_CANDLES", 2)
+    times = [ms for ms in MS for _ in range(2)]
+    frame = table(times, symbol=["AAA", "BBB"] * 3, trades=[None, None, 3.0, None, None, None], quote_volume=[None] * 6)
+
+    file = survey(saved(tmp_path / "all.csv", frame))
+    backwards = survey(saved(tmp_path / "all.parquet", frame.reverse()))
+
+    assert (dict(file.candles), file.interval_ms, file.is_sorted) == ({"AAA": 3, "BBB": 3}, M15, True)
+    assert file.optional == {"trades": {"AAA"}, "quote_volume": set(), "taker_buy_volume": set()}
+    assert (backwards.interval_ms, backwards.is_sorted) == (M15, False)
+    assert read(backwards.path).open_time_ms.tolist() == times
+
+
+def test_times_are_of_one_unit_for_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candle_files, "PART_CANDLES", 1)
+    early = [0, M15, T0]  # the first would be seconds, were it alone
+    assert read(saved(tmp_path / "AAA-15m.csv", table(early))).open_time_ms.tolist() == early
+
+    mixed = table(["2024-01-01T00:00:00Z", str(T0 + M15)])
+    with pytest.raises(ConfigurationError, match="numbers and ISO times"):
+        read(saved(tmp_path / "BBB-15m.csv", mixed))
+
+
+def test_numbers_of_a_csv_need_not_look_alike(tmp_path: Path) -> None:
+    path = tmp_path / "AAA-15m.csv"
+    path.write_text("ts,open,high,low,close,volume\n900000,1,1,1,1,0\n1704067200000.0,1,1e0,1,1.00,\n")
+    candles = read(path)
+    assert candles.open_time_ms.tolist() == [900_000, T0]
+    np.testing.assert_array_equal(candles.values[:, 4], [0, np.nan])

@@ -33,6 +33,9 @@ def test_the_database_is_also_read_from_its_common_name(monkeypatch):
         ({"grpc": "nowhere"}, "grpc"),
         ({"min_confidence": 2}, "min_confidence"),
         ({"batch_rows_max": 0}, "batch_rows_max"),
+        ({"feature_threads": 0}, "feature_threads"),
+        ({"reference_symbol": "btc usdt"}, "reference_symbol: .*'btc usdt' is no symbol"),
+        ({"reference_symbol": "BTCUSDT\n"}, "reference_symbol"),
     ],
 )
 def test_a_wrong_value_names_its_setting(flags, named):

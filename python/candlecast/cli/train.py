@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError
 
 DESCRIPTION = """Train PatchTST on candle files: walk-forward metrics beside base rates first, then the model itself,
@@ -31,7 +32,21 @@ def register(commands: Any) -> None:
         metavar="BUNDLE",
         help="folder of the bundle, such as triton_models/patchtst/1; a bundle there is replaced",
     )
-    add("--symbols", nargs="+", metavar="SYMBOL", help="use these symbols only")
+    add("--symbols", nargs="+", metavar="SYMBOL", help="train on these symbols only")
+    add(
+        "--reference-symbol",
+        metavar="SYMBOL",
+        help="compare the others with it; its candles are used whatever --symbols says (default: the setting"
+        " reference_symbol, BTCUSDT)",
+    )
+    add(
+        "--optional-inputs",
+        nargs="+",
+        type=_optional_input,
+        metavar="NAME",
+        help="quote_volume, trades, taker_buy_volume, reference; or none. The model is served with the same (default:"
+        " the columns that every file carries, and reference when its candles are among the files)",
+    )
     add("--from", dest="start", type=_time_ms, metavar="TIME", help="first candle's open, ISO 8601, UTC")
     add("--to", dest="end", type=_time_ms, metavar="TIME", help="candles that open before this, labels included")
     add("--folds", type=_positive, help="walk-forward folds (default 3)")
@@ -62,12 +77,17 @@ def run(args: argparse.Namespace) -> int:
     config = replace(Config.load(args.config), **given)
     if args.epochs is not None:
         config = replace(config, fit=replace(config.fit, epochs=args.epochs))
+    asked = args.optional_inputs
+    if asked and "none" in asked and len(asked) > 1:
+        raise ConfigurationError("--optional-inputs: none stands alone")
     manifest = train_patchtst(
         args.data,
         args.out,
         symbols=args.symbols,
         start_ms=args.start,
         end_ms=args.end,
+        optional_inputs=[] if asked == ["none"] else asked,
+        reference_symbol=configuration.load(reference_symbol=args.reference_symbol).reference_symbol,
         version=args.version,
         config=config,
     )
@@ -116,6 +136,14 @@ def _time_ms(text: str) -> int:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO time such as 2024-01-31 or 2024-01-31T12:00") from None
     return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _optional_input(text: str) -> str:
+    from candlecast.features import OPTIONAL_INPUTS
+
+    if text not in (*OPTIONAL_INPUTS, "none"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(OPTIONAL_INPUTS)}, none")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field, fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +23,10 @@ import numpy as np
 
 from candlecast import outputs
 from candlecast.errors import BundleError
-from candlecast.values import F32
+from candlecast.features import NAMES, OPTIONAL_INPUTS, feature_set_hash
+from candlecast.values import F32, SYMBOL
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 WINDOW: Final = 96
 OUTPUTS: Final = {"count": outputs.COUNT}
 MODEL, MANIFEST = "model.onnx", "manifest.json"
@@ -35,8 +37,10 @@ CONTENTS: Final = (MODEL, GOLDEN_INPUTS, GOLDEN_OUTPUTS)
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
     name: str
-    hash: str  # 16 hex digits
+    hash: str  # 16 hex digits, of the ordered columns, their formula versions and the optional inputs
     columns: list[str]
+    optional_inputs: list[str]  # those in use, in the order of OPTIONAL_INPUTS
+    reference_symbol: str | None  # given when "reference" is in use
     window: int = WINDOW
 
 
@@ -48,7 +52,7 @@ class Manifest:
     version: int
     created_at: str  # ISO 8601, UTC
     feature_set: FeatureSet
-    data: dict[str, Any]  # files: [{name, sha256, rows, from, to}], from, to
+    data: dict[str, Any]  # files: [{name, sha256, rows, from, to}], symbols (of the samples), interval_ms, from, to
     code_commit: str
     training: dict[str, Any]
     metrics: dict[str, Any]  # each number beside its base rate
@@ -97,13 +101,24 @@ class Bundle:
             golden_outputs=_array(path, GOLDEN_OUTPUTS, contents[GOLDEN_OUTPUTS], (4, outputs.COUNT)),
         )
 
-    def check_feature_set(self, hash: int, columns: int) -> None:
-        """Raise BundleError, saying what differs, unless this bundle was trained on the feature set with that hash."""
+    def check_feature_set(self) -> None:
+        """Raise BundleError, saying what differs, unless the core computes what the model was trained on."""
         mine = self.manifest.feature_set
-        if int(mine.hash, 16) != hash:
+        here = feature_set_hash(mine.optional_inputs)
+        if int(mine.hash, 16) != here:
             raise BundleError(
                 f"bundle {self.manifest.name} v{self.manifest.version} was trained on feature set {mine.name}"
-                f" 0x{mine.hash} with {len(mine.columns)} columns; this server computes 0x{hash:016x} with {columns}"
+                f" 0x{mine.hash}; with its optional inputs ({', '.join(mine.optional_inputs) or 'none'}) this server"
+                f" computes 0x{here:016x}: {_difference(mine.columns)}; train it again"
+            )
+
+    def check_reference(self, symbol: str) -> None:
+        """Raise BundleError when the model compares with another reference symbol than `symbol`, the one configured."""
+        mine = self.manifest.feature_set.reference_symbol
+        if mine not in (None, symbol):
+            raise BundleError(
+                f"bundle {self.manifest.name} v{self.manifest.version} was trained with the reference symbol {mine};"
+                f" the setting reference_symbol is {symbol}: change it, or serve another model"
             )
 
 
@@ -158,7 +173,9 @@ def _manifest(path: Path, text: bytes) -> Manifest:
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
-            raise BundleError(f"{path}: bundle format {document['format']}, this candlecast reads {FORMAT}")
+            raise BundleError(
+                f"{path}: bundle format {document['format']}, this candlecast reads {FORMAT}; train it again"
+            )
         manifest = Manifest(**document | {"feature_set": FeatureSet(**document["feature_set"])})
         wrong = _wrong(manifest)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -170,7 +187,6 @@ def _manifest(path: Path, text: bytes) -> Manifest:
 
 def _wrong(manifest: Manifest) -> str | None:
     """Say what is wrong with the manifest; a value of an unexpected type may raise TypeError."""
-    features = manifest.feature_set
     kinds = {
         "name": str,
         "version": int,
@@ -187,15 +203,40 @@ def _wrong(manifest: Manifest) -> str | None:
         return f"version {manifest.version} is below 1"
     if missing := [name for name in CONTENTS if name not in manifest.files]:
         return f"files lacks {', '.join(missing)}"
-    if len(features.hash) != 16 or int(features.hash, 16) < 0:
-        return f"feature_set.hash {features.hash!r} is not 16 hex digits"
-    if not features.columns or len(set(features.columns)) != len(features.columns):
-        return "feature_set.columns is empty or repeats a name"
-    if features.window != WINDOW or manifest.outputs != OUTPUTS:
+    if features := _wrong_features(manifest.feature_set):
+        return f"feature_set.{features}"
+    if manifest.feature_set.window != WINDOW or manifest.outputs != OUTPUTS:
         return f"this candlecast serves windows of {WINDOW} rows and {outputs.COUNT} outputs"
     if len(manifest.temperatures) != 4 or not all(0 < t < float("inf") for t in manifest.temperatures):
         return f"temperatures {manifest.temperatures} are not 4 positive numbers"
     return None
+
+
+def _wrong_features(features: FeatureSet) -> str | None:
+    used, reference = features.optional_inputs, features.reference_symbol
+    if len(features.hash) != 16 or int(features.hash, 16) < 0:
+        return f"hash {features.hash!r} is not 16 hex digits"
+    if not features.columns or len(set(features.columns)) != len(features.columns):
+        return "columns is empty or repeats a name"
+    if used != [name for name in OPTIONAL_INPUTS if name in used]:
+        return f"optional_inputs {used} are not some of {', '.join(OPTIONAL_INPUTS)}, in this order, each once"
+    if (reference is not None) != ("reference" in used):
+        return f"reference_symbol {reference!r} does not go with optional_inputs {used}"
+    if reference is not None and not SYMBOL.fullmatch(reference):
+        return f"reference_symbol {reference!r} is no symbol"
+    return None
+
+
+def _difference(columns: list[str]) -> str:
+    """Say how a bundle's columns differ from the core's."""
+    if columns == list(NAMES):
+        return f"the {len(NAMES)} columns have the same names, but not the same formulas"
+    pairs = list(zip_longest(columns, NAMES, fillvalue="none"))
+    first = next(k for k, (there, here) in enumerate(pairs) if there != here)
+    return (
+        f"of its {len(columns)} columns and the {len(NAMES)} here, the first that differs is column {first}:"
+        f" {pairs[first][0]}, here {pairs[first][1]}"
+    )
 
 
 def _bytes(path: Path, name: str) -> bytes:

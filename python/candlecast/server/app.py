@@ -54,9 +54,15 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
 async def open_server(settings: Settings) -> AsyncIterator[str]:
     """Start the server, yield its HOST:PORT once a canary forecast went through all of it, stop it afterwards."""
     bundle = newest_bundle(settings.model_repository / settings.model)
-    bundle.check_feature_set(feature_state.FEATURE_SET_HASH, len(feature_state.NAMES))
+    bundle.check_feature_set()
+    bundle.check_reference(settings.reference_symbol)
     require_loopback("grpc", settings.grpc)
-    features = Features(symbols_max=settings.symbols_max, conflicts_max=settings.conflicts_max)
+    features = features_for(
+        bundle,
+        symbols_max=settings.symbols_max,
+        conflicts_max=settings.conflicts_max,
+        threads=settings.feature_threads,
+    )
     async with AsyncExitStack() as stack:
         recorder = await stack.enter_async_context(_recorder(settings))
         model = await stack.enter_async_context(
@@ -75,12 +81,24 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
 
         await canary()
-        rehearsed = Features(symbols_max=1, conflicts_max=1)
+        rehearsed = features_for(bundle, symbols_max=1, conflicts_max=1)
         async with _forecaster(settings, bundle, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
         forecaster = await stack.enter_async_context(_forecaster(settings, bundle, model, features, recorder))
         readiness = await stack.enter_async_context(Readiness(canary, interval_ms=settings.canary_interval_ms))
         yield await stack.enter_async_context(_listening(settings, forecaster, features, readiness))
+
+
+def features_for(bundle: Bundle, *, symbols_max: int, conflicts_max: int, threads: int = 1) -> Features:
+    """Return an empty state that uses the optional inputs the bundle's model was trained with, and no others."""
+    trained_on = bundle.manifest.feature_set
+    return Features(
+        symbols_max=symbols_max,
+        conflicts_max=conflicts_max,
+        optional_inputs=trained_on.optional_inputs,
+        reference_symbol=trained_on.reference_symbol,
+        threads=threads,
+    )
 
 
 @asynccontextmanager

@@ -19,16 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from candlecast import _rust
 from candlecast.errors import ConfigurationError
-from candlecast.features import FEATURE_SET_HASH, NAMES, Features
+from candlecast.features import NAMES, feature_set_hash
 from candlecast.models import bundle
 from candlecast.models.bundle import FeatureSet, Manifest
 from candlecast.settings import CHECKOUT
 from candlecast.training import export
 from candlecast.training.config import Config
-from candlecast.training.data import Samples, Source, prepare, read_sources, utc
+from candlecast.training.data import Samples, prepare
 from candlecast.training.evaluate import average, measure
 from candlecast.training.fit import Fitted, base_rates, fit, predict, start
 from candlecast.training.patchtst import PatchTST
+from candlecast.training.sources import History, read_history, utc
 from candlecast.training.splits import EMBARGO_BARS, Split, walk_forward
 from candlecast.training.temperature import fit_temperatures
 from candlecast.values import F64, I64
@@ -55,13 +56,17 @@ def train_patchtst(
     symbols: Sequence[str] | None = None,
     start_ms: int | None = None,
     end_ms: int | None = None,
+    optional_inputs: Sequence[str] | None = None,
+    reference_symbol: str | None = None,
     version: int = 1,
     config: Config | None = None,
 ) -> Manifest:
     """Train PatchTST on candle files and write the bundle to folder `out`; progress goes to standard error.
 
-    Candles that open in [start_ms, end_ms) are used, labels included. Ctrl-C ends the fit under way: its best
-    checkpoint becomes the bundle and later fits are skipped; before a first checkpoint nothing is written.
+    Candles that open in [start_ms, end_ms) are used, labels included. Optional inputs that are not named are chosen by
+    what the files carry (`read_history`); the reference is compared with even when `symbols` leaves it out. Ctrl-C ends
+    the fit under way: its best checkpoint becomes the bundle and later fits are skipped; before a first checkpoint
+    nothing is written.
 
     Raises:
         ConfigurationError: the data or the configuration does not do.
@@ -70,10 +75,17 @@ def train_patchtst(
     config = config or Config()
     began, commit = time.monotonic(), _commit()
     bundle.check_place(out)
-    sources = read_sources(data, symbols, start_ms, end_ms)
-    interval_ms = int(sources[0].candles.interval_ms[0])
+    history = read_history(
+        data,
+        symbols=symbols,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        optional_inputs=optional_inputs,
+        reference_symbol=reference_symbol,
+    )
+    interval_ms = history.interval_ms
     with tempfile.TemporaryDirectory(prefix="candlecast-train-") as folder, _progress() as progress:
-        samples = _prepared(sources, Path(folder), config, progress)
+        samples = _prepared(history, Path(folder), config, progress)
         times = samples.open_time_ms
         splits = walk_forward(int(times.min()), int(times.max()) + interval_ms, interval_ms, config.folds)
         runs = _run_all(samples, splits, config, progress)
@@ -86,8 +98,14 @@ def train_patchtst(
         name="patchtst",
         version=version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        feature_set=FeatureSet(_rust.FEATURE_SET, f"{FEATURE_SET_HASH:016x}", list(NAMES)),
-        data=_described(sources, interval_ms),
+        feature_set=FeatureSet(
+            name=_rust.FEATURE_SET,
+            hash=f"{feature_set_hash(history.optional_inputs):016x}",
+            columns=list(NAMES),
+            optional_inputs=history.optional_inputs,
+            reference_symbol=history.reference_symbol,
+        ),
+        data=_described(history),
         code_commit=commit,
         training={
             "config": asdict(config),
@@ -107,18 +125,19 @@ def train_patchtst(
     return written.manifest
 
 
-def _prepared(sources: list[Source], folder: Path, config: Config, progress: Progress) -> Samples:
-    symbols = {symbol for source in sources for symbol in source.candles.symbol}
-    task = progress.add_task("features", total=len(symbols), note="")
-    core = Features(symbols_max=len(symbols), conflicts_max=1 << 20)
+def _prepared(history: History, folder: Path, config: Config, progress: Progress) -> Samples:
+    used = ", ".join(history.optional_inputs) or "none"
+    compared = f" ({history.reference_symbol})" if history.reference_symbol else ""
+    progress.console.print(f"optional inputs: {used}{compared}; the model is served with these and no others")
+    task = progress.add_task("features", total=len(history.symbols), note="")
     began = time.monotonic()
 
     def on_symbol(symbol: str) -> None:
         progress.update(task, advance=1, note=symbol)
 
-    samples = prepare(sources, folder, core, config.stride, on_symbol)
+    samples = prepare(history, folder, config.stride, on_symbol)
     progress.console.print(
-        f"features: {sum(len(source.candles) for source in sources)} candles of {len(symbols)} symbols →"
+        f"features: {sum(len(source.candles) for source in history.sources)} candles, {len(history.symbols)} symbols →"
         f" {len(samples)} samples in {time.monotonic() - began:.1f} s"
     )
     return samples
@@ -176,10 +195,10 @@ def _not_empty(name: str, *parts: I64) -> None:
         raise ConfigurationError(f"{name} has a part without samples; give more data, fewer folds or a smaller stride")
 
 
-def _described(sources: Sequence[Source], interval_ms: int) -> dict[str, Any]:
-    files = [source.described() for source in sources]
+def _described(history: History) -> dict[str, Any]:
+    files = [source.described() for source in history.sources]
     span = {"from": min(file["from"] for file in files), "to": max(file["to"] for file in files)}
-    return {"files": files, "interval_ms": interval_ms} | span
+    return {"files": files, "symbols": history.symbols, "interval_ms": history.interval_ms} | span
 
 
 def _spans(split: Split) -> dict[str, dict[str, str]]:
