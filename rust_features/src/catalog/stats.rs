@@ -6,7 +6,7 @@ use crate::{
     shared::{Shared, clip, ratio},
     statistics::{
         Autocorrelation, DickeyFuller, Excursions, Folded, Increments, Level, Moments, OrdinalPatterns, Smallest,
-        asinh_argument, entropy_of_returns, folds_of_dimension, quantile_rank, scaling_of_increments, variance_ratio,
+        asinh_arguments, entropy_of_returns, folds_of_dimension, quantile_rank, scaling_of_increments, variance_ratio,
     },
     volatility::sample_deviation,
 };
@@ -30,10 +30,16 @@ group! {
     indicators {
         shape_48: Moments<48, 3> = Moments::new() => (x.bar, &x.returns);
         shape_192: Moments<192, 12> = Moments::new() => (x.bar, &x.returns);
+        shapes => [shape_48?, shape_192.unwrap_or_default()];
+        skewness_and_kurtosis => {
+            let [short, long] = shapes?;
+            asinh_arguments([short.skewness(), long.skewness(), short.kurtosis(), long.kurtosis()])
+        };
         memory: Autocorrelation = Autocorrelation::new() => (x.bar, &x.returns, x.return_sums_96);
         increments: Increments = Increments::new() => (x.bar, &x.log_closes);
-        steady: DickeyFuller = DickeyFuller::new() => (x.bar, &x.log_closes, x.return_sums_96.map(|[_, squares]| squares));
-        level_480: Folded<Level, 29> = Folded::new() => (x.bar, |lag| x.log_closes.lag(lag));
+        reversion: DickeyFuller = DickeyFuller::new() =>
+            (x.bar, &x.log_closes, x.return_sums_96.map(|[_, squares]| squares));
+        level_480: Folded<Level<480>, 29> = Folded::new() => (x.bar, |lag| x.log_closes.lag(lag));
         excursions_96: Folded<Excursions, 5> = Folded::new() => (x.bar, |lag| x.log_closes.lag(lag));
 
         range_24 => x.channel::<24>()?;
@@ -55,10 +61,10 @@ group! {
     }
 
     features {
-        skew_48, 49, [-3.4, 3.4], "asinh(G1(r,48))", "adjusted Fisher-Pearson skewness (pandas skew)"; 1.0 ln => asinh_argument(shape_48?.skewness());
-        skew_192, 193, [-3.4, 3.4], "asinh(G1(r,192))", "as above"; 1.0 ln => asinh_argument(shape_192?.skewness());
-        kurt_48, 49, [-1.5, 5], "asinh(G2(r,48))", "unbiased excess kurtosis (pandas kurt)"; 1.0 ln => asinh_argument(shape_48?.kurtosis());
-        kurt_192, 193, [-1.5, 6], "asinh(G2(r,192))", "as above"; 1.0 ln => asinh_argument(shape_192?.kurtosis());
+        skew_48, 49, [-3.4, 3.4], "asinh(G1(r,48))", "adjusted Fisher-Pearson skewness (pandas skew)"; 1.0 ln => skewness_and_kurtosis?[0];
+        skew_192, 193, [-3.4, 3.4], "asinh(G1(r,192))", "as above"; 1.0 ln => skewness_and_kurtosis?[1];
+        kurt_48, 49, [-1.5, 5], "asinh(G2(r,48))", "unbiased excess kurtosis (pandas kurt)"; 1.0 ln => skewness_and_kurtosis?[2];
+        kurt_192, 193, [-1.5, 6], "asinh(G2(r,192))", "as above"; 1.0 ln => skewness_and_kurtosis?[3];
         autocorr_1_96, 98, [-9.8, 9.8], "sqrt(96)*CORR(r, r[1], 96)", "Pearson of 96 pairs, t-scaled" => 96.0_f64.sqrt() * memory?[0];
         autocorr_2_96, 99, [-9.8, 9.8], "sqrt(96)*CORR(r, r[2], 96)", "as above" => 96.0_f64.sqrt() * memory?[1];
         autocorr_4_96, 101, [-9.8, 9.8], "sqrt(96)*CORR(r, r[4], 96)", "as above" => 96.0_f64.sqrt() * memory?[2];
@@ -78,6 +84,6 @@ group! {
         close_zscore_480, 480, [-5, 5], "CLIP(DIV(p-SMA(p,480), SD(p,480), 1e-9, 0), 5), p=ln c", "sample std" => clip(ratio(level_480?.distance(x.log_closes.lag(0)?), level_480?.sample_variance().sqrt(), 1e-9, 0.0), 5.0);
         ret_rank_192, 193, [-1, 1], "PRANK(r,192,1e-12)", "quantile rank of the current return" => quantile_rank(x.returns.last::<192>()?, x.r?, 1e-12);
         close_rank_192, 192, [-1, 1], "PRANK(c,192,0)", "quantile rank of the current close" => quantile_rank(x.closes.last::<192>()?, x.c, 0.0);
-        df_tstat_96, 97, [-5, 5], "OLS of p-p[1] on constant and p[1], 96 pairs; CLIP(t(slope)+1.5, 5)", "Dickey-Fuller t (mean about -1.5 under a random walk); se with n-2" => clip(steady? + 1.5, 5.0);
+        df_tstat_96, 97, [-5, 5], "OLS of p-p[1] on constant and p[1], 96 pairs; CLIP(t(slope)+1.5, 5)", "Dickey-Fuller t (mean about -1.5 under a random walk); se with n-2" => clip(reversion? + 1.5, 5.0);
     }
 }

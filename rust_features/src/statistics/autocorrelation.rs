@@ -8,36 +8,17 @@ use crate::rolling::{BlockSums, Window};
 
 /// Pairs in a window.
 const N: usize = 96;
+const PER_N: f64 = 1.0 / N as f64;
 
 /// A deviation below which a return, or its size, does not move.
 const TINY: f64 = 1e-9;
 
-/// Mean and population variance.
-#[derive(Clone, Copy, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
-struct Spread {
-    mean: f64,
-    variance: f64,
-}
-
-impl Spread {
-    #[inline(always)]
-    fn of([sum, squares]: [f64; 2]) -> Self {
-        let mean = sum * const { 1.0 / N as f64 };
-        Self { mean, variance: squares * const { 1.0 / N as f64 } - mean * mean }
-    }
-
-    #[inline(always)]
-    fn is_drift(&self) -> bool {
-        is_drift(self.mean, self.variance)
-    }
-}
-
-/// `CORR` over 96 pairs of: r and r\[1\], r and r\[2\], r and r\[4\]; |r| and |r|\[1\] (volatility clusters); r\[1\] and |r| (the
-/// leverage effect). 0 when a deviation is at most 1e-9.
+/// `CORR` over 96 pairs of: r and r\[1\], r and r\[2\], r and r\[4\]; |r| and |r|\[1\] (volatility clusters); r\[1\]
+/// and |r| (the leverage effect). 0 when a deviation is at most 1e-9.
 ///
-/// Only the products are summed here. The mean and the variance of a lagged window are those of the unlagged one, some bars ago.
-/// Input: absolute bar number, the window of returns, sum and sum of squares of the newest 96. Warm when they are; each
-/// correlation is right once its lag is seen too.
+/// Only the products are summed here. The mean and the variance of a lagged window are those of the unlagged one, some
+/// bars ago. Input: absolute bar number, the window of returns, sum and sum of squares of the newest 96. Warm when they
+/// are; each correlation is right once its lag is seen too.
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, statistics::Autocorrelation};
@@ -55,16 +36,16 @@ impl Spread {
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Autocorrelation {
     sums: BlockSums<6, 6>,
-    /// Of the returns 1, 2, 3 and 4 bars ago.
-    past: [Spread; 4],
+    /// Mean and variance of the returns 1, 2, 3 and 4 bars ago.
+    past: [[f64; 2]; 4],
     /// Of their sizes, a bar ago.
-    past_size: Spread,
+    past_size: [f64; 2],
 }
 
 impl Autocorrelation {
     /// Has seen nothing.
     pub fn new() -> Self {
-        Self { sums: BlockSums::new(N), past: [Spread::default(); 4], past_size: Spread::default() }
+        Self { sums: BlockSums::new(N), past: [[0.0; 2]; 4], past_size: [0.0; 2] }
     }
 
     /// Takes the newest return.
@@ -75,18 +56,28 @@ impl Autocorrelation {
     ) -> Option<[f64; 5]> {
         let [products @ .., sizes] = self.sums.update((bar, |lag| products(returns, lag)))?;
         let [sum, squares] = sums?;
-        let (now, [one, two, three, four]) = (Spread::of([sum, squares]), self.past);
-        let (size, size_one) = (Spread::of([sizes, squares]), self.past_size);
+        let (now, [one, two, three, four]) = (spread(sum, squares), self.past);
+        let (size, size_one) = (spread(sizes, squares), self.past_size);
         (self.past, self.past_size) = ([now, one, two, three], size);
-        if [now, one, two, four, size, size_one].iter().any(Spread::is_drift) {
-            return Some(by_definition(returns));
+        let (xs, ys) = ([now, now, now, size, one], [one, two, four, size_one, size]);
+        let mut correlations = [0.0; 5];
+        for i in 0..5 {
+            let covariance = products[i] * PER_N - xs[i][0] * ys[i][0];
+            correlations[i] = from_moments(covariance, [xs[i][1], ys[i][1]], TINY);
         }
-        let pairs = [(now, one), (now, two), (now, four), (size, size_one), (one, size)];
-        Some(std::array::from_fn(|i| {
-            let (x, y) = pairs[i];
-            let covariance = products[i] * const { 1.0 / N as f64 } - x.mean * y.mean;
-            from_moments(covariance, [x.variance, y.variance], TINY)
-        }))
+        let mut has_drift = false;
+        for [mean, variance] in [now, one, two, four, size, size_one] {
+            has_drift |= is_drift(mean, variance);
+        }
+        if has_drift {
+            let exact = by_definition(returns);
+            for i in 0..5 {
+                if is_drift(xs[i][0], xs[i][1]) || is_drift(ys[i][0], ys[i][1]) {
+                    correlations[i] = exact[i];
+                }
+            }
+        }
+        Some(correlations)
     }
 }
 
@@ -94,6 +85,13 @@ impl Default for Autocorrelation {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Mean and population variance.
+#[inline(always)]
+fn spread(sum: f64, squares: f64) -> [f64; 2] {
+    let mean = sum * PER_N;
+    [mean, squares * PER_N - mean * mean]
 }
 
 /// What is summed; a return from before the first counts as 0.

@@ -2,8 +2,8 @@
 
 use crate::rolling::{mean, sum_of_pairs};
 
-/// `CORR(x, y, n)`: Pearson's correlation of pairs, within ±1; 0 when the population deviation of either is at most `tiny`.
-/// Three passes: for a level far above its deviation, or now and then.
+/// `CORR(x, y, n)`: Pearson's correlation of pairs, within ±1; 0 when the population deviation of either is at most
+/// `tiny`. Three passes: for a level far above its deviation, or now and then.
 ///
 /// ```
 /// use candlecast_features::statistics::correlation;
@@ -20,10 +20,11 @@ pub fn correlation(xs: &[f64], ys: &[f64], tiny: f64) -> f64 {
 
 /// The same from the covariance and the two variances.
 #[inline(always)]
-pub(super) fn from_moments(covariance: f64, variances: [f64; 2], tiny: f64) -> f64 {
-    let [x, y] = variances;
-    let correlation = covariance / (x * y).sqrt();
-    if x <= tiny * tiny || y <= tiny * tiny { 0.0 } else { correlation.clamp(-1.0, 1.0) }
+pub(super) fn from_moments(covariance: f64, [x, y]: [f64; 2], tiny: f64) -> f64 {
+    let least = if x < y { x } else { y };
+    // Over infinity, so that no branch is needed.
+    let squares = if least <= tiny * tiny { f64::INFINITY } else { x * y };
+    (covariance / squares.sqrt()).clamp(-1.0, 1.0)
 }
 
 #[cfg(test)]

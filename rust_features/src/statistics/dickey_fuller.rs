@@ -12,12 +12,13 @@ const TINY: f64 = 96e-18;
 /// What stands for t where it is not defined: about the mean of a random walk's.
 const UNDECIDED: f64 = -1.5;
 
-/// Student's t of the slope of the 96 steps p − p\[1\] on p\[1\], with a constant; the standard error has n − 2 degrees of freedom
-/// (Dickey and Fuller 1979). About −1.5 on average for a random walk, lower where p returns to its mean; −1.5 when Sxx, Syy or the
-/// sum of squared residuals is at most 96e-18.
+/// Student's t of the slope of the 96 steps p − p\[1\] on p\[1\], with a constant; the standard error has n − 2 degrees
+/// of freedom (Dickey and Fuller 1979). About −1.5 on average for a random walk, lower where p returns to its mean;
+/// −1.5 when Sxx, Syy or the sum of squared residuals is at most 96e-18.
 ///
-/// From the squares of the window a bar ago and the ends of this one: with u = p less its mean, u₁(u − u₁) = (u² − u₁² − (u − u₁)²)/2,
-/// and summed up all u² cancel but the newest and the oldest. Where the line fits all but exactly, two passes over the window decide.
+/// From the squares of the window a bar ago and the ends of this one: with u = p less its mean, u₁(u − u₁) = (u² − u₁²
+/// − (u − u₁)²)/2, and summed up all u² cancel but the newest and the oldest. Where the line fits all but exactly, two
+/// passes over the window decide.
 ///
 /// Input: absolute bar number, the window of points, and the sum of the 96 squared steps. Warm with the 97th point.
 ///
@@ -34,8 +35,8 @@ const UNDECIDED: f64 = -1.5;
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct DickeyFuller {
-    levels: Folded<Level, 5>,
-    before: Option<Level>,
+    levels: Folded<Level<N>, 5>,
+    before: Option<Level<N>>,
 }
 
 impl DickeyFuller {
@@ -57,9 +58,9 @@ impl DickeyFuller {
         let xx = level.squares_about_mean();
         let xy = 0.5 * (way * (newest + oldest) - squares);
         let yy = squares - way * way * const { 1.0 / N as f64 };
-        let residuals = yy - xy * xy / xx;
-        if residuals > 1e-9 * squares || xx <= TINY {
-            return Some(t(xx, xy, yy, residuals));
+        // Residuals that have cancelled are no residuals.
+        if xx * yy - xy * xy > 1e-9 * xx * squares || xx <= TINY {
+            return Some(t(xx, xy, yy, xx * yy - xy * xy));
         }
         points.last().map(by_definition)
     }
@@ -71,10 +72,11 @@ impl Default for DickeyFuller {
     }
 }
 
+/// `determinant` is Sxx times the sum of squared residuals.
 #[inline(always)]
-fn t(xx: f64, xy: f64, yy: f64, residuals: f64) -> f64 {
-    let t = xy * ((N - 2) as f64 / (xx * residuals)).sqrt();
-    if xx <= TINY || yy <= TINY || residuals <= TINY { UNDECIDED } else { t }
+fn t(xx: f64, xy: f64, yy: f64, determinant: f64) -> f64 {
+    let t = xy * ((N - 2) as f64 / determinant).sqrt();
+    if xx <= TINY || yy <= TINY || determinant <= TINY * xx { UNDECIDED } else { t }
 }
 
 /// The same by two passes.
@@ -86,7 +88,7 @@ fn by_definition(points: &[f64; N + 1]) -> f64 {
     let sum = |f: &dyn Fn(f64, f64) -> f64| sum_of_pairs(before, after, |p, next| f(p - x_mean, next - p - y_mean));
     let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
     let slope = xy / xx;
-    t(xx, xy, yy, sum(&|x, y| (y - slope * x) * (y - slope * x)))
+    t(xx, xy, yy, xx * sum(&|x, y| (y - slope * x) * (y - slope * x)))
 }
 
 #[cfg(test)]

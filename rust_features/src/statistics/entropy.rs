@@ -35,7 +35,8 @@ pub fn entropy<const N: usize>(counts: [usize; N]) -> f64 {
     (TERMS[MOST] - sum) * const { (N as f64) / (MOST as f64 * TERMS[N]) }
 }
 
-/// [`entropy`] of 96 returns, binned at ±¼, ±¾ and ±1½ deviations, the upper edge of a bin belonging to it; the mean is not removed.
+/// [`entropy`] of 96 returns, binned at ±¼, ±¾ and ±1½ deviations, the upper edge of a bin belonging to it; the mean is
+/// not removed.
 ///
 /// ```
 /// use candlecast_features::statistics::entropy_of_returns;
@@ -46,15 +47,13 @@ pub fn entropy<const N: usize>(counts: [usize; N]) -> f64 {
 #[inline(always)]
 pub fn entropy_of_returns(returns: &[f64; MOST], deviation: f64) -> f64 {
     let edges = [-1.5, -0.75, -0.25, 0.25, 0.75, 1.5].map(|edge| edge * deviation);
-    let mut lanes = [[0_u64; 4]; 6];
-    for r in returns.as_chunks::<4>().0 {
-        for (lanes, edge) in lanes.iter_mut().zip(edges) {
-            for i in 0..4 {
-                lanes[i] += u64::from(r[i] > edge);
-            }
+    let mut above = [0_u64; 6];
+    for r in returns {
+        for (above, edge) in above.iter_mut().zip(edges) {
+            *above += u64::from(*r > edge);
         }
     }
-    let [a, b, c, d, e, f] = lanes.map(|[a, b, c, d]| ((a + b) + (c + d)) as usize);
+    let [a, b, c, d, e, f] = above.map(|count| count as usize);
     entropy([MOST - a, a - b, b - c, c - d, d - e, e - f, f])
 }
 

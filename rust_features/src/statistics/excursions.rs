@@ -7,7 +7,7 @@ use super::Fold;
 /// ```
 /// use candlecast_features::statistics::{Excursions, Fold};
 ///
-/// let run = [5.0, 7.0, 4.0, 6.0].map(Excursions::of).into_iter().reduce(Excursions::then).unwrap();
+/// let run = [7.0, 4.0, 6.0].into_iter().fold(Excursions::of(5.0), |run, x| run.then(Excursions::of(x), 1));
 /// assert_eq!((run.fall, run.rise), (3.0, 2.0));
 /// ```
 #[derive(Clone, Copy, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
@@ -27,7 +27,7 @@ impl Fold for Excursions {
     }
 
     #[inline(always)]
-    fn then(self, later: Self) -> Self {
+    fn then(self, later: Self, _: usize) -> Self {
         Self {
             highest: larger(self.highest, later.highest),
             lowest: -larger(-self.lowest, -later.lowest),

@@ -3,16 +3,17 @@
 /// Values in a block.
 const BLOCK: usize = 16;
 
-/// What is known of a run of values. `a.then(b)` is what is known of both runs, `b` following `a`.
+/// What is known of a run of values.
 pub trait Fold: Copy {
     /// Of one value.
     fn of(x: f64) -> Self;
-    /// Of this run and the `later` one.
-    fn then(self, later: Self) -> Self;
+    /// Of this run and the `later` one that follows it, of `n` values.
+    fn then(self, later: Self, n: usize) -> Self;
 }
 
-/// The aggregate `T` of the last 16·(`WHOLE` + 1) values, as [`crate::rolling::BlockSums`] keeps sums: what is left of an old block,
-/// `WHOLE` blocks or what is complete of them, and the open block; two or three foldings a bar. Blocks lie at absolute bar numbers.
+/// The aggregate `T` of the last 16·(`WHOLE` + 1) values, as [`crate::rolling::BlockSums`] keeps sums: what is left of
+/// an old block, `WHOLE` blocks or what is complete of them, and the open block; two or three foldings a bar. Blocks
+/// lie at absolute bar numbers.
 ///
 /// It keeps no values: the caller says what the value was `lag` bars ago (`None`: before the first).
 ///
@@ -26,7 +27,7 @@ pub trait Fold: Copy {
 ///     fn of(x: f64) -> Self {
 ///         Self(x)
 ///     }
-///     fn then(self, later: Self) -> Self {
+///     fn then(self, later: Self, _: usize) -> Self {
 ///         Self(self.0.max(later.0))
 ///     }
 /// }
@@ -60,11 +61,12 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
         Self { seen: 0, next: 0, open: none, middle: none, rests: [none; BLOCK], blocks: [none; WHOLE] }
     }
 
-    /// Takes the newest value. `bar` is its absolute number; `at(lag)` gives the value `lag` bars before, for any `lag` in the window.
+    /// Takes the newest value. `bar` is its absolute number; `at(lag)` gives the value `lag` bars before, for any `lag`
+    /// in the window.
     #[inline(always)]
     pub fn update(&mut self, (bar, at): (u64, impl Fn(usize) -> Option<f64>)) -> Option<T> {
         let (newest, in_block) = (T::of(at(0)?), bar as usize % BLOCK);
-        self.open = if in_block == 0 || self.seen == 0 { newest } else { self.open.then(newest) };
+        self.open = if in_block == 0 || self.seen == 0 { newest } else { self.open.then(newest, 1) };
         self.seen = (self.seen + 1).min(Self::N as u32);
         let is_complete = in_block == BLOCK - 1;
         if is_complete {
@@ -74,8 +76,8 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
             return None;
         }
         let rest = if is_complete { BLOCK - 1 } else { BLOCK - 2 - in_block };
-        let older = self.rests[rest].then(self.middle);
-        Some(if is_complete { older } else { older.then(self.open) })
+        let older = self.rests[rest].then(self.middle, BLOCK * WHOLE);
+        Some(if is_complete { older } else { older.then(self.open, in_block + 1) })
     }
 
     /// A block is complete, and another one begins to leave.
@@ -84,13 +86,19 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
         self.next = (self.next + 1) % WHOLE as u32;
         let (newer, older) = self.blocks.split_at(self.next as usize);
         let whole = older.iter().chain(newer).copied();
-        self.middle = whole.reduce(T::then).expect("there are whole blocks");
+        self.middle = whole.reduce(|all, block| all.then(block, BLOCK)).expect("there are whole blocks");
         let mut values = (BLOCK * WHOLE..Self::N).map_while(at).map(T::of);
         let Some(mut rest) = values.next() else { return };
-        for sums in &mut self.rests {
-            *sums = rest;
-            rest = values.next().map_or(rest, |older| older.then(rest));
+        for (i, run) in self.rests.iter_mut().enumerate() {
+            *run = rest;
+            rest = values.next().map_or(rest, |older| older.then(rest, i + 1));
         }
+    }
+}
+
+impl<T: Fold, const WHOLE: usize> Default for Folded<T, WHOLE> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -112,8 +120,9 @@ mod tests {
             Self { first: x, last: x, n: 1, is_unbroken: true }
         }
 
-        fn then(self, later: Self) -> Self {
-            let is_unbroken = self.is_unbroken && later.is_unbroken && self.last + 1.0 == later.first;
+        fn then(self, later: Self, n: usize) -> Self {
+            let follows = self.last + 1.0 == later.first && later.n == n;
+            let is_unbroken = self.is_unbroken && later.is_unbroken && follows;
             Self { first: self.first, last: later.last, n: self.n + later.n, is_unbroken }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::f64::consts::SQRT_2;
 
-/// Ehlers' fractal dimension (2005, of FRAMA) is D = log₂(2(N1 + N2)/N3), N1 and N2 the ranges of the two halves of a window and N3
-/// its own: 1 on a straight line, 2 where each half spans the whole. This is 2^(D − 1½); 1 when N1 + N2 or N3 is at most `tiny`.
+/// Ehlers' fractal dimension (2005, of FRAMA) is D = log₂(2(N1 + N2)/N3), N1 and N2 the ranges of the two halves of a
+/// window and N3 its own: 1 on a straight line, 2 where each half spans the whole. This is 2^(D − 1½); 1 when N1 + N2
+/// or N3 is at most `tiny`.
 ///
 /// ```
 /// use candlecast_features::statistics::folds_of_dimension;

@@ -2,9 +2,9 @@
 
 use super::LAGS;
 
-/// Hurst's H is the slope of ½ln D on ln k over k in [`LAGS`], D the mean squared increment over k bars (Mandelbrot and van Ness
-/// 1968), at least 1e-18. This is e^(70·ln 2·(H − ½)): one logarithm instead of six. 1, a random walk, when D over one bar is at
-/// most 1e-18. Input: the sums of squared increments inside 193 points.
+/// Hurst's H is the slope of ½ln D on ln k over k in [`LAGS`], D the mean squared increment over k bars (Mandelbrot and
+/// van Ness 1968), at least 1e-18. This is e^(70·ln 2·(H − ½)): one logarithm instead of six. 1, a random walk, when D
+/// over one bar is at most 1e-18. Input: the sums of squared increments inside 193 points.
 ///
 /// ```
 /// use candlecast_features::statistics::{LAGS, scaling_of_increments};
@@ -21,8 +21,8 @@ pub fn scaling_of_increments(sums: [f64; 6]) -> f64 {
     if means[0] <= 1e-18 {
         return 1.0;
     }
-    // The lags are powers of two: the weights of the slope are −5, −3, −1, 1, 3, 5 over 70·ln 2 (with the ½), and a random walk
-    // has 2^35 here.
+    // The lags are powers of two: the weights of the slope are −5, −3, −1, 1, 3, 5 over 70·ln 2 (with the ½), and a
+    // random walk has 2^35 here.
     let fifth = |x: f64| (x * x) * (x * x) * x;
     let [a, b, c, d, e, f] = means;
     const WALK: f64 = (1_u64 << 35) as f64;

@@ -12,13 +12,23 @@ const POINTS: usize = 193;
 const BLOCK: usize = 16;
 
 /// Blocks kept: no lag has more of them in its window.
-const BLOCKS: usize = 11;
+const BLOCKS: usize = WHOLE[0];
+
+/// Of each lag, as many whole blocks as stay in the window until the next is complete.
+const WHOLE: [usize; 6] = {
+    let (mut whole, mut i) = ([0; 6], 0);
+    while i < 6 {
+        whole[i] = (POINTS - LAGS[i] - (BLOCK - 1)) / BLOCK;
+        i += 1;
+    }
+    whole
+};
 
 /// Sums of (p − p\[k\])² over the 193 − k pairs inside the last 193 points, for each of [`LAGS`]. Warm with the 193rd.
 ///
-/// As [`crate::rolling::BlockSums`], for six windows that begin at different bars: a bar costs three additions for each,
-/// the blocks lie at absolute bar numbers, and once in 16 bars the sums of what is older than the whole blocks are made anew.
-/// Input: absolute bar number and the window of points.
+/// As [`crate::rolling::BlockSums`], for six windows that begin at different bars: a bar costs three additions for
+/// each, the blocks lie at absolute bar numbers, and once in 16 bars the sums of what is older than the whole blocks
+/// are made anew. Input: absolute bar number and the window of points.
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, statistics::Increments};
@@ -57,32 +67,45 @@ impl Increments {
         &mut self,
         (bar, points): (u64, &Window<KEEP, CAP>),
     ) -> Option<[f64; 6]> {
-        for (sum, k) in self.open.iter_mut().zip(LAGS) {
-            *sum += square(points, 0, k);
+        let newest = points.lag(0)?;
+        for (open, k) in self.open.iter_mut().zip(LAGS) {
+            let increment = points.lag(k).map_or(0.0, |before| newest - before);
+            *open += increment * increment;
         }
         let in_open = (bar as usize + 1) % BLOCK;
         if in_open == 0 {
-            self.turn(points);
+            match points.last() {
+                Some(points) => self.turn(points),
+                // What lies before the first point is in no window that is ever whole.
+                None => self.turn(&std::array::from_fn(|i| points.lag(POINTS - 1 - i).unwrap_or(newest))),
+            }
         }
         points.lag(POINTS - 1)?;
-        Some(std::array::from_fn(|i| self.middle[i] + self.open[i] + self.older[in_open][i]))
+        let mut sums = self.older[in_open];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += self.middle[i] + self.open[i];
+        }
+        Some(sums)
     }
 
     /// A block is complete.
-    fn turn<const KEEP: usize, const CAP: usize>(&mut self, points: &Window<KEEP, CAP>) {
+    fn turn(&mut self, points: &[f64; POINTS]) {
         self.blocks[self.next] = std::mem::take(&mut self.open);
         self.next = (self.next + 1) % BLOCKS;
-        for (i, k) in LAGS.into_iter().enumerate() {
-            // As many whole blocks as stay in the window until the next is complete.
-            let whole = (POINTS - k - (BLOCK - 1)) / BLOCK;
-            let newest = (1..=whole).map(|back| self.blocks[(self.next + BLOCKS - back) % BLOCKS][i]);
-            self.middle[i] = newest.sum();
+        let (newer, older) = self.blocks.split_at(self.next);
+        self.middle = [0.0; 6];
+        for (block, have) in older.iter().chain(newer).zip((1..=BLOCKS).rev()) {
+            for i in 0..6 {
+                self.middle[i] += if have <= WHOLE[i] { block[i] } else { 0.0 };
+            }
+        }
+        for i in 0..6 {
             // With 15 bars of the open block seen there may be nothing older.
             self.older[BLOCK - 1][i] = 0.0;
-            let mut sum = 0.0;
-            for lag in BLOCK * whole..POINTS - k {
-                sum += square(points, lag, k);
-                if let Some(older) = self.older.get_mut(POINTS - k - 1 - lag) {
+            let (k, mut sum) = (LAGS[i], 0.0);
+            for newest in (k..POINTS - BLOCK * WHOLE[i]).rev() {
+                sum += (points[newest] - points[newest - k]).powi(2);
+                if let Some(older) = self.older.get_mut(newest - k) {
                     older[i] = sum;
                 }
             }
@@ -94,13 +117,6 @@ impl Default for Increments {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The increment over `k` bars, `lag` bars ago, squared; 0 where it begins before the first point.
-#[inline(always)]
-fn square<const KEEP: usize, const CAP: usize>(points: &Window<KEEP, CAP>, lag: usize, k: usize) -> f64 {
-    let newer_and_older = points.lag(lag).zip(points.lag(lag + k));
-    newer_and_older.map_or(0.0, |(newer, older)| (newer - older) * (newer - older))
 }
 
 #[cfg(test)]

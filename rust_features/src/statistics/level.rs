@@ -2,57 +2,59 @@
 
 use super::Fold;
 
-/// Sums of the distances from the first value: the first is one of them, so a deviation of a billionth of the level is still right.
+/// Sums over `N` values of their distances from the first: the first is one of them, so a deviation of a billionth of
+/// the level is still right.
 ///
 /// ```
 /// use candlecast_features::statistics::{Fold, Level};
 ///
-/// let level = [1e9, 1e9 + 2.0, 1e9 + 4.0].map(Level::of).into_iter().reduce(Level::then).unwrap();
+/// let level = [1e9 + 2.0, 1e9 + 4.0].into_iter().fold(Level::<3>::of(1e9), |level, x| level.then(Level::of(x), 1));
 /// assert_eq!((level.distance(1e9 + 5.0), level.sample_variance()), (3.0, 4.0));
 /// ```
 #[derive(Clone, Copy, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
-pub struct Level {
-    n: f64,
+pub struct Level<const N: usize> {
     anchor: f64,
     sum: f64,
     squares: f64,
 }
 
-impl Level {
+impl<const N: usize> Level<N> {
+    const PER_N: f64 = 1.0 / N as f64;
+
     /// How far `x` lies above the mean.
     #[inline(always)]
     pub fn distance(&self, x: f64) -> f64 {
-        x - self.anchor - self.sum / self.n
+        x - self.anchor - self.sum * Self::PER_N
     }
 
     /// Sum of squares about the mean.
     #[inline(always)]
     pub fn squares_about_mean(&self) -> f64 {
-        (self.squares - self.sum * (self.sum / self.n)).max(0.0)
+        (self.squares - self.sum * self.sum * Self::PER_N).max(0.0)
     }
 
     /// Sample variance (ddof 1).
     #[inline(always)]
     pub fn sample_variance(&self) -> f64 {
-        self.squares_about_mean() / (self.n - 1.0)
+        self.squares_about_mean() * const { 1.0 / (N - 1) as f64 }
     }
 }
 
-impl Fold for Level {
+impl<const N: usize> Fold for Level<N> {
     #[inline(always)]
     fn of(x: f64) -> Self {
-        Self { n: 1.0, anchor: x, sum: 0.0, squares: 0.0 }
+        Self { anchor: x, sum: 0.0, squares: 0.0 }
     }
 
     /// Measured from the anchor of the earlier.
     #[inline(always)]
-    fn then(self, later: Self) -> Self {
+    fn then(self, later: Self, n: usize) -> Self {
         let shift = later.anchor - self.anchor;
+        let all = n as f64 * shift;
         Self {
-            n: self.n + later.n,
             anchor: self.anchor,
-            sum: self.sum + (later.sum + later.n * shift),
-            squares: self.squares + (later.squares + shift * (2.0 * later.sum + later.n * shift)),
+            sum: self.sum + (later.sum + all),
+            squares: self.squares + (later.squares + shift * (2.0 * later.sum + all)),
         }
     }
 }
@@ -66,16 +68,15 @@ mod tests {
         statistics::Folded,
     };
 
-    fn check<const WHOLE: usize>(xs: &[f64], first_bar: u64) {
-        let n = 16 * (WHOLE + 1);
-        let (mut window, mut levels) = (Window::<480, 600>::new(), Folded::<Level, WHOLE>::new());
+    fn check<const N: usize, const WHOLE: usize>(xs: &[f64], first_bar: u64) {
+        let (mut window, mut levels) = (Window::<480, 600>::new(), Folded::<Level<N>, WHOLE>::new());
         for (i, x) in xs.iter().enumerate() {
             window.push(*x);
             let level = levels.update((first_bar + i as u64, |lag| window.lag(lag)));
-            assert_eq!(level.is_some(), i + 1 >= n);
+            assert_eq!(level.is_some(), i + 1 >= N);
             let Some(level) = level else { continue };
-            let xs = &xs[i + 1 - n..=i];
-            let mean = xs.iter().sum::<f64>() / n as f64;
+            let xs = &xs[i + 1 - N..=i];
+            let mean = xs.iter().sum::<f64>() / N as f64;
             let squares: f64 = xs.iter().map(|x| (x - mean).powi(2)).sum();
             assert_close(level.distance(*x), x - mean, 1e-11);
             assert_close(level.squares_about_mean() / squares, 1.0, 1e-10);
@@ -86,17 +87,17 @@ mod tests {
     fn has_the_plain_moments_for_many_lengths_whatever_the_first_bar() {
         let xs: Vec<f64> = walk(101, 700);
         for first_bar in [0, 1, 14, 15, 16, 1_888_889] {
-            check::<1>(&xs, first_bar);
-            check::<5>(&xs, first_bar);
-            check::<29>(&xs, first_bar);
+            check::<32, 1>(&xs, first_bar);
+            check::<96, 5>(&xs, first_bar);
+            check::<480, 29>(&xs, first_bar);
         }
     }
 
     #[test]
     fn survives_a_level_a_billion_times_the_deviation() {
         let small = walk(102, 600);
-        let (mut window, mut levels) = (Window::<96, 128>::new(), Folded::<Level, 5>::new());
-        let (mut far_window, mut far_levels) = (Window::<96, 128>::new(), Folded::<Level, 5>::new());
+        let (mut window, mut levels) = (Window::<96, 128>::new(), Folded::<Level<96>, 5>::new());
+        let (mut far_window, mut far_levels) = (Window::<96, 128>::new(), Folded::<Level<96>, 5>::new());
         for (bar, x) in small.iter().enumerate() {
             // On the grid of numbers near 2^40, so that nothing is lost before.
             let x = (x * 4_096.0).round() / 4_096.0;
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn is_bit_equal_from_every_start_and_forgets_what_has_left() {
         let levels = |first_bar: usize, xs: &[f64]| -> Vec<Option<[u64; 2]>> {
-            let (mut window, mut levels) = (Window::<96, 128>::new(), Folded::<Level, 5>::new());
+            let (mut window, mut levels) = (Window::<96, 128>::new(), Folded::<Level<96>, 5>::new());
             let mut step = |(bar, x): (usize, &f64)| {
                 window.push(*x);
                 let level = levels.update((bar as u64, |lag| window.lag(lag)));
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_flat_series_does_not_deviate() {
-        let mut levels = Folded::<Level, 5>::new();
+        let mut levels = Folded::<Level<96>, 5>::new();
         let last = (0..200).map(|bar| levels.update((bar, |lag| (bar >= lag as u64).then_some(27.6)))).last();
         assert_eq!(last.flatten().map(|level| (level.distance(27.6), level.sample_variance())), Some((0.0, 0.0)));
     }

@@ -26,7 +26,7 @@ pub use fractal::folds_of_dimension;
 pub use hurst::scaling_of_increments;
 pub use increments::{Increments, LAGS};
 pub use level::Level;
-pub use moments::{Moments, Shape, asinh_argument};
+pub use moments::{Moments, Shape, asinh_arguments};
 pub use ordinal::OrdinalPatterns;
 pub use quantile_rank::quantile_rank;
 pub use smallest::Smallest;

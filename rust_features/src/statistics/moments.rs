@@ -26,9 +26,11 @@ impl Shape {
         Self { mean, variance: moment(2), third: moment(3), fourth: moment(4), n }
     }
 
-    /// The shape from the mean and the moments about 0.
+    /// The shape from the sums of the first four powers.
     #[inline(always)]
-    fn of_raw([m1, m2, m3, m4]: [f64; 4], n: f64) -> Self {
+    fn of_sums([s1, s2, s3, s4]: [f64; 4], n: f64) -> Self {
+        let per_n = 1.0 / n;
+        let (m1, m2, m3, m4) = (s1 * per_n, s2 * per_n, s3 * per_n, s4 * per_n);
         let square = m1 * m1;
         let third = m3 - m1 * (3.0 * m2 - 2.0 * square);
         let fourth = m4 - m1 * (4.0 * m3 - m1 * (6.0 * m2 - 3.0 * square));
@@ -38,31 +40,38 @@ impl Shape {
     /// `G1`: adjusted Fisher–Pearson skewness, as pandas; 0 when m2 is at most 1e-18.
     #[inline(always)]
     pub fn skewness(&self) -> f64 {
-        let Self { variance, third, n, .. } = *self;
-        let scale = (n * (n - 1.0)).sqrt() / (n - 2.0);
-        if variance <= 1e-18 { 0.0 } else { scale * third / (variance * variance.sqrt()) }
+        let (n, per_variance) = (self.n, self.per_variance());
+        (n * (n - 1.0)).sqrt() / (n - 2.0) * self.third * per_variance * per_variance.sqrt()
     }
 
     /// `G2`: unbiased excess kurtosis, as pandas; 0 when m2 is at most 1e-18.
     #[inline(always)]
     pub fn kurtosis(&self) -> f64 {
-        let Self { variance, fourth, n, .. } = *self;
-        let scale = (n - 1.0) / ((n - 2.0) * (n - 3.0));
-        if variance <= 1e-18 { 0.0 } else { scale * ((n + 1.0) * (fourth / (variance * variance) - 3.0) + 6.0) }
+        let (n, per_variance) = (self.n, self.per_variance());
+        let excess = (n + 1.0) * (self.fourth * per_variance * per_variance - 3.0) + 6.0;
+        if per_variance == 0.0 { 0.0 } else { (n - 1.0) / ((n - 2.0) * (n - 3.0)) * excess }
+    }
+
+    #[inline(always)]
+    fn per_variance(&self) -> f64 {
+        if self.variance <= 1e-18 { 0.0 } else { 1.0 / self.variance }
     }
 }
 
-/// What `asinh(x)` is the logarithm of. For x above −100: further down it cancels.
+/// What `asinh` of each value is the logarithm of. For values above −100: further down it cancels.
 #[inline(always)]
-pub fn asinh_argument(x: f64) -> f64 {
-    x + (x * x + 1.0).sqrt()
+pub fn asinh_arguments<const N: usize>(mut xs: [f64; N]) -> [f64; N] {
+    for x in &mut xs {
+        *x += (*x * *x + 1.0).sqrt();
+    }
+    xs
 }
 
 /// The [`Shape`] of the last `N` returns. Warm with the `N`-th.
 ///
-/// From the sums of four powers: returns lie around 0, so nothing cancels. Where they do not, in a market that only drifts, two
-/// passes over the window give the same, exactly. Input: absolute bar number and the window of returns. `BLOCKS` as
-/// [`BlockSums`].
+/// From the sums of four powers: returns lie around 0, so nothing cancels. Where they do not, in a market that only
+/// drifts, two passes over the window give the same, exactly. Input: absolute bar number and the window of returns.
+/// `BLOCKS` as [`BlockSums`].
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, statistics::Moments};
@@ -95,7 +104,7 @@ impl<const N: usize, const BLOCKS: usize> Moments<N, BLOCKS> {
     ) -> Option<Shape> {
         let powers = |lag| returns.lag(lag).map(|r| [r, r * r, r * r * r, (r * r) * (r * r)]);
         let sums = self.powers.update((bar, powers))?;
-        let shape = Shape::of_raw(sums.map(|sum| sum * const { 1.0 / N as f64 }), N as f64);
+        let shape = Shape::of_sums(sums, N as f64);
         Some(if is_drift(shape.mean, shape.variance) { Shape::of(returns.last::<N>()?) } else { shape })
     }
 }
@@ -149,6 +158,14 @@ mod tests {
     }
 
     #[test]
+    fn asinh_is_the_logarithm_of_its_argument() {
+        for x in [-30.0, -2.1, -1e-3, 1e-9, 0.5, 190.0] {
+            let [argument] = asinh_arguments([x]);
+            assert!((argument.ln() - x.asinh()).abs() < 1e-12);
+        }
+    }
+
+    #[test]
     fn a_flat_market_has_no_shape() {
         let (mut window, mut moments) = (Window::<48, 64>::new(), Moments::<48, 3>::new());
         let last = (0..60).map(|bar| {
@@ -157,6 +174,6 @@ mod tests {
         });
         let shape = last.last().unwrap().unwrap();
         assert_eq!((shape.skewness(), shape.kurtosis()), (0.0, 0.0));
-        assert_eq!(asinh_argument(0.0), 1.0);
+        assert_eq!(asinh_arguments([0.0]), [1.0]);
     }
 }

@@ -6,8 +6,9 @@ use crate::indicator::Indicator;
 /// Patterns in a window.
 const N: usize = 96;
 
-/// Permutation entropy of order 3 over 96 patterns, from 0 (one pattern) to 1 (all six as often) (Bandt and Pompe 2002). On a tie
-/// the earlier value counts as the smaller. Input: the last three values, oldest first. Warm with the 96th.
+/// Permutation entropy of order 3 over 96 patterns, from 0 (one pattern) to 1 (all six as often) (Bandt and Pompe
+/// 2002). On a tie the earlier value counts as the smaller. Input: the last three values, oldest first. Warm with the
+/// 96th.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, statistics::OrdinalPatterns};
@@ -17,17 +18,18 @@ const N: usize = 96;
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct OrdinalPatterns {
+    /// The newest patterns: triples of comparisons.
     patterns: [u8; N],
     at: u32,
-    seen: u32,
-    /// Of the eight triples of comparisons, six can be.
-    counts: [u8; 8],
+    is_full: bool,
+    /// How often each is among them, a byte for each: one word, nothing to wait for.
+    counts: u64,
 }
 
 impl OrdinalPatterns {
     /// Has seen nothing.
     pub fn new() -> Self {
-        Self { patterns: [0; N], at: 0, seen: 0, counts: [0; 8] }
+        Self { patterns: [0; N], at: 0, is_full: false, counts: 0 }
     }
 }
 
@@ -41,21 +43,19 @@ impl Indicator for OrdinalPatterns {
     type Input = [f64; 3];
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, [a, b, c]: [f64; 3]) -> Option<f64> {
         let pattern = u8::from(a <= b) | u8::from(b <= c) << 1 | u8::from(a <= c) << 2;
         let old = std::mem::replace(&mut self.patterns[self.at as usize], pattern);
-        self.at = if self.at + 1 == N as u32 { 0 } else { self.at + 1 };
-        self.counts[usize::from(pattern % 8)] += 1;
-        if self.seen < N as u32 {
-            self.seen += 1;
-        } else {
-            self.counts[usize::from(old % 8)] -= 1;
+        self.counts += 1 << (8 * pattern);
+        self.counts -= u64::from(self.is_full) << (8 * old);
+        self.at += 1;
+        if self.at == N as u32 {
+            (self.at, self.is_full) = (0, true);
         }
         // a ≤ b ≤ c < a and a > b > c ≥ a cannot be.
-        let [down, fall_high, rise_low, _, _, fall_low, rise_high, up] = self.counts.map(usize::from);
-        let counts = [down, fall_high, rise_low, fall_low, rise_high, up];
-        (self.seen == N as u32).then(|| entropy(counts))
+        let [down, fall_high, rise_low, _, _, fall_low, rise_high, up] = self.counts.to_le_bytes().map(usize::from);
+        self.is_full.then(|| entropy([down, fall_high, rise_low, fall_low, rise_high, up]))
     }
 }
 

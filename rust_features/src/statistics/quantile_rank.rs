@@ -1,7 +1,7 @@
 //! Where a value stands among others.
 
-/// `PRANK`: the place of `x` among `xs`, of which it is one, from −1 (the least) to 1 (the greatest); a tie within `tolerance` counts
-/// half. That is how many more are below it than above, of all others.
+/// `PRANK`: the place of `x` among `xs`, of which it is one, from −1 (the least) to 1 (the greatest); a tie within
+/// `tolerance` counts half. That is how many more are below it than above, of all others.
 ///
 /// ```
 /// use candlecast_features::statistics::quantile_rank;
@@ -12,16 +12,9 @@
 #[inline(always)]
 pub fn quantile_rank(xs: &[f64], x: f64, tolerance: f64) -> f64 {
     let (low, high) = (x - tolerance, x + tolerance);
-    let (chunks, rest) = xs.as_chunks::<8>();
-    let surplus = |y: f64| i64::from(y < low) - i64::from(y > high);
-    let mut lanes = [0_i64; 8];
-    for chunk in chunks {
-        for i in 0..8 {
-            lanes[i] += surplus(chunk[i]);
-        }
-    }
-    let sum = lanes.iter().sum::<i64>() + rest.iter().map(|y| surplus(*y)).sum::<i64>();
-    sum as i32 as f64 / (xs.len() - 1) as f64
+    let below = xs.iter().filter(|y| **y < low).count();
+    let above = xs.iter().filter(|y| **y > high).count();
+    (below as i32 - above as i32) as f64 * (1.0 / (xs.len() - 1) as f64)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 /// The `K` smallest of the last values, ascending.
 ///
-/// It keeps up to `KEEP` of the smallest: few values that come or go are among them, and a bar mostly costs two comparisons. When fewer
-/// than `K` are left, the window is searched. `KEEP` is about twice `K`.
+/// It keeps up to `KEEP` of the smallest: few values that come or go are among them, and a bar mostly costs two
+/// comparisons. When fewer than `K` are left, the window is searched. `KEEP` is about twice `K`.
 ///
 /// ```
 /// use candlecast_features::statistics::Smallest;
@@ -14,8 +14,8 @@
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Smallest<const K: usize, const KEEP: usize> {
+    /// Ascending; infinite where there is none.
     values: [f64; KEEP],
-    len: usize,
     /// No value of the window that is not kept is less.
     bound: f64,
 }
@@ -24,11 +24,11 @@ impl<const K: usize, const KEEP: usize> Smallest<K, KEEP> {
     /// Holds nothing yet.
     pub fn new() -> Self {
         const { assert!(0 < K && K < KEEP) }
-        Self { values: [0.0; KEEP], len: 0, bound: f64::NEG_INFINITY }
+        Self { values: [f64::INFINITY; KEEP], bound: f64::NEG_INFINITY }
     }
 
-    /// Takes the newest value, the one that leaves the window with it (none the first time), and the values of the window, the
-    /// newest included.
+    /// Takes the newest value, the one that leaves the window with it (none the first time), and the values of the
+    /// window, the newest included.
     #[inline(always)]
     pub fn update(
         &mut self,
@@ -40,46 +40,45 @@ impl<const K: usize, const KEEP: usize> Smallest<K, KEEP> {
         if new <= self.bound {
             self.insert(new);
         }
-        if self.len < K {
+        if self.values[K - 1] == f64::INFINITY {
             self.search(window);
         }
         self.values.first_chunk().copied()
     }
 
+    /// Takes out one value equal to `x`. At the bound there may be none: one that is not kept is meant.
+    #[inline(always)]
     fn remove(&mut self, x: f64) {
-        let place = self.place_of(x);
-        // At the bound, an equal value that is not kept may be meant.
-        if place < self.len && self.values[place] == x {
-            self.values.copy_within(place + 1..self.len, place);
-            self.len -= 1;
+        let mut is_kept = false;
+        for value in &self.values {
+            is_kept |= *value == x;
+        }
+        let from = if is_kept { x } else { f64::INFINITY };
+        for i in 0..KEEP - 1 {
+            self.values[i] = if self.values[i] < from { self.values[i] } else { self.values[i + 1] };
+        }
+        if is_kept {
+            self.values[KEEP - 1] = f64::INFINITY;
         }
     }
 
+    /// Takes in `x`; the greatest falls out.
+    #[inline(always)]
     fn insert(&mut self, x: f64) {
-        let place = self.place_of(x);
-        if self.len == KEEP {
-            // The greatest is not kept.
-            if place == KEEP {
-                self.bound = x;
-                return;
-            }
-            self.len -= 1;
-            self.bound = self.values[self.len];
+        let old = self.values;
+        let greater = |a: f64, b: f64| if a > b { a } else { b };
+        let lesser = |a: f64, b: f64| if a < b { a } else { b };
+        self.bound = lesser(self.bound, greater(old[KEEP - 1], x));
+        self.values[0] = lesser(old[0], x);
+        for i in 1..KEEP {
+            self.values[i] = greater(old[i - 1], lesser(old[i], x));
         }
-        self.values.copy_within(place..self.len, place + 1);
-        self.values[place] = x;
-        self.len += 1;
-    }
-
-    /// How many kept values are less.
-    fn place_of(&self, x: f64) -> usize {
-        self.values[..self.len].partition_point(|y| *y < x)
     }
 
     #[cold]
     #[inline(never)]
     fn search(&mut self, window: impl Iterator<Item = f64>) {
-        (self.len, self.bound) = (0, f64::INFINITY);
+        *self = Self { bound: f64::INFINITY, ..Self::new() };
         for x in window {
             if x <= self.bound {
                 self.insert(x);

@@ -3,9 +3,9 @@
 use super::{Shape, is_drift};
 use crate::rolling::sum_of_pairs;
 
-/// Whether a walk of 192 returns is a random walk: (VR(Q) − 1) in its standard error for independent returns. VR is the variance
-/// of Q-bar returns over Q times that of one-bar returns, from overlapping pairs, unbiased (Lo and MacKinlay 1988). 0 when the
-/// returns have a sample variance of at most 1e-18.
+/// Whether a walk of 192 returns is a random walk: (VR(Q) − 1) in its standard error for independent returns. VR is the
+/// variance of Q-bar returns over Q times that of one-bar returns, from overlapping pairs, unbiased (Lo and MacKinlay
+/// 1988). 0 when the returns have a sample variance of at most 1e-18.
 ///
 /// `squares` is the sum of squared Q-bar increments of the 193 points, `returns` the shape of the 192 returns.
 ///
@@ -33,9 +33,9 @@ pub fn variance_ratio<const Q: usize>(points: &[f64; 193], squares: f64, returns
         let increments = sum_of_pairs(&points[193 - Q..], &points[..Q], |p, before| p - before);
         squares - drift * (2.0 * increments - pairs * drift)
     };
-    let per_bar = about_drift / (q * pairs * (1.0 - q / n));
+    let per_bar = about_drift * (1.0 / (q * pairs * (1.0 - q / n)));
     let standard_error = (2.0 * (2.0 * q - 1.0) * (q - 1.0) / (3.0 * q * n)).sqrt();
-    (per_bar / variance - 1.0) * (1.0 / standard_error)
+    (per_bar * (1.0 / variance) - 1.0) * (1.0 / standard_error)
 }
 
 #[cfg(test)]
