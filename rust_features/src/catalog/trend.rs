@@ -78,6 +78,7 @@ group! {
         linreg_resid_z_48, 48, [-5, 5], "CLIP(DIV(c-LRE(c,48), sqrt(SSE/46), ec, 0), 5)", "last point against its own regression line, standard error of estimate with n-2" => clip(line_48?.last_residual(x.closes.last::<48>()?, x.ec), 5.0);
         er_10, 11, [-1.2, 2.8], "4*(DIV(abs(c-c[10]), SUM(abs(dc),10), ec, 0)-0.3)", "Kaufman efficiency ratio" => 4.0 * (ratio((x.c - x.closes.lag(10)?).abs(), path_10?, x.ec, 0.0) - 0.3);
         er_48, 49, [-1.2, 6.8], "8*(DIV(abs(c-c[48]), SUM(abs(dc),48), ec, 0)-0.15)", "Kaufman efficiency ratio" => 8.0 * (ratio((x.c - x.closes.lag(48)?).abs(), path_48?, x.ec, 0.0) - 0.15);
+        // No bound follows from the formula: the range of the bar before the window counts above the line only. This one is float16's.
         vortex_14, 15, [-6, 6], "3*DIV(SUM(abs(h-l[1]),14)-SUM(abs(l-h[1]),14), SUM(TR,14), ec, 0)", "VI+ minus VI-" => clip(3.0 * ratio(vortex_14?, ranges_14?, x.ec, 0.0), 6e4);
         choppiness_14, 15, [-5, 5], "x=DIV(SUM(TR,14), MAX(h,14)-MIN(l,14), ec, sqrt(14)); CLIP((log10(x)/log10(14)-0.5)/0.1, 5)", "Dreiss choppiness index, centred at 50"; 3.789231816899512 ln => choppiness(ranges_14?, x.channel::<14>()?, 14.0, x.ec);
         choppiness_56, 57, [-5, 5], "as choppiness_14 with n=56"; 2.4842549839846915 ln => choppiness(ranges_56?, x.channel::<56>()?, 56.0, x.ec);
