@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test bench proto fmt clean
+.PHONY: help up setup train-env setup-dev check test bench bench-features proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,16 @@ bench: setup-dev  ## measure; figures go to bench/README.md by hand
 	cargo bench --quiet
 	$(PY) bench/end_to_end.py
 
+# The peers that bench/features_peers.py measures beside us live apart: their pins would pull on ours.
+.venv-peers/.done: bench/peers/uv.lock bench/peers/pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/.venv-peers $(UV) sync --quiet --locked --project bench/peers
+	@touch $@
+
+bench-features: setup-dev .venv-peers/.done  ## measure the feature core beside its peers
+	cargo bench --quiet
+	$(PY) bench/features_door.py
+	PYTHONPATH=python .venv-peers/bin/python bench/features_peers.py
+
 PROTOC := $(PY) -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(RUN)/protoc-gen-mypy_grpc
 proto: setup-dev  ## generate python/candlecast/v1 from proto/
 	$(PROTOC) --python_out=python --pyi_out=python proto/candlecast/v1/*.proto
@@ -69,4 +79,4 @@ fmt: setup-dev  ## format everything
 	$(RUN)/ruff format . && $(RUN)/ruff check --fix . && cargo fmt
 
 clean:  ## remove what was built
-	rm -rf target .venv .venv-triton .uv
+	rm -rf target .venv .venv-triton .venv-peers .uv

@@ -265,9 +265,8 @@ def _scan(path: Path) -> pl.LazyFrame:
     if path.suffix == ".parquet":
         return pl.scan_parquet(path, glob=False)
     if path.suffix == ".csv":
-        return pl.scan_csv(
-            path, glob=False, infer_schema=False
-        )  # texts: no guess from some of them
+        # As texts: a type that is guessed from some rows may not hold for others.
+        return pl.scan_csv(path, glob=False, infer_schema=False)
     raise ConfigurationError(f"{path}: candle files are .parquet or .csv")
 
 

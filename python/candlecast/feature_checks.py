@@ -139,8 +139,7 @@ def check_recursion(recording: Recording, new_core: NewCore, advance: Advance = 
         CandlecastError: the history is too short to say anything.
     """
     whole = new_core()
-    pairs = len({(symbol, file.interval_ms) for file in recording.files for symbol in file.candles})
-    lead = whole.need * pairs / recording.candles  # of the history, until it is READY
+    lead = whole.need * len(recording.pairs) / recording.candles  # of the history, until it is READY
     too_short = CandlecastError(f"too little history: it takes more than {3 * whole.need:,} candles without a long gap")
     if lead >= 1 / 3:
         raise too_short

@@ -28,8 +28,8 @@ SCHEMA: Final[dict[str, Any]] = {
     **dict.fromkeys(NAMES, pl.Float32),
 }
 """Columns of the rows; times are milliseconds since 1970, UTC."""
-ROW_GROUP_ROWS: Final = 32_768
-"""A group is held in memory until it is written: 32 MB at 1 kB a row."""
+ROW_GROUP_ROWS: Final = 65_536
+"""A group is held in memory until it is written, and each leaves an entry in the footer, which grows with them."""
 
 Advance = Callable[[int], None]
 """Told how many candles more were taken."""
@@ -58,13 +58,18 @@ class Recording:
         return sum(count for file in self.files for symbol, count in file.candles.items() if self._uses(symbol))
 
     @property
+    def pairs(self) -> set[tuple[str, int]]:
+        """Return each symbol and interval that is used."""
+        return {(symbol, file.interval_ms) for file in self.files for symbol in file.candles if self._uses(symbol)}
+
+    @property
     def feature_set_hash(self) -> str:
         """Return the hash of the feature set with these optional inputs, as bundles spell it."""
         return f"{feature_set_hash(self.optional_inputs):016x}"
 
     def core(self) -> Features:
         """Return a core that has seen nothing."""
-        pairs = len({(symbol, file.interval_ms) for file in self.files for symbol in file.candles})
+        pairs = len(self.pairs)
         return Features(
             symbols_max=pairs,
             conflicts_max=3,
@@ -143,10 +148,11 @@ def carries(files: Sequence[CandleFile], symbols: frozenset[str]) -> dict[str, l
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the candles."""
+    """What became of the candles: rows, references and those not accepted are all of them."""
 
     candles: int = 0
     rows: int = 0
+    references: int = 0  # accepted, of the reference symbol where it gives no rows
     filled: int = 0  # bars, into gaps; they give no row
     restarts: int = 0  # after gaps too long to fill: rows are NaN again until warm
     seconds: float = 0.0
@@ -176,6 +182,7 @@ class Tally:
         return {
             "candles": self.candles,
             "rows": self.rows,
+            "references": self.references,
             "not_accepted": dict(sorted(self.not_accepted.items())),
             "filled_bars": self.filled,
             "restarts": self.restarts,
@@ -233,8 +240,10 @@ def row_frames(recording: Recording, tally: Tally, advance: Advance = lambda cou
     core = recording.core()
     for batch in recording.batches():
         pushed, rows = core.rows(batch)
-        at = np.flatnonzero(tally.add(batch, pushed) & recording.gives_rows(batch))
+        accepted = tally.add(batch, pushed)
+        at = np.flatnonzero(accepted & recording.gives_rows(batch))
         tally.rows += len(at)
+        tally.references += int(accepted.sum()) - len(at)
         advance(len(batch))
         taken = batch.take(at)
         known = {"symbol": taken.symbol, "open_time": taken.open_time_ms, "close_time": closes_ms(taken)}

@@ -51,7 +51,7 @@ def records() -> list[dict[str, Any]]:
 def memory(record: dict[str, Any]) -> str:
     """Say in a word how long a column remembers where its history began."""
     bars = record["memory_bars"]
-    return "–" if bars is None else "warm-up" if bars == record["warmup_bars"] else f"{bars:,}"
+    return "not settled" if bars is None else "warm-up" if bars == record["warmup_bars"] else f"{bars:,}"
 
 
 def value_range(record: dict[str, Any]) -> str:

@@ -120,12 +120,17 @@ def test_rows_are_those_of_the_live_market_bit_by_bit(
     assert_same_rows(bits(rows), live_rows(market, OPTIONAL_INPUTS))
 
 
-def test_other_symbols_leave_no_trace_but_the_reference_serves(tmp_path: Path) -> None:
+def test_other_symbols_leave_no_trace_but_the_reference_serves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     market, out = messy_market(), tmp_path / "rows.parquet"
     files = [saved(tmp_path / f"{symbol}-15m.parquet", candles) for symbol, candles in market.items()]
 
-    assert main(["features", *map(str, files), "--out", str(out), "--symbol", "ETHUSDT"]) == 0
+    assert main(["features", *map(str, files), "--out", str(out), "--symbol", "ETHUSDT", "--json"]) == 0
 
+    told = json.loads(capsys.readouterr().out)
+    assert told["candles"] == len(market["ETHUSDT"]) + len(market[REFERENCE])
+    assert told["candles"] == told["rows"] + told["references"] + sum(told["not_accepted"].values())
     expected = live_rows(market, OPTIONAL_INPUTS)
     assert_same_rows(bits(pl.read_parquet(out)), {key: row for key, row in expected.items() if key[0] == "ETHUSDT"})
     assert pl.read_parquet_metadata(out)["candlecast.reference_symbol"] == REFERENCE
@@ -369,6 +374,27 @@ def test_a_column_that_never_settles_is_not_said_to(long_history: Path) -> None:
     assert "body_ratio" not in never
 
 
+def test_a_symbol_that_never_settles_is_not_hidden_by_a_longer_one(long_history: Path, tmp_path: Path) -> None:
+    shorter = pl.read_parquet(long_history)[:-300]
+    other = saved(tmp_path / "BUSDT-15m.parquet", shorter)
+
+    @dataclass
+    class CountingOne(Peeking):
+        """A core one of whose columns counts the candles of one symbol since the beginning."""
+
+        def rows(self, candles: Candles) -> tuple[_rust.Pushed, F32]:
+            pushed, rows = self.core.rows(candles)
+            is_other = np.array(candles.symbol) == "BUSDT"
+            rows[is_other, NAMES.index(self.column)] = pushed.have[is_other]
+            return pushed, rows
+
+    found = check_recursion(of_files(long_history, other), lambda: CountingOne("rsi_14"))
+    assert {column.name: column.bars for column in found.columns}["rsi_14"] is None
+    alone = of_files(long_history, other, symbols=["AUSDT"])
+    found = check_recursion(alone, lambda: CountingOne("rsi_14"))
+    assert {column.name: column.bars for column in found.columns}["rsi_14"] is not None
+
+
 def test_the_recursion_check_says_what_it_measured(long_history: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check = ["features", "--check-recursion", str(long_history)]
     assert main([*check, "--json"]) == 0
@@ -377,9 +403,10 @@ def test_the_recursion_check_says_what_it_measured(long_history: Path, capsys: p
     windowed = sum(column["is_windowed"] for column in told["columns"])
     assert main(check) == 0
     table = capsys.readouterr().out
-    assert f"{windowed} of {len(NAMES)} columns are windowed" in table
+    assert f"{windowed} of {len(NAMES)} columns are equal from their warm-up on" in table
     slowest = max((c for c in told["columns"] if not c["is_windowed"]), key=lambda c: c["bars"] or np.inf)
-    assert slowest["name"] in table.splitlines()[2]
+    titles, first = [line.split() for line in table.splitlines() if line.startswith(("column ", slowest["name"]))]
+    assert (titles[0], first[:2]) == ("column", [slowest["name"], str(slowest["warmup_bars"])])
 
 
 def test_too_short_a_history_cannot_be_checked_for_recursion(

@@ -48,9 +48,10 @@ def recursion(found: Recursion) -> None:
     """Print the recursive columns, slowest first."""
     recursive = [column for column in found.columns if not column.is_windowed]
     recursive.sort(key=lambda column: (column.bars is not None, -(column.bars or 0)))
-    ready = f"from READY ({found.ready_bars:,})"
-    table = _table("column", "warm-up", "equal from bar", "moves from warm-up", ready, "from twice that")
-    table.title = f"{found.candles:,} candles, {len(found.starts_ms)} later beginnings; moves: the largest difference"
+    ready = found.ready_bars
+    table = _table("column", "warm-up", "equal from", "moved", f"from {ready:,}", f"from {2 * ready:,}")
+    print(f"{found.candles:,} candles, {len(found.starts_ms)} later beginnings, READY after {ready:,} bars. By column:")
+    print("from which bar on it is the same float32, how far it moved from its warm-up and from later bars on.")
     for column in recursive[:_NAMES_SHOWN_MAX]:
         table.add_row(
             column.name,
@@ -64,7 +65,7 @@ def recursion(found: Recursion) -> None:
     if len(recursive) > _NAMES_SHOWN_MAX:
         print(f"… and {len(recursive) - _NAMES_SHOWN_MAX} that are faster: --json has all")
     windowed = len(found.columns) - len(recursive)
-    print(f"{windowed} of {len(found.columns)} columns are windowed: equal from their warm-up on")
+    print(f"{windowed} of {len(found.columns)} columns are equal from their warm-up on")
 
 
 def columns(records: list[dict[str, Any]]) -> None:
@@ -79,8 +80,11 @@ def columns(records: list[dict[str, Any]]) -> None:
 
 
 def utc(ms: int) -> str:
-    """Return milliseconds since 1970 as ISO 8601 UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    """Return milliseconds since 1970 as ISO 8601 UTC; as they are where the calendar ends."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        return f"{ms} ms"
 
 
 def _table(*titles: str) -> Table:

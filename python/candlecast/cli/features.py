@@ -19,7 +19,7 @@ from candlecast.errors import ConfigurationError
 if TYPE_CHECKING:
     from candlecast.feature_files import Advance, Recording
 
-_COLUMNS = ("quote_volume", "trades", "taker_buy_volume")
+_COLUMNS = ("quote_volume", "trades", "taker_buy_volume")  # candle_files.OPTIONAL, without waiting for polars
 
 _DESCRIPTION = """Compute the feature columns of recorded candles with the core that serves live: files are merged by
 close time, the reference's candle first, and taken candle by candle.

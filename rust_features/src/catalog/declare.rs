@@ -105,19 +105,24 @@ macro_rules! catalog {
                     #[allow(unsafe_code, reason = "the only way to choose instructions at run time")]
                     return unsafe { self.update_with_avx2(candle, extras) };
                 }
-                self.update_with_any::<false>(candle, extras)
+                self.update_on_any_processor(candle, extras)
+            }
+
+            /// As [`State::update`], and the same bits, with what every processor of this kind has.
+            pub fn update_on_any_processor(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
+                self.update_with::<false>(candle, extras)
             }
 
             /// The same with four numbers at once. No multiplication is fused into an addition, so every bit is the same.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2")]
             fn update_with_avx2(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
-                self.update_with_any::<true>(candle, extras)
+                self.update_with::<true>(candle, extras)
             }
 
             /// `WIDE` changes nothing but gives each of the two its own copy of everything below, compiled for it.
             #[inline(always)]
-            fn update_with_any<const WIDE: bool>(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
+            fn update_with<const WIDE: bool>(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
                 let mut row = [f64::NAN; WIDTH];
                 let mut rest = row.as_mut_slice();
                 self.shared.update(candle, extras);

@@ -28,7 +28,8 @@ pub const SETTINGS: Settings = Settings {
     threads: 1,
 };
 
-/// `n` candles of a lively market: trends, gaps, point bars, flat and volumeless stretches, prices on a grid.
+/// `n` candles of a lively market: trends, gaps, point bars, flat and volumeless stretches, prices on a grid, optional inputs with
+/// holes.
 pub fn lively(seed: u64, n: usize) -> Vec<Values> {
     let mut dice = Dice::new(seed);
     let mut price: f64 = 100.0;
@@ -44,10 +45,16 @@ pub fn lively(seed: u64, n: usize) -> Vec<Values> {
         let (open, high, low) = if is_point {
             (close, close, close)
         } else {
-            (open, open.max(close) + wick(&mut dice), (open.min(close) - wick(&mut dice)).max(0.01))
+            (open, tick(open.max(close) + wick(&mut dice)), tick(open.min(close) - wick(&mut dice)))
         };
         let volume = if quiet { 0.0 } else { (1e4 * dice.unit()).round() };
-        at(i, [open, high, low, close], volume)
+        let mut sometimes = |x: f64| if dice.below(40) == 0 { f64::NAN } else { x };
+        Values {
+            quote_volume: sometimes(volume * (low + 0.3 * (high - low))),
+            trades: sometimes((volume / 10.0).ceil()),
+            taker_buy_volume: sometimes(volume * ((i % 11) as f64) / 10.0),
+            ..at(i, [open, high, low, close], volume)
+        }
     };
     (0..n).map(&mut candle).collect()
 }
@@ -78,12 +85,14 @@ pub fn plain_rows(candles: &[Values]) -> Vec<[f64; WIDTH]> {
 
 /// Rows in f64, one per candle, with every optional input.
 pub fn rows(candles: &[Values]) -> Vec<[f64; WIDTH]> {
-    let mut state = State::new();
-    let mut row = |values: &Values| {
-        let candle = Candle::new(*values, false, i64::MAX).expect("a good candle");
-        state.update(&candle, Extras::of(values, Some(reference_close(values)), OptionalInputs::ALL))
-    };
-    candles.iter().map(&mut row).collect()
+    let mut state = Box::<State>::default();
+    candles.iter().map(|values| advance(&mut state, values)).collect()
+}
+
+/// The row after one more candle, with every optional input.
+pub fn advance(state: &mut State, values: &Values) -> [f64; WIDTH] {
+    let candle = Candle::new(*values, false, i64::MAX).expect("a good candle");
+    state.update(&candle, Extras::of(values, Some(reference_close(values)), OptionalInputs::ALL))
 }
 
 /// The close of another market at the same time: related, but not the same.
