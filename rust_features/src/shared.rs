@@ -9,7 +9,7 @@ use crate::{
     indicator::Indicator,
     math::ln,
     momentum::Rsi,
-    rolling::{BlockSums, LongMaximum, Window, age_of, nested_maxima, nested_minima, nested_sums},
+    rolling::{LongMaximum, Window, age_of, nested_maxima, nested_minima, nested_sums, sum, sum_of},
     timeframe::{Bucket, Timeframe},
     volatility::true_range,
 };
@@ -146,10 +146,6 @@ pub struct Shared {
     /// Of the negated lows.
     lowest_480: LongMaximum,
     channel_480: (f64, f64),
-    sums_50: BlockSums<1, 3>,
-    sums_100: BlockSums<1, 6>,
-    sums_200: BlockSums<1, 12>,
-    sums_returns_96: BlockSums<2, 6>,
     wilder_14: Wilder,
     exponential_20: Ema,
     exponential_26: Ema,
@@ -217,10 +213,6 @@ impl Shared {
             highest_480: LongMaximum::new(),
             lowest_480: LongMaximum::new(),
             channel_480: (0.0, 0.0),
-            sums_50: BlockSums::new(50),
-            sums_100: BlockSums::new(100),
-            sums_200: BlockSums::new(200),
-            sums_returns_96: BlockSums::new(96),
             wilder_14: Wilder::new(14),
             exponential_20: Ema::new(20),
             exponential_26: Ema::new(26),
@@ -272,10 +264,15 @@ impl Shared {
     /// Highest highs and lowest lows.
     #[inline(always)]
     fn channels(&mut self) {
-        let (highs, lows) = (self.highs.all(), self.lows.all());
+        // A length known to the compiler makes the loops straight.
+        let (highest, lowest) = match (self.highs.last::<96>(), self.lows.last::<96>()) {
+            (Some(highs), Some(lows)) => (nested_maxima(highs, CHANNELS), nested_minima(lows, CHANNELS)),
+            _ => (nested_maxima(self.highs.all(), CHANNELS), nested_minima(self.lows.all(), CHANNELS)),
+        };
         // A length that is not warm is not read.
-        self.highest = nested_maxima(highs, CHANNELS).map(|highest| highest.unwrap_or(self.h));
-        self.lowest = nested_minima(lows, CHANNELS).map(|lowest| lowest.unwrap_or(self.l));
+        for i in 0..CHANNELS.len() {
+            (self.highest[i], self.lowest[i]) = (highest[i].unwrap_or(self.h), lowest[i].unwrap_or(self.l));
+        }
         let (highest, lowest) = (self.highest[CHANNELS.len() - 1], self.lowest[CHANNELS.len() - 1]);
         let highest_480 = self.highest_480.update((self.bar, |lag| self.highs.lag(lag), highest));
         let lowest_480 = self.lowest_480.update((self.bar, |lag| Some(-self.lows.lag(lag)?), -lowest));
@@ -298,14 +295,13 @@ impl Shared {
 
     #[inline(always)]
     fn averages(&mut self) {
-        let [sum_5, sum_10, sum_20] = nested_sums(&self.closes, [5, 10, 20]);
-        let close = |lag| Some([self.closes.lag(lag)?]);
-        self.sma_50 = self.sums_50.update((self.bar, close)).map(|[sum]| sum / 50.0);
-        self.sma_100 = self.sums_100.update((self.bar, close)).map(|[sum]| sum / 100.0);
-        self.sma_200 = self.sums_200.update((self.bar, close)).map(|[sum]| sum / 200.0);
+        let [sum_5, sum_10, sum_20, sum_50, sum_100, sum_200] = nested_sums(&self.closes, [5, 10, 20, 50, 100, 200]);
         self.sma_5 = sum_5.map(|sum| sum / 5.0);
         self.sma_10 = sum_10.map(|sum| sum / 10.0);
         self.sma_20 = sum_20.map(|sum| sum / 20.0);
+        self.sma_50 = sum_50.map(|sum| sum / 50.0);
+        self.sma_100 = sum_100.map(|sum| sum / 100.0);
+        self.sma_200 = sum_200.map(|sum| sum / 200.0);
         self.ema_20 = self.exponential_20.update(self.c);
         self.ema_26 = self.exponential_26.update(self.c);
         let late = self.close_from(14).and_then(|c| self.late_exponential_12.update(c));
@@ -322,8 +318,7 @@ impl Shared {
         self.rsi_14 = self.strength_14.update((dc, self.ec));
         self.atr_14 = self.wilder_14.update(tr);
         self.a = self.atr_14.map(|atr| atr.max(1e-5 * self.c));
-        let squares = |lag| self.returns.lag(lag).map(|r| [r, r * r]);
-        self.return_sums_96 = self.sums_returns_96.update((self.bar, squares));
+        self.return_sums_96 = self.returns.last::<96>().map(|rs| [sum(rs), sum_of(rs, |r| r * r)]);
         let deviation = |[sum, squares]: [f64; 2]| ((squares - sum * sum / 96.0).max(0.0) / 95.0).sqrt();
         self.s = self.return_sums_96.map(|sums| deviation(sums).max(1e-5));
         self.per_a = self.a.map(|a| 1.0 / a);

@@ -29,7 +29,7 @@ impl Indicator for Kama {
     type Input = ([f64; 11], f64);
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, (xs, tiny): ([f64; 11], f64)) -> Option<f64> {
         const FAST: f64 = 2.0 / 3.0;
         const SLOW: f64 = 2.0 / 31.0;

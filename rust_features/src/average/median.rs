@@ -28,7 +28,7 @@ impl<const N: usize> Median<N> {
     }
 
     /// Takes the newest value of the window.
-    #[inline]
+    #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(&mut self, window: &Window<KEEP, CAP>) -> Option<f64> {
         self.values.update(window);
         Some((self.values.at(window, (N - 1) / 2)? + self.values.at(window, N / 2)?) / 2.0)

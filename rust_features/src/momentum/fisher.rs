@@ -31,7 +31,7 @@ impl Indicator for Fisher {
     type Input = ([f64; 10], f64);
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, (xs, tiny): ([f64; 10], f64)) -> Option<f64> {
         let q = place(xs[9], extent(&xs), tiny);
         self.a = (0.66 * (q - 0.5) + 0.67 * self.a).clamp(-0.999, 0.999);

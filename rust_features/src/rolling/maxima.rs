@@ -45,10 +45,10 @@ pub fn age_of(x: f64, xs: &[f64]) -> usize {
 #[inline(always)]
 fn nested<const N: usize>(xs: &[f64], lengths: [usize; N], best: impl Fn(f64, f64) -> f64) -> [Option<f64>; N] {
     let [.., newest] = *xs else { return [None; N] };
-    let (mut lanes, mut done) = ([newest; 4], 0);
-    lengths.map(|n| {
+    let (mut answers, mut lanes, mut done) = ([None; N], [newest; 4], 0);
+    for (answer, n) in answers.iter_mut().zip(lengths) {
         if n > xs.len() {
-            return None;
+            break;
         }
         let (rest, chunks) = xs[xs.len() - n..xs.len() - done].as_rchunks::<4>();
         for chunk in chunks.iter().rev() {
@@ -58,8 +58,9 @@ fn nested<const N: usize>(xs: &[f64], lengths: [usize; N], best: impl Fn(f64, f6
         }
         done += 4 * chunks.len();
         let [a, b, c, d] = lanes;
-        Some(rest.iter().fold(best(best(a, b), best(c, d)), |so_far, x| best(so_far, *x)))
-    })
+        *answer = Some(rest.iter().fold(best(best(a, b), best(c, d)), |so_far, x| best(so_far, *x)));
+    }
+    answers
 }
 
 /// Unlike [`f64::max`] one instruction: nothing here is NaN.

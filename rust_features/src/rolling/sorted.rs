@@ -33,7 +33,7 @@ impl<const N: usize> Sorted<N> {
     }
 
     /// Takes in the newest value of `window`, which has every value since the first or more than `N` of them, and lets the oldest go.
-    #[inline]
+    #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(&mut self, window: &Window<KEEP, CAP>) {
         const { assert!(N < KEEP, "the value that leaves must still be known") }
         let Some(new) = window.lag(0) else { return };
@@ -59,17 +59,17 @@ impl<const N: usize> Sorted<N> {
     }
 
     /// The `i`-th value, counted from 0; `None` until `N` were seen.
-    #[inline]
+    #[inline(always)]
     pub fn at<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, i: usize) -> Option<f64> {
         (usize::from(self.len) == N).then(|| self.value(window, self.order[i]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn below<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, x: f64) -> usize {
         self.order.partition_point(|number| self.value(window, *number) < x)
     }
 
-    #[inline]
+    #[inline(always)]
     fn value<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, number: u8) -> f64 {
         window.lag(usize::from(self.newest.wrapping_sub(number))).unwrap_or(0.0)
     }
