@@ -1,13 +1,15 @@
 //! What every feature group reads of a bar, computed once: prices, returns, the scales A and S, the shared windows.
 
+use std::array::from_fn;
+
 use crate::{
     average::{Ema, Wilder},
     candle::Candle,
     extras::Extras,
     indicator::Indicator,
     math::ln,
-    momentum::{Channel, Rsi},
-    rolling::{BlockSums, Window, nested_sums},
+    momentum::Rsi,
+    rolling::{LongMaximum, Window, age_of, nested_maxima, nested_minima, nested_sums, sum, sum_of},
     timeframe::{Bucket, Timeframe},
     volatility::true_range,
 };
@@ -27,8 +29,15 @@ pub struct Earlier {
     pub v: f64,
 }
 
+impl Earlier {
+    /// (h + l + c)/3.
+    pub fn tp(&self) -> f64 {
+        (self.h + self.l + self.c) / 3.0
+    }
+}
+
 /// Lengths of the channels of highs and lows.
-const CHANNELS: [u32; 12] = [9, 13, 14, 20, 24, 26, 28, 48, 52, 56, 96, 480];
+const CHANNELS: [usize; 11] = [9, 13, 14, 20, 24, 26, 28, 48, 52, 56, 96];
 
 /// The current bar and what is known around it. Names are those of the feature notation; `None` until defined.
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
@@ -112,26 +121,31 @@ pub struct Shared {
     /// Sum and sum of squares of the newest 96 returns.
     pub return_sums_96: Option<[f64; 2]>,
     /// The newest closes.
-    pub closes: Window<201, 256>,
+    pub closes: Window<201, 216>,
     /// The newest log closes, `p`.
-    pub log_closes: Window<481, 544>,
+    pub log_closes: Window<481, 496>,
     /// The newest returns, `r`.
-    pub returns: Window<194, 256>,
-    /// The newest typical prices, `tp`.
-    pub typical_prices: Window<60, 80>,
+    pub returns: Window<194, 208>,
+    /// The newest opens.
+    pub opens: Window<13, 20>,
+    /// The newest highs.
+    pub highs: Window<96, 108>,
+    /// The newest lows.
+    pub lows: Window<96, 108>,
     /// The newest traded prices, `w`.
-    pub traded_prices: Window<96, 128>,
+    pub traded_prices: Window<96, 108>,
     /// The newest volumes.
-    pub volumes: Window<481, 544>,
+    pub volumes: Window<481, 496>,
     /// The newest true ranges.
-    pub true_ranges: Window<97, 128>,
+    pub true_ranges: Window<97, 108>,
     /// Bars of 96 bars: days, at 15 minutes.
     pub x96: Timeframe<96>,
-    channels: Channel<12, 512>,
-    sums_50: BlockSums<1, 3>,
-    sums_100: BlockSums<1, 6>,
-    sums_200: BlockSums<1, 12>,
-    sums_returns_96: BlockSums<2, 6>,
+    highest: [f64; CHANNELS.len()],
+    lowest: [f64; CHANNELS.len()],
+    highest_480: LongMaximum,
+    /// Of the negated lows.
+    lowest_480: LongMaximum,
+    channel_480: (f64, f64),
     wilder_14: Wilder,
     exponential_20: Ema,
     exponential_26: Ema,
@@ -187,16 +201,18 @@ impl Shared {
             closes: Window::new(),
             log_closes: Window::new(),
             returns: Window::new(),
-            typical_prices: Window::new(),
+            opens: Window::new(),
+            highs: Window::new(),
+            lows: Window::new(),
             traded_prices: Window::new(),
             volumes: Window::new(),
             true_ranges: Window::new(),
             x96: Timeframe::new(),
-            channels: Channel::new(CHANNELS),
-            sums_50: BlockSums::new(50),
-            sums_100: BlockSums::new(100),
-            sums_200: BlockSums::new(200),
-            sums_returns_96: BlockSums::new(96),
+            highest: [0.0; CHANNELS.len()],
+            lowest: [0.0; CHANNELS.len()],
+            highest_480: LongMaximum::new(),
+            lowest_480: LongMaximum::new(),
+            channel_480: (0.0, 0.0),
             wilder_14: Wilder::new(14),
             exponential_20: Ema::new(20),
             exponential_26: Ema::new(26),
@@ -219,6 +235,7 @@ impl Shared {
         (self.o, self.h, self.l, self.c) = (candle.open, candle.high, candle.low, candle.close);
         (self.v, self.extras) = (candle.volume, extras);
         self.prices();
+        self.channels();
         self.logarithms();
         self.averages();
         self.scales();
@@ -236,11 +253,30 @@ impl Shared {
         self.turn = self.w * self.v;
         self.body_ratio = ratio(self.c - self.o, self.range, self.ec, 0.0);
         self.closes.push(self.c);
-        self.typical_prices.push(self.tp);
+        self.opens.push(self.o);
+        self.highs.push(self.h);
+        self.lows.push(self.l);
         self.traded_prices.push(self.w);
         self.volumes.push(self.v);
-        self.channels.push((self.h, self.l));
         self.x96.push(self.bar, Bucket { o: self.o, h: self.h, l: self.l, c: self.c });
+    }
+
+    /// Highest highs and lowest lows.
+    #[inline(always)]
+    fn channels(&mut self) {
+        // A length known to the compiler makes the loops straight.
+        let (highest, lowest) = match (self.highs.last::<96>(), self.lows.last::<96>()) {
+            (Some(highs), Some(lows)) => (nested_maxima(highs, CHANNELS), nested_minima(lows, CHANNELS)),
+            _ => (nested_maxima(self.highs.all(), CHANNELS), nested_minima(self.lows.all(), CHANNELS)),
+        };
+        // A length that is not warm is not read.
+        for i in 0..CHANNELS.len() {
+            (self.highest[i], self.lowest[i]) = (highest[i].unwrap_or(self.h), lowest[i].unwrap_or(self.l));
+        }
+        let (highest, lowest) = (self.highest[CHANNELS.len() - 1], self.lowest[CHANNELS.len() - 1]);
+        let highest_480 = self.highest_480.update((self.bar, |lag| self.highs.lag(lag), highest));
+        let lowest_480 = self.lowest_480.update((self.bar, |lag| Some(-self.lows.lag(lag)?), -lowest));
+        self.channel_480 = (highest_480, -lowest_480);
     }
 
     #[inline(always)]
@@ -259,14 +295,13 @@ impl Shared {
 
     #[inline(always)]
     fn averages(&mut self) {
-        let [sum_5, sum_10, sum_20] = nested_sums(&self.closes, [5, 10, 20]);
-        let close = |lag| Some([self.closes.lag(lag)?]);
-        self.sma_50 = self.sums_50.update((self.bar, close)).map(|[sum]| sum / 50.0);
-        self.sma_100 = self.sums_100.update((self.bar, close)).map(|[sum]| sum / 100.0);
-        self.sma_200 = self.sums_200.update((self.bar, close)).map(|[sum]| sum / 200.0);
+        let [sum_5, sum_10, sum_20, sum_50, sum_100, sum_200] = nested_sums(&self.closes, [5, 10, 20, 50, 100, 200]);
         self.sma_5 = sum_5.map(|sum| sum / 5.0);
         self.sma_10 = sum_10.map(|sum| sum / 10.0);
         self.sma_20 = sum_20.map(|sum| sum / 20.0);
+        self.sma_50 = sum_50.map(|sum| sum / 50.0);
+        self.sma_100 = sum_100.map(|sum| sum / 100.0);
+        self.sma_200 = sum_200.map(|sum| sum / 200.0);
         self.ema_20 = self.exponential_20.update(self.c);
         self.ema_26 = self.exponential_26.update(self.c);
         let late = self.close_from(14).and_then(|c| self.late_exponential_12.update(c));
@@ -283,8 +318,7 @@ impl Shared {
         self.rsi_14 = self.strength_14.update((dc, self.ec));
         self.atr_14 = self.wilder_14.update(tr);
         self.a = self.atr_14.map(|atr| atr.max(1e-5 * self.c));
-        let squares = |lag| self.returns.lag(lag).map(|r| [r, r * r]);
-        self.return_sums_96 = self.sums_returns_96.update((self.bar, squares));
+        self.return_sums_96 = self.returns.last::<96>().map(|rs| [sum(rs), sum_of(rs, |r| r * r)]);
         let deviation = |[sum, squares]: [f64; 2]| ((squares - sum * sum / 96.0).max(0.0) / 95.0).sqrt();
         self.s = self.return_sums_96.map(|sums| deviation(sums).max(1e-5));
         self.per_a = self.a.map(|a| 1.0 / a);
@@ -293,14 +327,35 @@ impl Shared {
 
     /// (`MAX(h, N)`, `MIN(l, N)`). `N` is one of the lengths that are kept.
     #[inline(always)]
-    pub fn channel<const N: u32>(&self) -> Option<(f64, f64)> {
-        self.channels.of(const { place_of(N) })
+    pub fn channel<const N: usize>(&self) -> Option<(f64, f64)> {
+        if self.bars < N as u32 {
+            None
+        } else if N == LongMaximum::LENGTH {
+            Some(self.channel_480)
+        } else {
+            let i = const { place_of(N) };
+            Some((self.highest[i], self.lowest[i]))
+        }
     }
 
     /// How many bars ago the highest high and the lowest low of `N` bars were; the latest, on a tie.
     #[inline(always)]
-    pub fn since_extremes<const N: u32>(&self) -> Option<(u32, u32)> {
-        self.channels.ages(const { place_of(N) })
+    pub fn since_extremes<const N: usize>(&self) -> Option<(u32, u32)> {
+        let (highest, lowest) = self.channel::<N>()?;
+        Some((age_of(highest, self.highs.last::<N>()?) as u32, age_of(lowest, self.lows.last::<N>()?) as u32))
+    }
+
+    /// Opens, highs, lows and closes of the newest `N` bars, oldest first.
+    #[inline(always)]
+    pub fn candles<const N: usize>(&self) -> Option<[&[f64; N]; 4]> {
+        Some([self.opens.last()?, self.highs.last()?, self.lows.last()?, self.closes.last()?])
+    }
+
+    /// (h + l)/2 of the newest `N` bars, oldest first.
+    #[inline(always)]
+    pub fn middles<const N: usize>(&self) -> Option<[f64; N]> {
+        let (highs, lows) = (self.highs.last::<N>()?, self.lows.last::<N>()?);
+        Some(from_fn(|i| (highs[i] + lows[i]) / 2.0))
     }
 
     /// A price move over `bars` bars in the ATRs a random walk would make: d / (A·√bars).
@@ -347,11 +402,12 @@ impl Default for Shared {
 }
 
 /// Where the channel of `n` bars lies.
-const fn place_of(n: u32) -> usize {
+const fn place_of(n: usize) -> usize {
     let mut i = 0;
-    while CHANNELS[i] != n {
+    while i < CHANNELS.len() && CHANNELS[i] != n {
         i += 1;
     }
+    assert!(i < CHANNELS.len() || n == LongMaximum::LENGTH, "no channel of this length is kept");
     i
 }
 

@@ -42,6 +42,9 @@ fn candles(name: &str, interval_ms: i64) -> Vec<(Values, Option<f64>)> {
     text.lines().skip(1).map(candle).collect()
 }
 
+/// Columns made of values that are kept in single precision, where it is precise enough for what they are divided by.
+const SINGLE: &[&str] = &["ema_spread_z_8_21", "ema_spread_z_21_55", "range_pos_480"];
+
 #[test]
 fn agrees_with_the_golden_rows() {
     let Ok(names) = fs::read_to_string(golden().join("names.txt")) else { return };
@@ -51,6 +54,7 @@ fn agrees_with_the_golden_rows() {
         let expected: Vec<f64> = bytes.as_chunks().0.iter().map(|x| f64::from_le_bytes(*x)).collect();
         let mut state = State::new();
         let mut worst = (0.0, "");
+        let mut worst_single = (0.0, "");
         for ((values, reference), expected) in
             candles(name, interval_ms).into_iter().zip(expected.chunks_exact(names.len()))
         {
@@ -60,13 +64,16 @@ fn agrees_with_the_golden_rows() {
                 let expected = expected[names.iter().position(|name| *name == feature.name).expect("a known name")];
                 assert_eq!(value.is_nan(), expected.is_nan(), "{name}: {}", feature.name);
                 let error = if value.is_nan() { 0.0 } else { (value - expected).abs() };
+                let worst = if SINGLE.contains(&feature.name) { &mut worst_single } else { &mut worst };
                 if error > worst.0 {
-                    worst = (error, feature.name);
+                    *worst = (error, feature.name);
                 }
             }
         }
-        println!("{name}: worst error {:e} in {}", worst.0, worst.1);
         // The agreement asked for is 1e-6; in f64 it is closer.
-        assert!(worst.0 <= 1e-8, "{name}: {} is off by {:e}", worst.1, worst.0);
+        for ((error, feature), agreement) in [(worst, 1e-8), (worst_single, 1e-7)] {
+            println!("{name}: worst error {error:e} in {feature}");
+            assert!(error <= agreement, "{name}: {feature} is off by {error:e}");
+        }
     }
 }

@@ -1,16 +1,20 @@
 //! Rolling median.
 
-use crate::{indicator::Indicator, rolling::Sorted};
+use crate::rolling::{Sorted, Window};
 
 /// `MED(x, N)`: the median of the last `N` values; of an even number the mean of the two in the middle. Warm with the `N`-th.
 ///
-/// Input: the value, and the one that leaves the window with it (`N` bars earlier, none before).
+/// Input: the window of the values, in which more than `N` are kept.
 ///
 /// ```
-/// use candlecast_features::{average::Median, indicator::replay};
+/// use candlecast_features::{average::Median, rolling::Window};
 ///
-/// let values = replay(Median::<3>::new(), [(5.0, None), (1.0, None), (2.0, None), (3.0, Some(5.0))]);
-/// assert_eq!(values, [None, None, Some(2.0), Some(2.0)]);
+/// let (mut window, mut median) = (Window::<4, 5>::new(), Median::<3>::new());
+/// let medians = [5.0, 1.0, 2.0, 3.0].map(|x| {
+///     window.push(x);
+///     median.update(&window)
+/// });
+/// assert_eq!(medians, [None, None, Some(2.0), Some(2.0)]);
 /// ```
 #[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Median<const N: usize> {
@@ -22,29 +26,31 @@ impl<const N: usize> Median<N> {
     pub fn new() -> Self {
         Self { values: Sorted::new() }
     }
-}
 
-impl<const N: usize> Indicator for Median<N> {
-    type Input = (f64, Option<f64>);
-    type Output = f64;
-
-    #[inline]
-    fn update(&mut self, (x, leaving): (f64, Option<f64>)) -> Option<f64> {
-        self.values.replace(leaving, x);
-        let values = self.values.full()?;
-        Some((values[(N - 1) / 2] + values[N / 2]) / 2.0)
+    /// Takes the newest value of the window.
+    #[inline(always)]
+    pub fn update<const KEEP: usize, const CAP: usize>(&mut self, window: &Window<KEEP, CAP>) -> Option<f64> {
+        self.values.update(window);
+        Some((self.values.at(window, (N - 1) / 2)? + self.values.at(window, N / 2)?) / 2.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::indicator::replay;
     use crate::oracle::{ticks, walk};
 
+    fn medians<const N: usize>(xs: &[f64]) -> Vec<Option<f64>> {
+        let (mut window, mut median) = (Window::<97, 108>::new(), Median::<N>::new());
+        let mut step = |x: &f64| {
+            window.push(*x);
+            median.update(&window)
+        };
+        xs.iter().map(&mut step).collect()
+    }
+
     fn check<const N: usize>(xs: Vec<f64>) {
-        let inputs = xs.iter().enumerate().map(|(i, x)| (*x, i.checked_sub(N).map(|old| xs[old])));
-        for (i, median) in replay(Median::<N>::new(), inputs).into_iter().enumerate() {
+        for (i, median) in medians::<N>(&xs).into_iter().enumerate() {
             // The definition: as many values at or below as at or above.
             let Some(median) = median else {
                 assert!(i + 1 < N);
@@ -67,7 +73,6 @@ mod tests {
 
     #[test]
     fn a_flat_market_has_its_price() {
-        let inputs = (0..20).map(|i| (7.0, (i >= 4).then_some(7.0)));
-        assert_eq!(replay(Median::<4>::new(), inputs)[19], Some(7.0));
+        assert_eq!(medians::<4>(&[7.0; 20])[19], Some(7.0));
     }
 }

@@ -1,10 +1,19 @@
 //! The candle itself: returns, shape of the bar, streaks.
 
+use std::array::from_fn;
+
 use super::declare::group;
 use crate::{
-    rolling::{Run, SignSum, Sum},
-    shared::{clip, exact_sign, ratio},
+    rolling::{Run, SignSum, sum},
+    shared::{Shared, clip, exact_sign, ratio},
 };
+
+/// Sum of what `of` says of the open, high, low and close of the newest 10 bars.
+#[inline(always)]
+fn sum_10(x: &Shared, of: impl Fn([f64; 4]) -> f64) -> Option<f64> {
+    let [o, h, l, c] = x.candles::<10>()?;
+    Some(sum(&from_fn::<_, 10, _>(|i| of([o[i], h[i], l[i], c[i]]))))
+}
 
 group! {
     "candle", x;
@@ -15,9 +24,9 @@ group! {
         lower_wick => x.o.min(x.c) - x.l;
         streak: Run = Run::new(10) => exact_sign(x.dc?);
         up_down_20: SignSum<20> = SignSum::new() => exact_sign(x.dc?);
-        ranges_10: Sum<10, 16> = Sum::new() => x.range;
-        bodies_10: Sum<10, 16> = Sum::new() => (x.c - x.o).abs();
-        wicks_10: Sum<10, 16> = Sum::new() => lower_wick? - upper_wick?;
+        ranges_10 => sum_10(x, |[_, h, l, _]| h - l)?;
+        bodies_10 => sum_10(x, |[o, _, _, c]| (c - o).abs())?;
+        wicks_10 => sum_10(x, |[o, h, l, c]| { let (top, bottom) = if o > c { (o, c) } else { (c, o) }; (bottom - l) - (h - top) })?;
     }
 
     features {

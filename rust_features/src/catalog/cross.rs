@@ -4,46 +4,20 @@ use super::declare::group;
 use crate::{
     cross::Comoments,
     math::ln_of,
-    rolling::Window,
     shared::{Shared, clip},
 };
 
-/// Closes of the reference, and for how many bars there has been one.
+/// ln(cr / cr\[1\]) of the closes of the reference; `None` on a bar where one of the two is missing.
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
-struct Reference {
-    log_closes: Window<98, 128>,
-    newest: f64,
-    present: u32,
+struct Return {
+    newest: Option<f64>,
 }
 
-/// The newest bar of the reference.
-#[derive(Clone, Copy, Debug)]
-struct Moves {
-    /// ln(cr / cr\[1\]).
-    r: Option<f64>,
-    /// ln(cr / cr\[16\]), ln(cr / cr\[96\]).
-    r_16: Option<f64>,
-    r_96: Option<f64>,
-}
-
-impl Reference {
-    fn new() -> Self {
-        Self { log_closes: Window::new(), newest: f64::NAN, present: 0 }
-    }
-
+impl Return {
     #[inline(always)]
-    fn update(&mut self, close: Option<f64>) -> Option<Moves> {
-        let Some(close) = close else {
-            (self.newest, self.present) = (f64::NAN, 0);
-            self.log_closes.push(0.0);
-            return Some(Moves { r: None, r_16: None, r_96: None });
-        };
-        let r = (self.present > 0).then(|| ln_of(close / self.newest));
-        (self.newest, self.present) = (close, (self.present + 1).min(98));
-        self.log_closes.push(ln_of(close));
-        let since = |n: usize| Some(self.log_closes.lag(0)? - self.log_closes.lag(n)?);
-        let whole = |n: usize| (self.present as usize > n).then(|| since(n)).flatten();
-        Some(Moves { r, r_16: whole(16), r_96: whole(96) })
+    fn update(&mut self, close: Option<f64>) -> Option<f64> {
+        let before = std::mem::replace(&mut self.newest, close);
+        Some(ln_of(close? / before?))
     }
 }
 
@@ -56,21 +30,21 @@ group! {
     "cross", x;
 
     indicators {
-        reference: Reference = Reference::new() => x.extras.reference_close;
-        moments: Comoments = Comoments::new() => (x.bar, &x.returns, { x.r?; reference?.r });
+        rr: Return = Return { newest: None } => x.extras.reference_close;
+        moments: Comoments = Comoments::new() => (x.bar, &x.returns, x.return_sums_96, { x.r?; rr });
         pairs => moments?.pairs?;
         scale => pairs?.deviation_of_reference().max(1e-5);
         apart => pairs?.deviation_of_difference();
     }
 
     features {
-        ref_vret_1, 97, [-8, 8], "CLIP(rr/Sr, 8)", "rr = ln(cr/cr[1]) of the reference, Sr = max(SD(rr,96),1e-5)" => or_nothing(|| Some(clip(reference?.r? / scale?, 8.0)));
-        ref_vret_16, 97, [-8, 8], "CLIP(ln(cr/cr[16])/(4*Sr), 8)" => or_nothing(|| Some(clip(reference?.r_16? / (4.0 * scale?), 8.0)));
+        ref_vret_1, 97, [-8, 8], "CLIP(rr/Sr, 8)", "rr = ln(cr/cr[1]) of the reference, Sr = max(SD(rr,96),1e-5)" => or_nothing(|| Some(clip(rr? / scale?, 8.0)));
+        ref_vret_16, 97, [-8, 8], "CLIP(ln(cr/cr[16])/(4*Sr), 8)" => or_nothing(|| Some(clip(moments?.reference_16? / (4.0 * scale?), 8.0)));
         ref_beta_96, 97, [-5, 5], "CLIP(COV(r,rr,96)/VAR(rr,96), 5)", "population moments" => or_nothing(|| Some(clip(pairs?.beta(), 5.0)));
         ref_corr_96, 97, [-2, 2], "2*CORR(r, rr, 96)" => or_nothing(|| Some(2.0 * pairs?.correlation()));
-        ref_rel_strength_16, 97, [-8, 8], "CLIP((ln(c/c[16])-ln(cr/cr[16]))/(4*Sx), 8), Sx=max(SD(r-rr,96),1e-5)" => or_nothing(|| Some(clip(beyond(x, 16, reference?.r_16?, apart?)?, 8.0)));
-        ref_rel_strength_96, 97, [-8, 8], "CLIP((ln(c/c[96])-ln(cr/cr[96]))/(sqrt(96)*Sx), 8)" => or_nothing(|| Some(clip(beyond(x, 96, reference?.r_96?, apart?)?, 8.0)));
-        ref_resid_1_96, 97, [-8, 8], "beta as ref_beta_96 unclipped; e=(r-SMA(r,96))-beta*(rr-SMA(rr,96)); SSE=96*max(VAR(r,96)-beta*COV(r,rr,96),0); CLIP(DIV(e, sqrt(SSE/94), 1e-9, 0), 8)", "residual of the OLS market model at the current bar" => or_nothing(|| Some(clip(pairs?.residual(x.r?, reference?.r?), 8.0)));
+        ref_rel_strength_16, 97, [-8, 8], "CLIP((ln(c/c[16])-ln(cr/cr[16]))/(4*Sx), 8), Sx=max(SD(r-rr,96),1e-5)" => or_nothing(|| Some(clip(beyond(x, 16, moments?.reference_16?, apart?)?, 8.0)));
+        ref_rel_strength_96, 97, [-8, 8], "CLIP((ln(c/c[96])-ln(cr/cr[96]))/(sqrt(96)*Sx), 8)" => or_nothing(|| Some(clip(beyond(x, 96, pairs?.sum_of_reference(), apart?)?, 8.0)));
+        ref_resid_1_96, 97, [-8, 8], "beta as ref_beta_96 unclipped; e=(r-SMA(r,96))-beta*(rr-SMA(rr,96)); SSE=96*max(VAR(r,96)-beta*COV(r,rr,96),0); CLIP(DIV(e, sqrt(SSE/94), 1e-9, 0), 8)", "residual of the OLS market model at the current bar" => or_nothing(|| Some(clip(pairs?.residual(x.r?, rr?), 8.0)));
         ref_lead_corr_96, 98, [-9.8, 9.8], "sqrt(96)*CORR(r, rr[1], 96)", "reference leads by one bar, t-scaled" => or_nothing(|| Some(96_f64.sqrt() * moments?.lead?));
     }
 }

@@ -33,15 +33,15 @@ group! {
         ema_21: Ema = Ema::new(21) => x.c;
         ema_50: Ema = Ema::new(50) => x.c;
         ema_55: Ema = Ema::new(55) => x.c;
-        median_96: Median<96> = Median::new() => (x.c, x.closes.lag(96));
+        median_96: Median<96> = Median::new() => &x.closes;
         hull_16: Hull = Hull::new() => *x.closes.last()?;
-        kama_10: Kama = Kama::new() => (x.c, x.ec);
+        kama_10: Kama = Kama::new() => (*x.closes.last()?, x.ec);
         t3_8: T3 = T3::new(8, 0.7) => x.c;
 
         spread_8_21 => ema_8? - ema_21?;
         spread_21_55 => ema_21? - ema_55?;
-        square_8_21: LongSma<96, 112, 6> = LongSma::new() => (x.bar, spread_8_21? * spread_8_21?);
-        square_21_55: LongSma<192, 216, 12> = LongSma::new() => (x.bar, spread_21_55? * spread_21_55?);
+        square_8_21: LongSma<96> = LongSma::new() => (x.bar, spread_8_21? * spread_8_21?);
+        square_21_55: LongSma<192> = LongSma::new() => (x.bar, spread_21_55? * spread_21_55?);
 
         kama_10_lag_5: Lag<5> = Lag::new() => kama_10?;
         ema_20_lag_4: Lag<4> = Lag::new() => x.ema_20?;

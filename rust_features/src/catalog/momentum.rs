@@ -1,14 +1,41 @@
 //! Momentum: oscillators and rates of change.
 
+use std::array::from_fn;
+
 use super::declare::group;
 use crate::{
     average::{Ema, Sma},
-    momentum::{
-        Awesome, Channel, Fisher, Rsi, Streak, Ultimate, Vigor, chande, commodity_channel, percent_rank, place,
-    },
-    rolling::Lag,
-    shared::{clip, exact_sign, ratio},
+    momentum::{Fisher, Rsi, Streak, awesome, chande, commodity_channel, percent_rank, place, ultimate, vigor},
+    rolling::{Lag, Window, extent},
+    shared::{Shared, clip, exact_sign, ratio},
+    timeframe::Scan,
 };
+
+/// Greatest and least of 14 values.
+fn extent_14(window: &Window<14, 18>) -> Option<(f64, f64)> {
+    window.last::<14>().map(|values| extent(values))
+}
+
+/// h + l + c: the typical prices, times 3.
+#[inline(always)]
+fn prices<const N: usize>(x: &Shared) -> Option<[f64; N]> {
+    let (highs, lows, closes) = (x.highs.last::<N>()?, x.lows.last::<N>()?, x.closes.last::<N>()?);
+    Some(from_fn(|i| highs[i] + lows[i] + closes[i]))
+}
+
+/// c − min(l, c₁) of 28 bars.
+#[inline(always)]
+fn pressures_28(x: &Shared) -> Option<[f64; 28]> {
+    let (lows, closes) = (x.lows.last::<28>()?, x.closes.last::<29>()?);
+    Some(from_fn(|i| closes[i + 1] - if lows[i] < closes[i] { lows[i] } else { closes[i] }))
+}
+
+/// Bodies and ranges of 13 bars.
+#[inline(always)]
+fn bodies_and_ranges(x: &Shared) -> Option<([f64; 13], [f64; 13])> {
+    let [o, h, l, c] = x.candles::<13>()?;
+    Some((from_fn(|i| c[i] - o[i]), from_fn(|i| h[i] - l[i])))
+}
 
 group! {
     "momentum", x;
@@ -19,17 +46,17 @@ group! {
         rsi_14 => x.rsi_14?;
         rsi_42: Rsi = Rsi::new(42) => (x.dc?, x.ec);
         rsi_14_lag_5: Lag<5> = Lag::new() => rsi_14?;
-        rsi_channel: Channel<1, 16> = Channel::new([14]) => (rsi_14?, rsi_14?);
-        stoch_rsi: Sma<3, 8> = Sma::new() => 2.0 * place(rsi_14?, rsi_channel?[0]?, 1e-6) - 1.0;
+        rsi_channel: Scan<(f64, f64), 14, 18> = Scan::new() => (rsi_14?, extent_14 as fn(&_) -> _);
+        stoch_rsi: Sma<3, 5> = Sma::new() => 2.0 * place(rsi_14?, rsi_channel?, 1e-6) - 1.0;
 
         channel_13 => x.channel::<13>()?;
-        slow_k: Sma<3, 8> = Sma::new() => 100.0 * place(x.c, x.channel::<14>()?, x.ec);
-        slow_d: Sma<3, 8> = Sma::new() => slow_k?;
+        slow_k: Sma<3, 5> = Sma::new() => 100.0 * place(x.c, x.channel::<14>()?, x.ec);
+        slow_d: Sma<3, 5> = Sma::new() => slow_k?;
         off_middle: Ema = Ema::new(25) => x.c - (channel_13?.0 + channel_13?.1) / 2.0;
         off_middle_smooth: Ema = Ema::new(2) => off_middle?;
         channel_width: Ema = Ema::new(25) => channel_13?.0 - channel_13?.1;
         channel_width_smooth: Ema = Ema::new(2) => channel_width?;
-        fisher_10: Fisher = Fisher::new() => (x.hl2, x.ec);
+        fisher_10: Fisher = Fisher::new() => (x.middles()?, x.ec);
 
         ema_12: Ema = Ema::new(12) => x.c;
         ema_13: Ema = Ema::new(13) => x.c;
@@ -49,11 +76,11 @@ group! {
         path_25: Ema = Ema::new(25) => x.dc?.abs();
         path_13: Ema = Ema::new(13) => path_25?;
 
-        ultimate: Ultimate = Ultimate::new() => (x.c - x.l.min(x.previous?.c), x.tr?, x.ec);
-        awesome: Awesome = Awesome::new() => x.hl2;
-        awesome_5: Sma<5, 12> = Sma::new() => awesome?;
-        vigor_10: Vigor = Vigor::new() => (x.c - x.o, x.range, x.ec);
-        power_14: Sma<14, 24> = Sma::new() => x.body_ratio;
+        ultimate => ultimate(&pressures_28(x)?, x.true_ranges.last()?, x.ec);
+        awesome => awesome(&x.middles()?);
+        awesome_5: Sma<5, 8> = Sma::new() => awesome?;
+        vigor_10 => { let (bodies, ranges) = bodies_and_ranges(x)?; vigor(&bodies, &ranges, x.ec) };
+        power_14: Sma<14, 18> = Sma::new() => x.body_ratio;
 
         streak: Streak = Streak::new() => exact_sign(x.dc?);
         streak_lag_1: Lag<1> = Lag::new() => streak?;
@@ -73,8 +100,8 @@ group! {
         ppo_12_26, 26, [-5, 5], "CLIP(100*(EMA(c,12)-EMA(c,26))/EMA(c,26), 5)", "PPO in percent; both EMAs fed from bar 0 (TA-Lib PPO, matype 1; its MACD seeds the fast EMA later, see macd_hist)" => clip(100.0 * (ema_12? - ema_26?) / ema_26?, 5.0);
         macd_hist_12_26_9, 34, [-5, 5], "m=EMAS(c,12,14)-EMA(c,26); CLIP(3*(m-EMA(m,9))/A, 5)", "TA-Lib MACD seeding; signal EMA seeded by SMA of the first 9 m" => clip(3.0 * x.in_atr(macd_12_26? - signal_9?, 1.0)?, 5.0);
         macd_hist_48_104_36, 139, [-5, 5], "m=EMAS(c,48,56)-EMA(c,104); CLIP(2*(m-EMA(m,36))/(c*S), 5)", "MACD of 4x longer periods" => clip(2.0 * x.in_price_vol(macd_48_104? - signal_36?, 1.0)?, 5.0);
-        cci_20, 20, [-5, 5], "m=SMA(tp,20); CLIP(DIV(tp-m, 0.015*mean(abs(tp_i-m), i in window), ec, 0)/100, 5)", "mean absolute deviation about the current SMA" => clip(commodity_channel(x.typical_prices.last::<20>()?, x.ec) / 100.0, 5.0);
-        cci_60, 60, [-5, 5], "as cci_20 with n=60", "as cci_20" => clip(commodity_channel(x.typical_prices.last::<60>()?, x.ec) / 100.0, 5.0);
+        cci_20, 20, [-5, 5], "m=SMA(tp,20); CLIP(DIV(tp-m, 0.015*mean(abs(tp_i-m), i in window), ec, 0)/100, 5)", "mean absolute deviation about the current SMA" => clip(commodity_channel(&prices::<20>(x)?, 3.0 * x.ec) / 100.0, 5.0);
+        cci_60, 60, [-5, 5], "as cci_20 with n=60", "as cci_20" => clip(commodity_channel(&prices::<60>(x)?, 3.0 * x.ec) / 100.0, 5.0);
         cmo_20, 21, [-2, 2], "U=SUM(max(dc,0),20), D=SUM(max(-dc,0),20); 2*DIV(U-D, U+D, ec, 0)", "Chande's plain sums (TA-Lib CMO is Wilder smoothed = 2*RSI-100, deliberately not used)" => 2.0 * chande(x.closes.last::<21>()?, x.ec);
         trix_15, 44, [-5, 5], "e=EMA(EMA(EMA(c,15),15),15); CLIP(1000*(e/e[1]-1), 5)", "10*TRIX" => clip(1000.0 * (trix_3? / trix_3_lag_1? - 1.0), 5.0);
         ultosc_7_14_28, 29, [-2, 2], "BP=c-min(l,c[1]); a_n=DIV(SUM(BP,n),SUM(TR,n),ec,0.5); (100*(4*a_7+2*a_14+a_28)/7-50)/25", "Williams' Ultimate Oscillator" => (ultimate? - 50.0) / 25.0;

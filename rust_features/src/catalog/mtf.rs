@@ -22,7 +22,7 @@ struct Closes {
     chande_14: Option<f64>,
 }
 
-fn closes(window: &Window<15, 20>) -> Option<Closes> {
+fn closes(window: &Window<15, 17>) -> Option<Closes> {
     let ratio = |closes: &[f64]| chande(closes, 1e-9 * closes[closes.len() - 1]);
     Some(Closes {
         mean_10: window.last::<10>().map(|closes| mean(closes)),
@@ -32,18 +32,18 @@ fn closes(window: &Window<15, 20>) -> Option<Closes> {
 }
 
 /// Means of the newest 3, 10 and 20 values.
-fn means(window: &Window<20, 24>) -> Option<[Option<f64>; 3]> {
+fn means(window: &Window<20, 22>) -> Option<[Option<f64>; 3]> {
     let [sum_3, sum_10, sum_20] = nested_sums(window, [3, 10, 20]);
     Some([sum_3.map(|sum| sum / 3.0), sum_10.map(|sum| sum / 10.0), sum_20.map(|sum| sum / 20.0)])
 }
 
 /// Mean and deviation of 20 values: Bollinger's bands.
-fn bands(window: &Window<20, 24>) -> Option<(f64, f64)> {
+fn bands(window: &Window<20, 22>) -> Option<(f64, f64)> {
     window.last::<20>().map(|values| (mean(values), population_deviation(values)))
 }
 
 /// The logarithm of the newest value over the one before.
-fn log_move(window: &Window<2, 4>) -> Option<f64> {
+fn log_move(window: &Window<2, 3>) -> Option<f64> {
     window.last::<2>().map(|[before, now]| ln_of(now / before))
 }
 
@@ -58,18 +58,18 @@ group! {
         x4_close_lag_1: Held<Lag<1>> = Held::new(Lag::new()) => x4_new?.map(|new| new.c);
         x4_rsi_14: Held<Rsi> = Held::new(Rsi::new(14)) =>
             x4_new?.zip(x4_close_lag_1).map(|(new, before)| (new.c - before, 1e-9 * new.c));
-        x4_bands_20: Held<Scan<(f64, f64), 20, 24>> = Held::new(Scan::new()) => x4_new?.map(|new| (new.c, bands as fn(&_) -> _));
-        x4_channel_14: Held<Channel<1, 16>> = Held::new(Channel::new([14])) => x4_new?.map(|new| (new.h, new.l));
-        x4_slow_k: Held<Sma<3, 8>> = Held::new(Sma::new()) =>
-            x4_new?.zip(x4_channel_14?[0]).map(|(new, channel)| 2.0 * place(new.c, channel, 1e-9 * new.c) - 1.0);
+        x4_bands_20: Held<Scan<(f64, f64), 20, 22>> = Held::new(Scan::new()) => x4_new?.map(|new| (new.c, bands as fn(&_) -> _));
+        x4_channel_14: Held<Channel<14, 16>> = Held::new(Channel::new()) => x4_new?.map(|new| (new.h, new.l));
+        x4_slow_k: Held<Sma<3, 4>> = Held::new(Sma::new()) =>
+            x4_new?.zip(x4_channel_14).map(|(new, channel)| 2.0 * place(new.c, channel, 1e-9 * new.c) - 1.0);
         x4_adx_14: Held<Adx> = Held::new(Adx::new(14)) => x4_new?.map(|new| ((new.h, new.l, new.c), 1e-9 * new.c));
 
         x16: Timeframe<16> = Timeframe::new() => (x.bar, bar?);
         x16_new => x16?.completed();
         x16_last => x16?.last()?;
         x16_now => x16?.running();
-        x16_closes: Held<Scan<Closes, 15, 20>> = Held::new(Scan::new()) => x16_new?.map(|new| (new.c, closes as fn(&_) -> _));
-        x16_ranges: Held<Scan<[Option<f64>; 3], 20, 24>> = Held::new(Scan::new()) => x16_new?.map(|new| (new.range(), means as fn(&_) -> _));
+        x16_closes: Held<Scan<Closes, 15, 17>> = Held::new(Scan::new()) => x16_new?.map(|new| (new.c, closes as fn(&_) -> _));
+        x16_ranges: Held<Scan<[Option<f64>; 3], 20, 22>> = Held::new(Scan::new()) => x16_new?.map(|new| (new.range(), means as fn(&_) -> _));
         x16_range_3 => x16_ranges?[0]?.max(1e-5 * x.c);
         x16_range_10 => x16_ranges?[1]?.max(1e-5 * x.c);
         x16_range_20 => x16_ranges?[2]?.max(1e-5 * x.c);
@@ -77,9 +77,9 @@ group! {
         x96_new => x.x96.completed();
         x96_last => x.x96.last()?;
         x96_now => x.x96.running();
-        x96_move: Held<Scan<f64, 2, 4>> = Held::new(Scan::new()) => x96_new?.map(|new| (new.c, log_move as fn(&_) -> _));
-        x96_sma_5: Held<Sma<5, 8>> = Held::new(Sma::new()) => x96_new?.map(|new| new.c);
-        x96_ranges_5: Held<Sma<5, 8>> = Held::new(Sma::new()) => x96_new?.map(Bucket::range);
+        x96_move: Held<Scan<f64, 2, 3>> = Held::new(Scan::new()) => x96_new?.map(|new| (new.c, log_move as fn(&_) -> _));
+        x96_sma_5: Held<Sma<5, 6>> = Held::new(Sma::new()) => x96_new?.map(|new| new.c);
+        x96_ranges_5: Held<Sma<5, 6>> = Held::new(Sma::new()) => x96_new?.map(Bucket::range);
         x96_range_5 => x96_ranges_5?.max(1e-5 * x.c);
     }
 

@@ -2,10 +2,12 @@
 //!
 //! k·A is what a random walk makes in k² bars: d/(3·A) is `x.in_atr(d, 9.0)`.
 
+use std::array::from_fn;
+
 use super::declare::group;
 use crate::{
-    rolling::{Lag, Run, Sum, path, sum},
-    shared::{clip, ratio},
+    rolling::{Lag, Run, path, sum},
+    shared::{Shared, clip, ratio},
     trend::{Adx, Line, ParabolicSar, SuperTrend, range},
 };
 
@@ -22,6 +24,13 @@ fn outside(c: f64, a: f64, b: f64) -> f64 {
 /// Way over width, so that a market half way between the straightest (n) and the widest (1) has 1, as has a flat one.
 fn choppiness(ranges: f64, (highest, lowest): (f64, f64), n: f64, tiny: f64) -> f64 {
     ratio(ranges * (1.0 / n.sqrt()), highest - lowest, tiny, 1.0)
+}
+
+/// |h − l₁| − |l − h₁| of 14 bars, summed.
+#[inline(always)]
+fn vortex_14(x: &Shared) -> Option<f64> {
+    let (h, l) = (x.highs.last::<15>()?, x.lows.last::<15>()?);
+    Some(sum(&from_fn::<_, 14, _>(|i| (h[i + 1] - l[i]).abs() - (l[i + 1] - h[i]).abs())))
 }
 
 group! {
@@ -50,7 +59,7 @@ group! {
         line_20 => Line::through(x.closes.last::<20>()?);
         line_48 => line_20?.lengthened(x.closes.last::<48>()?);
         line_96 => line_48?.lengthened(x.closes.last::<96>()?);
-        vortex_14: Sum<14, 56> = Sum::new() => (x.h - x.previous?.l).abs() - (x.l - x.previous?.h).abs();
+        vortex_14 => vortex_14(x)?;
         ranges_14 => sum(x.true_ranges.last::<14>()?);
         ranges_56 => sum(x.true_ranges.last::<56>()?);
     }

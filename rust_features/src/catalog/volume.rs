@@ -94,7 +94,7 @@ group! {
         obv_48: OnBalance = OnBalance::new() => (x.bar, signed_48?);
         money_flow => close_location([x.h, x.l, x.c], x.ec) * x.v;
         money_flow_20: Kept<20, 32> = Kept::new() => money_flow?;
-        typical_flow => f64::from(x.sign(x.tp - x.typical_prices.lag(1)?)) * x.tp * x.v;
+        typical_flow => f64::from(x.sign(x.tp - previous?.tp())) * x.tp * x.v;
         typical_flow_14: Kept<14, 24> = Kept::new() => typical_flow?;
         bulk_50: Kept<50, 64> = Kept::new() => x.v * bulk_imbalance(x.in_vol(x.r?, 1.0)?);
         ln_hl_1: Lag<1> = Lag::new() => x.ln_hl;

@@ -1,6 +1,6 @@
 //! Returns of a market beside those of its reference.
 
-use crate::rolling::{BlockSums, Window};
+use crate::rolling::{BlockSums, Window, sum};
 
 /// Pairs of returns in the window.
 const N: usize = 96;
@@ -16,20 +16,23 @@ const TINY: f64 = 1e-9;
 /// ```
 /// use candlecast_features::{cross::Comoments, rolling::Window};
 ///
-/// let (mut moments, mut returns) = (Comoments::new(), Window::<194, 256>::new());
+/// let (mut moments, mut returns) = (Comoments::new(), Window::<97, 108>::new());
 /// let mut beta = None;
 /// for bar in 0..200 {
 ///     // The market moves twice as far as its reference.
 ///     let rr = if bar % 3 == 0 { 0.02 } else { -0.01 };
 ///     returns.push(2.0 * rr);
-///     beta = moments.update((bar, &returns, Some(rr))).and_then(|moments| Some(moments.pairs?.beta()));
+///     let sums = returns.last::<96>().map(|rs| [rs.iter().sum(), rs.iter().map(|r| r * r).sum()]);
+///     beta = moments.update((bar, &returns, sums, Some(rr))).and_then(|moments| Some(moments.pairs?.beta()));
 /// }
 /// assert!((beta.unwrap() - 2.0).abs() < 1e-9);
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Comoments {
-    reference: Window<98, 128>,
-    sums: BlockSums<8, 6>,
+    reference: Window<97, 108>,
+    /// Of the rr that both windows of the reference have, of their squares, of r·rr, and of r with the rr before. Without the oldest
+    /// term, which the first two do not have.
+    sums: BlockSums<4, 6>,
     /// Newest bars without a hole in rr, this one included.
     whole: u32,
 }
@@ -41,6 +44,8 @@ pub struct Moments {
     pub pairs: Option<Pairs>,
     /// CORR(r, rr\[1\]): the reference leads by a bar.
     pub lead: Option<f64>,
+    /// Sum of the newest 16 rr.
+    pub reference_16: Option<f64>,
 }
 
 /// What the window of pairs says. Population moments.
@@ -56,14 +61,15 @@ pub struct Pairs {
 impl Comoments {
     /// Nothing seen.
     pub fn new() -> Self {
-        Self { reference: Window::new(), sums: BlockSums::new(N), whole: 0 }
+        Self { reference: Window::new(), sums: BlockSums::new(N - 1), whole: 0 }
     }
 
-    /// Takes the bar's number, the returns of the market with the newest, and the return of the reference.
+    /// Takes the bar's number, the returns of the market with the newest, the sum and the sum of squares of 96 of them, and the return
+    /// of the reference.
     #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(
         &mut self,
-        (bar, returns, rr): (u64, &Window<KEEP, CAP>, Option<f64>),
+        (bar, returns, sums, rr): (u64, &Window<KEEP, CAP>, Option<[f64; 2]>, Option<f64>),
     ) -> Option<Moments> {
         let whole_before = self.whole;
         self.reference.push(rr.unwrap_or(0.0));
@@ -71,11 +77,17 @@ impl Comoments {
         let reference = &self.reference;
         let products = |lag| {
             let (r, rr, earlier) = (returns.lag(lag)?, reference.lag(lag)?, reference.lag(lag + 1).unwrap_or(0.0));
-            Some([r, r * r, rr, rr * rr, r * rr, earlier, earlier * earlier, r * earlier])
+            Some([earlier, earlier * earlier, r * rr, r * earlier])
         };
-        let sums = self.sums.update((bar, products))?;
-        let [m, square, mr, square_reference, product, me, square_earlier, product_earlier] =
-            sums.map(|sum| sum / N as f64);
+        let [common, squares, product, product_earlier] = self.sums.update((bar, products))?;
+        let ([total, square], r, newest) = (sums?, returns.lag(N - 1)?, reference.lag(0)?);
+        let (second, oldest) = (reference.lag(N - 1)?, reference.lag(N).unwrap_or(0.0));
+        let sums = [
+            [total, square, common + newest, squares + newest * newest, product + r * second],
+            [common + oldest, squares + oldest * oldest, product_earlier + r * oldest, 0.0, 0.0],
+        ];
+        let [[m, square, mr, square_reference, product], [me, square_earlier, product_earlier, ..]] =
+            sums.map(|sums| sums.map(|sum| sum / N as f64));
         let (var, var_earlier) = (square - m * m, square_earlier - me * me);
         let pairs = Pairs {
             mean: m,
@@ -87,6 +99,7 @@ impl Comoments {
         Some(Moments {
             pairs: (self.whole == N as u32).then_some(pairs),
             lead: (whole_before == N as u32).then(|| correlation(product_earlier - m * me, var, var_earlier)),
+            reference_16: (self.whole >= 16).then(|| sum(self.reference.last::<16>().unwrap_or(&[0.0; 16]))),
         })
     }
 }
@@ -98,6 +111,11 @@ impl Default for Comoments {
 }
 
 impl Pairs {
+    /// Sum of the rr.
+    pub fn sum_of_reference(&self) -> f64 {
+        N as f64 * self.mean_reference
+    }
+
     /// COV(r, rr)/VAR(rr); 0 when the reference stands still.
     pub fn beta(&self) -> f64 {
         if self.var_reference <= TINY * TINY { 0.0 } else { self.cov / self.var_reference }
@@ -154,10 +172,11 @@ mod tests {
 
     /// Answers to r and rr, both with a hole where rr is `None`.
     fn answers(rs: &[f64], rrs: &[Option<f64>]) -> Vec<Option<Moments>> {
-        let (mut moments, mut window) = (Comoments::new(), Window::<194, 256>::new());
+        let (mut moments, mut window) = (Comoments::new(), Window::<97, 108>::new());
         let mut step = |(i, r): (usize, &f64)| {
             window.push(*r);
-            moments.update((777 + i as u64, &window, rrs[i]))
+            let sums = window.last::<96>().map(|rs| [rs.iter().sum(), rs.iter().map(|r| r * r).sum()]);
+            moments.update((777 + i as u64, &window, sums, rrs[i]))
         };
         rs.iter().enumerate().map(&mut step).collect()
     }
@@ -170,10 +189,12 @@ mod tests {
         assert!(answers[..95].iter().all(Option::is_none));
         for i in 96..300 {
             let (x, y, e) = (&rs[i - 95..=i], &rrs[i - 95..=i], &rrs[i - 96..i]);
-            let Moments { pairs, lead } = answers[i].unwrap();
+            let Moments { pairs, lead, reference_16 } = answers[i].unwrap();
             let pairs = pairs.unwrap();
             let beta = cov(x, y) / cov(y, y);
             assert_close(pairs.beta(), beta, 1e-9);
+            assert_close(pairs.sum_of_reference(), y.iter().sum(), 1e-14);
+            assert_close(reference_16.unwrap(), y[80..].iter().sum(), 1e-14);
             assert_close(pairs.correlation(), cov(x, y) / (cov(x, x) * cov(y, y)).sqrt(), 1e-9);
             assert_close(lead.unwrap(), cov(x, e) / (cov(x, x) * cov(e, e)).sqrt(), 1e-9);
             let difference: Vec<f64> = x.iter().zip(y).map(|(x, y)| x - y).collect();
@@ -190,7 +211,7 @@ mod tests {
         rrs[150] = None;
         let answers = answers(&returns(73), &rrs);
         for (i, answer) in answers.into_iter().enumerate().skip(100) {
-            let Moments { pairs, lead } = answer.unwrap();
+            let Moments { pairs, lead, .. } = answer.unwrap();
             assert_eq!(pairs.is_none(), (150..246).contains(&i), "bar {i}");
             assert_eq!(lead.is_none(), (151..247).contains(&i), "bar {i}");
         }
@@ -198,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_reference_that_stands_still_says_nothing() {
-        let Moments { pairs, lead } = answers(&returns(74), &[Some(0.0); 300])[299].unwrap();
+        let Moments { pairs, lead, .. } = answers(&returns(74), &[Some(0.0); 300])[299].unwrap();
         let pairs = pairs.unwrap();
         assert_eq!((pairs.beta(), pairs.correlation(), lead), (0.0, 0.0, Some(0.0)));
         let still = answers(&[0.0; 300], &[Some(0.0); 300])[299].unwrap().pairs.unwrap();

@@ -1,59 +1,41 @@
 //! Where a value lies in the channel of its last highs and lows: stochastics, Williams %R.
 
-use crate::{indicator::Indicator, rolling::Extremes};
+use crate::{
+    indicator::Indicator,
+    rolling::{Window, extent},
+};
 
-/// Highest high and lowest low over several lengths: `MAX(h, n)` and `MIN(l, n)` for each `n`. Each is warm with its `n`-th bar.
-///
-/// Input: high and low. Output per length: (highest, lowest).
+/// `MAX(h, N)` and `MIN(l, N)` of a series nobody else keeps. Input: high and low. Warm with the `N`-th.
 ///
 /// ```
 /// use candlecast_features::{indicator::Indicator, momentum::Channel};
 ///
-/// let mut channel = Channel::<1, 4>::new([2]);
+/// let mut channel = Channel::<2, 3>::new();
 /// channel.update((5.0, 3.0));
-/// assert_eq!(channel.update((4.0, 1.0)), Some([Some((5.0, 1.0))]));
+/// assert_eq!(channel.update((4.0, 1.0)), Some((5.0, 1.0)));
 /// ```
-#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Channel<const N: usize, const CAP: usize> {
-    highest: Extremes<N, CAP>,
-    /// Of the negated lows.
-    lowest: Extremes<N, CAP>,
+    highs: Window<N, CAP>,
+    lows: Window<N, CAP>,
 }
 
 impl<const N: usize, const CAP: usize> Channel<N, CAP> {
-    /// Channels over `lengths`, ascending.
-    pub fn new(lengths: [u32; N]) -> Self {
-        Self { highest: Extremes::new(lengths), lowest: Extremes::new(lengths) }
-    }
-
-    /// Takes the next high and low.
-    #[inline]
-    pub fn push(&mut self, (h, l): (f64, f64)) {
-        self.highest.push(h);
-        self.lowest.push(-l);
-    }
-
-    /// (highest, lowest) of the `i`-th length.
-    #[inline]
-    pub fn of(&self, i: usize) -> Option<(f64, f64)> {
-        Some((self.highest.maximum(i)?, -self.lowest.maximum(i)?))
-    }
-
-    /// How many bars ago those two were; the latest, on a tie.
-    #[inline]
-    pub fn ages(&self, i: usize) -> Option<(u32, u32)> {
-        Some((self.highest.age(i)?, self.lowest.age(i)?))
+    /// A channel that has seen nothing.
+    pub fn new() -> Self {
+        Self { highs: Window::new(), lows: Window::new() }
     }
 }
 
 impl<const N: usize, const CAP: usize> Indicator for Channel<N, CAP> {
     type Input = (f64, f64);
-    type Output = [Option<(f64, f64)>; N];
+    type Output = (f64, f64);
 
     #[inline]
-    fn update(&mut self, bar: (f64, f64)) -> Option<Self::Output> {
-        self.push(bar);
-        Some(std::array::from_fn(|i| self.of(i)))
+    fn update(&mut self, (h, l): (f64, f64)) -> Option<(f64, f64)> {
+        self.highs.push(h);
+        self.lows.push(l);
+        Some((extent(self.highs.last::<N>()?).0, extent(self.lows.last::<N>()?).1))
     }
 }
 
@@ -74,21 +56,23 @@ mod tests {
     use crate::indicator::replay;
     use crate::oracle::walk;
 
+    fn check<const N: usize, const CAP: usize>() {
+        let (highs, lows) = (walk(31, 200), walk(32, 200));
+        let bars = highs.iter().copied().zip(lows.iter().copied());
+        for (i, channel) in replay(Channel::<N, CAP>::new(), bars).into_iter().enumerate() {
+            let plain = (i + 1).checked_sub(N).map(|from| {
+                let highest = highs[from..=i].iter().copied().fold(f64::MIN, f64::max);
+                (highest, lows[from..=i].iter().copied().fold(f64::MAX, f64::min))
+            });
+            assert_eq!(channel, plain);
+        }
+    }
+
     #[test]
     fn is_the_plain_maximum_and_minimum() {
-        let (highs, lows) = (walk(31, 200), walk(32, 200));
-        let lengths = [3, 14, 28];
-        let bars = highs.iter().copied().zip(lows.iter().copied());
-        for (i, channels) in replay(Channel::<3, 32>::new(lengths), bars).into_iter().enumerate() {
-            for (channel, n) in channels.unwrap().into_iter().zip(lengths) {
-                let from = (i + 1).checked_sub(n as usize);
-                let plain = from.map(|from| {
-                    let highest = highs[from..=i].iter().copied().fold(f64::MIN, f64::max);
-                    (highest, lows[from..=i].iter().copied().fold(f64::MAX, f64::min))
-                });
-                assert_eq!(channel, plain);
-            }
-        }
+        check::<3, 5>();
+        check::<14, 18>();
+        check::<28, 32>();
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod streak;
 mod ultimate;
 mod vigor;
 
-pub use awesome::Awesome;
+pub use awesome::awesome;
 pub use chande::chande;
 pub use channel::{Channel, place};
 pub use commodity_channel::commodity_channel;
@@ -19,5 +19,5 @@ pub use fisher::Fisher;
 pub use percent_rank::percent_rank;
 pub use rsi::Rsi;
 pub use streak::Streak;
-pub use ultimate::Ultimate;
-pub use vigor::Vigor;
+pub use ultimate::ultimate;
+pub use vigor::vigor;

@@ -33,8 +33,8 @@ pub struct BlockSums<const Q: usize, const BLOCKS: usize> {
     open: [f64; Q],
     /// Of the whole blocks.
     middle: [f64; Q],
-    /// Of the newest 0, 1, … 16 bars of the old block.
-    rests: [[f64; Q]; BLOCK + 1],
+    /// Of the newest 1, 2, … 16 bars of the old block.
+    rests: [[f64; Q]; BLOCK],
     blocks: [[f64; Q]; BLOCKS],
 }
 
@@ -49,7 +49,7 @@ impl<const Q: usize, const BLOCKS: usize> BlockSums<Q, BLOCKS> {
             whole: 0,
             open: [0.0; Q],
             middle: [0.0; Q],
-            rests: [[0.0; Q]; BLOCK + 1],
+            rests: [[0.0; Q]; BLOCK],
             blocks: [[0.0; Q]; BLOCKS],
         }
     }
@@ -76,7 +76,7 @@ impl<const Q: usize, const BLOCKS: usize> BlockSums<Q, BLOCKS> {
         let rest = self.n as usize - BLOCK * self.whole as usize - in_open;
         let mut sums = self.middle;
         add(&mut sums, &self.open);
-        add(&mut sums, &self.rests[rest]);
+        add(&mut sums, &self.rests[rest - 1]);
         Some(sums)
     }
 
@@ -87,7 +87,7 @@ impl<const Q: usize, const BLOCKS: usize> BlockSums<Q, BLOCKS> {
         let whole = (older - 1) / BLOCK;
         let mut rest = [0.0; Q];
         let first = in_open + BLOCK * whole;
-        for (k, sums) in self.rests[1..].iter_mut().enumerate().take(older - BLOCK * whole) {
+        for (k, sums) in self.rests.iter_mut().enumerate().take(older - BLOCK * whole) {
             add(&mut rest, &at(first + k).unwrap_or([0.0; Q]));
             *sums = rest;
         }

@@ -5,8 +5,9 @@
 //! agree on the window agree on every bit.
 
 mod block_sums;
-mod extremes;
 mod lag;
+mod long_maximum;
+mod maxima;
 mod run;
 mod signs;
 mod sorted;
@@ -14,8 +15,9 @@ mod sum;
 mod window;
 
 pub use block_sums::BlockSums;
-pub use extremes::Extremes;
 pub use lag::Lag;
+pub use long_maximum::LongMaximum;
+pub use maxima::{age_of, extent, nested_maxima, nested_minima};
 pub use run::Run;
 pub use signs::SignSum;
 pub use sorted::Sorted;

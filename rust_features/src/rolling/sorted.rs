@@ -1,64 +1,77 @@
-//! The last values in ascending order: medians, quantiles, ranks.
+//! The order of the last values: medians, quantiles.
 
-/// The newest `N` values, sorted.
+use super::Window;
+
+/// The newest `N` values of a window in ascending order; of each only when it came, in a byte.
 ///
-/// The value that leaves is found by bisection and everything between it and the place of the new one moves by one: one
-/// short `memmove` a bar, and no residue. It does not remember the order of arrival: the caller's [`super::Window`] does.
+/// The one that leaves is found by bisection and everything between it and the place of the new one moves by one: one
+/// short `memmove` a bar, and no residue.
 ///
 /// ```
-/// use candlecast_features::rolling::Sorted;
+/// use candlecast_features::rolling::{Sorted, Window};
 ///
-/// let mut sorted = Sorted::<3>::new();
-/// sorted.replace(None, 5.0);
-/// sorted.replace(None, 1.0);
-/// assert_eq!(sorted.full(), None);
-/// sorted.replace(None, 3.0);
-/// sorted.replace(Some(5.0), 2.0);
-/// assert_eq!(sorted.full(), Some(&[1.0, 2.0, 3.0]));
+/// let (mut window, mut sorted) = (Window::<4, 5>::new(), Sorted::<3>::new());
+/// for x in [5.0, 1.0, 3.0, 2.0] {
+///     window.push(x);
+///     sorted.update(&window);
+/// }
+/// assert_eq!(sorted.at(&window, 2), Some(3.0));
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Sorted<const N: usize> {
-    values: [f64; N],
-    len: usize,
+    /// Numbers of the values, counted by the byte.
+    order: [u8; N],
+    len: u8,
+    newest: u8,
 }
 
 impl<const N: usize> Sorted<N> {
     /// Holds nothing yet.
     pub fn new() -> Self {
-        Self { values: [0.0; N], len: 0 }
+        const { assert!(0 < N && N < 256, "a byte tells no more values apart") }
+        Self { order: [0; N], len: 0, newest: 0 }
     }
 
-    /// Takes `new` in and the value that falls out of the window, if one does, out. `old` must be among the values.
-    #[inline]
-    pub fn replace(&mut self, old: Option<f64>, new: f64) {
-        let hole = match old {
-            Some(old) => self.rank(old),
-            None => {
-                self.len += 1;
-                self.len - 1
-            }
+    /// Takes in the newest value of `window`, which has every value since the first or more than `N` of them, and lets the oldest go.
+    #[inline(always)]
+    pub fn update<const KEEP: usize, const CAP: usize>(&mut self, window: &Window<KEEP, CAP>) {
+        const { assert!(N < KEEP, "the value that leaves must still be known") }
+        let Some(new) = window.lag(0) else { return };
+        self.newest = self.newest.wrapping_add(1);
+        let len = usize::from(self.len);
+        let hole = if len < N {
+            self.len += 1;
+            len
+        } else {
+            let leaving = self.newest.wrapping_sub(N as u8);
+            let first = window.lag(N).map_or(0, |old| self.below(window, old));
+            (first..N - 1).find(|place| self.order[*place] == leaving).unwrap_or(N - 1)
         };
         // The new value's place among the others; one to the left when the hole lies before it.
-        let place = self.values[..self.len - usize::from(old.is_none())].partition_point(|x| *x < new);
+        let place = self.order[..len].partition_point(|number| self.value(window, *number) < new);
         let place = if place > hole { place - 1 } else { place };
         if place < hole {
-            self.values.copy_within(place..hole, place + 1);
+            self.order.copy_within(place..hole, place + 1);
         } else {
-            self.values.copy_within(hole + 1..=place, hole);
+            self.order.copy_within(hole + 1..=place, hole);
         }
-        self.values[place] = new;
+        self.order[place] = self.newest;
     }
 
-    /// How many values are less than `x`.
-    #[inline]
-    pub fn rank(&self, x: f64) -> usize {
-        self.values[..self.len].partition_point(|other| *other < x)
+    /// The `i`-th value, counted from 0; `None` until `N` were seen.
+    #[inline(always)]
+    pub fn at<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, i: usize) -> Option<f64> {
+        (usize::from(self.len) == N).then(|| self.value(window, self.order[i]))
     }
 
-    /// All values ascending; `None` until `N` were seen.
-    #[inline]
-    pub fn full(&self) -> Option<&[f64; N]> {
-        (self.len == N).then_some(&self.values)
+    #[inline(always)]
+    fn below<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, x: f64) -> usize {
+        self.order.partition_point(|number| self.value(window, *number) < x)
+    }
+
+    #[inline(always)]
+    fn value<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, number: u8) -> f64 {
+        window.lag(usize::from(self.newest.wrapping_sub(number))).unwrap_or(0.0)
     }
 }
 
@@ -71,30 +84,32 @@ impl<const N: usize> Default for Sorted<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::ticks;
+    use crate::oracle::{ticks, walk};
 
-    /// A tick walk: many equal values, the case that breaks a careless bisection.
-    fn check<const N: usize>() {
-        let xs = ticks(6, 500);
-        let mut sorted = Sorted::<N>::new();
+    fn check<const N: usize>(xs: &[f64]) {
+        let (mut window, mut sorted) = (Window::<201, 216>::new(), Sorted::<N>::new());
         for (i, x) in xs.iter().enumerate() {
-            sorted.replace(i.checked_sub(N).map(|old| xs[old]), *x);
-            if i + 1 < N {
-                assert_eq!(sorted.full(), None);
-                continue;
-            }
-            let mut plain = xs[i + 1 - N..=i].to_vec();
-            plain.sort_by(f64::total_cmp);
-            assert_eq!(sorted.full().unwrap().as_slice(), plain);
-            assert_eq!(sorted.rank(*x), plain.iter().filter(|y| *y < x).count());
+            window.push(*x);
+            sorted.update(&window);
+            let values: Option<Vec<f64>> = (0..N).map(|i| sorted.at(&window, i)).collect();
+            let plain = (i + 1).checked_sub(N).map(|from| {
+                let mut plain = xs[from..=i].to_vec();
+                plain.sort_by(f64::total_cmp);
+                plain
+            });
+            assert_eq!(values, plain, "bar {i}");
         }
     }
 
     #[test]
     fn is_the_sorted_window_for_many_lengths() {
-        check::<1>();
-        check::<2>();
-        check::<5>();
-        check::<96>();
+        // A tick walk: many equal values, the case that breaks a careless bisection.
+        for xs in [ticks(6, 1_000), walk(6, 1_000), vec![3.0; 600]] {
+            check::<1>(&xs);
+            check::<2>(&xs);
+            check::<5>(&xs);
+            check::<96>(&xs);
+            check::<200>(&xs);
+        }
     }
 }

@@ -55,6 +55,12 @@ impl<const KEEP: usize, const CAP: usize> Window<KEEP, CAP> {
         self.values[..self.end].get(self.end.checked_sub(n)?..)
     }
 
+    /// All that is kept for sure: the newest `KEEP` values, or fewer before there are as many, oldest first.
+    #[inline]
+    pub fn all(&self) -> &[f64] {
+        &self.values[self.end.saturating_sub(KEEP)..self.end]
+    }
+
     /// The value `k` bars before the newest; `None` until it was seen. `k` is less than `KEEP`.
     #[inline]
     pub fn lag(&self, k: usize) -> Option<f64> {
@@ -86,6 +92,7 @@ mod tests {
                 assert_eq!(window.lag(n - 1), expected.map(|tail| tail[0]));
             }
             assert_eq!(window.last::<3>().map(|last| &last[..]), window.newest(3));
+            assert_eq!(window.all(), &all[all.len().saturating_sub(4)..]);
         }
     }
 
