@@ -42,8 +42,25 @@ fn candles(name: &str, interval_ms: i64) -> Vec<(Values, Option<f64>)> {
     text.lines().skip(1).map(candle).collect()
 }
 
-/// Columns made of values that are kept in single precision, where it is precise enough for what they are divided by.
-const SINGLE: &[&str] = &["ema_spread_z_8_21", "ema_spread_z_21_55", "range_pos_480"];
+/// Columns of series that are kept to 24 bits: positive values, or values up to 1, of which only ratios of sums count.
+const OF_24_BITS: &[&str] = &[
+    "ema_spread_z_8_21",
+    "ema_spread_z_21_55",
+    "range_pos_480",
+    "parkinson_8",
+    "garman_klass_48",
+    "rs_park_ratio_20",
+    "gk_cc_ratio_48",
+    "tr_tod_ratio_5",
+    "cmf_20",
+    "mfi_14",
+    "amihud_ratio_16_336",
+    "corwin_schultz_20",
+    "vpin_50",
+    "bvc_imbalance_10",
+    "taker_imbalance_20",
+    "trade_size_ratio_96",
+];
 
 #[test]
 fn agrees_with_the_golden_rows() {
@@ -53,8 +70,8 @@ fn agrees_with_the_golden_rows() {
         let bytes = fs::read(golden().join(name).with_extension("f64")).expect("a golden input has its rows");
         let expected: Vec<f64> = bytes.as_chunks().0.iter().map(|x| f64::from_le_bytes(*x)).collect();
         let mut state = State::new();
-        let mut worst = (0.0, "");
-        let mut worst_single = (0.0, "");
+        // The agreement asked for is 1e-6; in f64 it is closer.
+        let (mut worst, mut worst_of_24_bits) = ((0.0, ""), (0.0, ""));
         for ((values, reference), expected) in
             candles(name, interval_ms).into_iter().zip(expected.chunks_exact(names.len()))
         {
@@ -64,16 +81,15 @@ fn agrees_with_the_golden_rows() {
                 let expected = expected[names.iter().position(|name| *name == feature.name).expect("a known name")];
                 assert_eq!(value.is_nan(), expected.is_nan(), "{name}: {}", feature.name);
                 let error = if value.is_nan() { 0.0 } else { (value - expected).abs() };
-                let worst = if SINGLE.contains(&feature.name) { &mut worst_single } else { &mut worst };
+                let worst = if OF_24_BITS.contains(&feature.name) { &mut worst_of_24_bits } else { &mut worst };
                 if error > worst.0 {
                     *worst = (error, feature.name);
                 }
             }
         }
-        // The agreement asked for is 1e-6; in f64 it is closer.
-        for ((error, feature), agreement) in [(worst, 1e-8), (worst_single, 1e-7)] {
-            println!("{name}: worst error {error:e} in {feature}");
-            assert!(error <= agreement, "{name}: {feature} is off by {error:e}");
+        for ((error, column), most) in [(worst, 1e-8), (worst_of_24_bits, 1.5e-7)] {
+            println!("{name}: worst error {error:e} in {column}");
+            assert!(error <= most, "{name}: {column} is off by {error:e}");
         }
     }
 }

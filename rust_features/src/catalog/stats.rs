@@ -28,8 +28,9 @@ group! {
     "stats", x;
 
     indicators {
-        shape_48: Moments<48, 3> = Moments::new() => (x.bar, &x.returns);
-        shape_192: Moments<192, 12> = Moments::new() => (x.bar, &x.returns);
+        moments: Moments<2, 11> = Moments::new() => (x.bar, &x.returns, [48, 192]);
+        shape_48 => moments?[0]?;
+        shape_192 => moments?[1]?;
         shapes => [shape_48?, shape_192.unwrap_or_default()];
         skewness_and_kurtosis => {
             let [short, long] = shapes?;

@@ -5,12 +5,13 @@ use std::f64::consts::{FRAC_PI_2, LN_2};
 use super::declare::group;
 use crate::{
     average::Wilder,
-    rolling::{BlockSums, Lag, Run, Sum, sum_of},
+    rolling::{Lag, Run, sum, sum_of},
     shared::{Shared, clip, ratio},
     volatility::{
-        MassIndex, Rank, Realised, RelativeVolatility, RingSums, RiskMetrics, SameSlot, SqueezeMomentum, YangZhang,
+        LongSums, MassIndex, Rank, RelativeVolatility, RingSums, RiskMetrics, SameSlot, SqueezeMomentum, YangZhang,
         mean_and_sample_deviation, population_deviation,
     },
+    volume::{Kept, sums_of},
 };
 
 /// What `LV` of the square root takes half the logarithm of.
@@ -51,23 +52,24 @@ group! {
         // Variances per bar: of returns, and of what else a bar tells.
         rv_8 => sum_of(x.returns.last::<8>()?, |r| r * r) / 8.0;
         rv_16 => sum_of(x.returns.last::<16>()?, |r| r * r) / 16.0;
-        realised: Realised = Realised::new() => (x.bar, |lag| earlier_return(x, lag));
-        rv_48 => realised?[0]? / 48.0;
-        rv_336 => realised?[1]? / 336.0;
-        rv_480 => realised?[2]? / 480.0;
-        signed_48 => sum_of(x.returns.last::<48>()?, |r| r * r.abs());
+        // Squares, and squares with the sign of the return.
+        squares_48 => { let returns = x.returns.last::<48>()?; sums_of::<48, 2, 8>(|i| [returns[i] * returns[i], returns[i] * returns[i].abs()]) };
+        rv_48 => squares_48?[0] / 48.0;
+        squares: LongSums<1, 2, 29> = LongSums::new() => (x.bar, [336, 480], |lag| earlier_return(x, lag).map(|r| [r * r]));
+        rv_336 => squares?[0]?[0] / 336.0;
+        rv_480 => squares?[1]?[0] / 480.0;
         ewma: RiskMetrics = RiskMetrics::new() => (x.r?, x.return_sums_96?[1] / 96.0);
         // 96 returns make 95 pairs. The true range of the oldest bar is added to those of the other 95.
-        sums_95: BlockSums<2, 6> = BlockSums::new(95) => (x.bar, |lag| pair_and_true_range(x, lag));
-        bipower_96 => FRAC_PI_2 * (96.0 / 95.0) * sums_95?[0];
-        true_ranges_96 => sums_95?[1] + x.true_ranges.lag(95)?;
+        sums_95: LongSums<2, 1, 5> = LongSums::new() => (x.bar, [95], |lag| pair_and_true_range(x, lag));
+        bipower_96 => FRAC_PI_2 * (96.0 / 95.0) * sums_95?[0]?[0];
+        true_ranges_96 => sums_95?[0]?[1] + x.true_ranges.lag(95)?;
         ln_hl_squared => x.ln_hl * x.ln_hl;
-        range_8: Sum<8, 16> = Sum::new() => ln_hl_squared?;
-        range_20: Sum<20, 32> = Sum::new() => ln_hl_squared?;
-        rogers_satchell_20: Sum<20, 32> = Sum::new() => x.rogers_satchell;
-        range_48: RingSums<1, 48, 16> = RingSums::new() => (x.bar, [0.5 * ln_hl_squared? - (2.0 * LN_2 - 1.0) * x.ln_co * x.ln_co]);
-        parkinson_8 => range_8? / (8.0 * 4.0 * LN_2);
-        parkinson_20 => range_20? / (20.0 * 4.0 * LN_2);
+        ranges: Kept<20, 24> = Kept::new() => ln_hl_squared?;
+        rogers_satchell: Kept<20, 24> = Kept::new() => x.rogers_satchell;
+        rogers_satchell_20 => sum(&rogers_satchell?.last::<20>()?) / 20.0;
+        range_48: RingSums<1, 48, 16, f32> = RingSums::new() => (x.bar, [0.5 * ln_hl_squared? - (2.0 * LN_2 - 1.0) * x.ln_co * x.ln_co]);
+        parkinson_8 => sum(&ranges?.last::<8>()?) / (8.0 * 4.0 * LN_2);
+        parkinson_20 => sum(&ranges?.last::<20>()?) / (20.0 * 4.0 * LN_2);
         garman_klass_48 => range_48?[0] / 48.0;
         yang_zhang_96: YangZhang = YangZhang::new() => (x.bar, [x.ln_oc_1?, x.ln_co, x.rogers_satchell], x.return_sums_96.map(|[sum, _]| sum));
 
@@ -90,12 +92,12 @@ group! {
         rv_480, 481, [-6, 6], "LV(RV(480))"; 0.5 ln => log_variance(rv_480?);
         parkinson_8, 8, [-6, 6], "LV(sqrt(SMA(ln(h/l)^2,8)/(4 ln 2)))"; 0.5 ln => log_variance(parkinson_8?);
         garman_klass_48, 48, [-6, 6], "LV(sqrt(SMA(0.5*ln(h/l)^2-(2 ln 2-1)*ln(c/o)^2,48)))", "per-bar term is never negative"; 0.5 ln => log_variance(garman_klass_48?);
-        rs_park_ratio_20, 20, [-5, 5], "CLIP(5*LR(sqrt(max(SMA(ln(h/c)*ln(h/o)+ln(l/c)*ln(l/o),20),0)), sqrt(SMA(ln(h/l)^2,20)/(4 ln 2))), 5)", "Rogers-Satchell over Parkinson: below 0 = directional bars"; 2.5 ln => variance_ratio(rogers_satchell_20? / 20.0, parkinson_20?);
+        rs_park_ratio_20, 20, [-5, 5], "CLIP(5*LR(sqrt(max(SMA(ln(h/c)*ln(h/o)+ln(l/c)*ln(l/o),20),0)), sqrt(SMA(ln(h/l)^2,20)/(4 ln 2))), 5)", "Rogers-Satchell over Parkinson: below 0 = directional bars"; 2.5 ln => variance_ratio(rogers_satchell_20?, parkinson_20?);
         yang_zhang_96, 97, [-6, 6], "k=0.34/(1.34+97/95); LV(sqrt(max(SD(ln(o/c[1]),96)^2+k*SD(ln(c/o),96)^2+(1-k)*SMA(RS,96),0))), RS=ln(h/c)*ln(h/o)+ln(l/c)*ln(l/o)", "sample variances; 96 bars t-95..t"; 0.5 ln => log_variance(yang_zhang_96?);
         gk_cc_ratio_48, 49, [-5, 5], "CLIP(4*LR(GK48, RV(48)), 5)", "GK48 = sqrt term of garman_klass_48; above 0 = noise inside bars"; 2.0 ln => variance_ratio(garman_klass_48?, rv_48?);
         ewma_vol_ratio_94, 97, [-5, 5], "s=0.94*s[1]+0.06*r^2; CLIP(2*ln(max(sqrt(s),1e-5)/S), 5)", "RiskMetrics; s at bar 96 = mean of r^2 over bars 1..96"; 1.0 ln => ewma?.max(1e-10) / (x.s? * x.s?);
         jump_share_96, 97, [0, 4], "RV2=SUM(r^2,96); BV=(pi/2)*(96/95)*sum of abs(r_i)*abs(r_{i-1}) over the 95 adjacent pairs inside the window; 4*max(0,1-DIV(BV,RV2,1e-18,1))", "Barndorff-Nielsen & Shephard" => 4.0 * (1.0 - ratio(bipower_96?, x.return_sums_96?[1], 1e-18, 1.0)).max(0.0);
-        semivar_balance_48, 49, [-2, 2], "2*DIV(SUM(r^2*[r>0],48)-SUM(r^2*[r<0],48), SUM(r^2,48), 1e-18, 0)", "signed semivariance share" => 2.0 * ratio(signed_48?, realised?[0]?, 1e-18, 0.0);
+        semivar_balance_48, 49, [-2, 2], "2*DIV(SUM(r^2*[r>0],48)-SUM(r^2*[r<0],48), SUM(r^2,48), 1e-18, 0)", "signed semivariance share" => 2.0 * ratio(squares_48?[1], squares_48?[0], 1e-18, 0.0);
         tr_cv_48, 49, [-1.8, 5], "CLIP(3*(DIV(SD(TR,48), SMA(TR,48), ec, 0.6)-0.6), 5)", "coefficient of variation, sample std" => clip(3.0 * (ratio(tr_48?.1, tr_48?.0, x.ec, 0.6) - 0.6), 5.0);
         tr_ratio_14, 16, [-1, 5], "CLIP(TR/A[1]-1, 5)", "range expansion against the previous bar's A" => clip(x.tr? / a_lag_1? - 1.0, 5.0);
         tr_tod_ratio_5, 482, [-4, 4], "q=TR/c; CLIP(LR(q, (q[96]+q[192]+q[288]+q[384]+q[480])/5), 4)", "same slot of the previous 5 periods of 96 bars (time of day at 15 m)"; 1.0 ln => (x.tr? / x.c).max(1e-5) / usual_tr?.max(1e-5);

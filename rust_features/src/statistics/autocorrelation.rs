@@ -4,7 +4,7 @@ use super::{
     correlation::{correlation, from_moments},
     is_drift,
 };
-use crate::rolling::{BlockSums, Window};
+use crate::{rolling::Window, volatility::LongSums};
 
 /// Pairs in a window.
 const N: usize = 96;
@@ -35,7 +35,7 @@ const TINY: f64 = 1e-9;
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Autocorrelation {
-    sums: BlockSums<6, 6>,
+    sums: LongSums<6, 1, 5>,
     /// Mean and variance of the returns 1, 2, 3 and 4 bars ago.
     past: [[f64; 2]; 4],
     /// Of their sizes, a bar ago.
@@ -45,7 +45,7 @@ pub struct Autocorrelation {
 impl Autocorrelation {
     /// Has seen nothing.
     pub fn new() -> Self {
-        Self { sums: BlockSums::new(N), past: [[0.0; 2]; 4], past_size: [0.0; 2] }
+        Self { sums: LongSums::new(), past: [[0.0; 2]; 4], past_size: [0.0; 2] }
     }
 
     /// Takes the newest return.
@@ -54,7 +54,8 @@ impl Autocorrelation {
         &mut self,
         (bar, returns, sums): (u64, &Window<KEEP, CAP>, Option<[f64; 2]>),
     ) -> Option<[f64; 5]> {
-        let [products @ .., sizes] = self.sums.update((bar, |lag| products(returns, lag)))?;
+        let [day] = self.sums.update((bar, [N], |lag| products(returns, lag)))?;
+        let [products @ .., sizes] = day?;
         let [sum, squares] = sums?;
         let (now, [one, two, three, four]) = (spread(sum, squares), self.past);
         let (size, size_one) = (spread(sizes, squares), self.past_size);

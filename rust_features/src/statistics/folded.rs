@@ -3,6 +3,9 @@
 /// Values in a block.
 const BLOCK: usize = 16;
 
+/// Bars for which the rests of a block are made at a time.
+const STEP: usize = 4;
+
 /// What is known of a run of values.
 pub trait Fold: Copy {
     /// Of one value.
@@ -11,8 +14,8 @@ pub trait Fold: Copy {
     fn then(self, later: Self, n: usize) -> Self;
 }
 
-/// The aggregate `T` of the last 16·(`WHOLE` + 1) values, as [`crate::rolling::BlockSums`] keeps sums: what is left of
-/// an old block, `WHOLE` blocks or what is complete of them, and the open block; two or three foldings a bar. Blocks
+/// The aggregate `T` of the last 16·(`WHOLE` + 1) values, as [`crate::volatility::LongSums`] keeps sums: what is left
+/// of an old block, `WHOLE` blocks or what is complete of them, and the open block; two or three foldings a bar. Blocks
 /// lie at absolute bar numbers.
 ///
 /// It keeps no values: the caller says what the value was `lag` bars ago (`None`: before the first).
@@ -47,8 +50,8 @@ pub struct Folded<T, const WHOLE: usize> {
     open: T,
     /// Of the whole blocks.
     middle: T,
-    /// Of the newest 1, 2, … 16 values of the old block.
-    rests: [T; BLOCK],
+    /// Of what is left of the old block, now and in the next bars.
+    rests: [T; STEP],
     blocks: [T; WHOLE],
 }
 
@@ -58,7 +61,7 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
     /// Has seen nothing.
     pub fn new() -> Self {
         let none = T::of(0.0);
-        Self { seen: 0, next: 0, open: none, middle: none, rests: [none; BLOCK], blocks: [none; WHOLE] }
+        Self { seen: 0, next: 0, open: none, middle: none, rests: [none; STEP], blocks: [none; WHOLE] }
     }
 
     /// Takes the newest value. `bar` is its absolute number; `at(lag)` gives the value `lag` bars before, for any `lag`
@@ -68,30 +71,40 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
         let (newest, in_block) = (T::of(at(0)?), bar as usize % BLOCK);
         self.open = if in_block == 0 || self.seen == 0 { newest } else { self.open.then(newest, 1) };
         self.seen = (self.seen + 1).min(Self::N as u32);
-        let is_complete = in_block == BLOCK - 1;
-        if is_complete {
-            self.turn(at);
+        let in_open = (in_block + 1) % BLOCK;
+        if in_open == 0 {
+            self.close();
+        }
+        if in_open.is_multiple_of(STEP) {
+            self.turn(in_open, at);
         }
         if (self.seen as usize) < Self::N {
             return None;
         }
-        let rest = if is_complete { BLOCK - 1 } else { BLOCK - 2 - in_block };
-        let older = self.rests[rest].then(self.middle, BLOCK * WHOLE);
-        Some(if is_complete { older } else { older.then(self.open, in_block + 1) })
+        let older = self.rests[in_open % STEP].then(self.middle, BLOCK * WHOLE);
+        Some(if in_open == 0 { older } else { older.then(self.open, in_open) })
     }
 
     /// A block is complete, and another one begins to leave.
-    fn turn(&mut self, at: impl Fn(usize) -> Option<f64>) {
+    fn close(&mut self) {
         self.blocks[self.next as usize] = self.open;
         self.next = (self.next + 1) % WHOLE as u32;
         let (newer, older) = self.blocks.split_at(self.next as usize);
         let whole = older.iter().chain(newer).copied();
         self.middle = whole.reduce(|all, block| all.then(block, BLOCK)).expect("there are whole blocks");
-        let mut values = (BLOCK * WHOLE..Self::N).map_while(at).map(T::of);
+    }
+
+    /// What will be left of the old block in this bar and the next ones.
+    #[inline(never)]
+    fn turn(&mut self, in_open: usize, at: impl Fn(usize) -> Option<f64>) {
+        let left = BLOCK - in_open;
+        let mut values = (in_open + BLOCK * WHOLE..Self::N).map_while(at).map(T::of);
         let Some(mut rest) = values.next() else { return };
-        for (i, run) in self.rests.iter_mut().enumerate() {
-            *run = rest;
-            rest = values.next().map_or(rest, |older| older.then(rest, i + 1));
+        for have in 1..=left {
+            if let Some(run) = self.rests.get_mut(left - have) {
+                *run = rest;
+            }
+            rest = values.next().map_or(rest, |older| older.then(rest, have));
         }
     }
 }

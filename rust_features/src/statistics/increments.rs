@@ -11,6 +11,9 @@ const POINTS: usize = 193;
 /// Bars in a block.
 const BLOCK: usize = 16;
 
+/// Bars for which the sums of what is older than the whole blocks are made at a time.
+const STEP: usize = 4;
+
 /// Blocks kept: no lag has more of them in its window.
 const BLOCKS: usize = WHOLE[0];
 
@@ -26,9 +29,9 @@ const WHOLE: [usize; 6] = {
 
 /// Sums of (p − p\[k\])² over the 193 − k pairs inside the last 193 points, for each of [`LAGS`]. Warm with the 193rd.
 ///
-/// As [`crate::rolling::BlockSums`], for six windows that begin at different bars: a bar costs three additions for
-/// each, the blocks lie at absolute bar numbers, and once in 16 bars the sums of what is older than the whole blocks
-/// are made anew. Input: absolute bar number and the window of points.
+/// As [`crate::volatility::LongSums`], for six windows of six series: a bar costs three additions for each, the blocks
+/// lie at absolute bar numbers, and once in four bars the sums of what is older than the whole blocks are made anew.
+/// Input: absolute bar number and the window of points.
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, statistics::Increments};
@@ -47,8 +50,8 @@ pub struct Increments {
     open: [f64; 6],
     /// Of the whole blocks.
     middle: [f64; 6],
-    /// Of what is older, when 0, 1, … 15 bars of the open block are seen.
-    older: [[f64; 6]; BLOCK],
+    /// Of what is older, now and in the next bars.
+    older: [[f64; 6]; STEP],
     blocks: [[f64; 6]; BLOCKS],
     /// Where the next block goes.
     next: usize,
@@ -58,7 +61,7 @@ impl Increments {
     /// Has seen nothing.
     pub fn new() -> Self {
         let none = [0.0; 6];
-        Self { open: none, middle: none, older: [none; BLOCK], blocks: [none; BLOCKS], next: 0 }
+        Self { open: none, middle: none, older: [none; STEP], blocks: [none; BLOCKS], next: 0 }
     }
 
     /// Takes the newest point.
@@ -74,14 +77,17 @@ impl Increments {
         }
         let in_open = (bar as usize + 1) % BLOCK;
         if in_open == 0 {
+            self.close();
+        }
+        if in_open.is_multiple_of(STEP) {
             match points.last() {
-                Some(points) => self.turn(points),
+                Some(points) => self.turn(in_open, points),
                 // What lies before the first point is in no window that is ever whole.
-                None => self.turn(&std::array::from_fn(|i| points.lag(POINTS - 1 - i).unwrap_or(newest))),
+                None => self.turn(in_open, &std::array::from_fn(|i| points.lag(POINTS - 1 - i).unwrap_or(newest))),
             }
         }
         points.lag(POINTS - 1)?;
-        let mut sums = self.older[in_open];
+        let mut sums = self.older[in_open % STEP];
         for (i, sum) in sums.iter_mut().enumerate() {
             *sum += self.middle[i] + self.open[i];
         }
@@ -89,7 +95,7 @@ impl Increments {
     }
 
     /// A block is complete.
-    fn turn(&mut self, points: &[f64; POINTS]) {
+    fn close(&mut self) {
         self.blocks[self.next] = std::mem::take(&mut self.open);
         self.next = (self.next + 1) % BLOCKS;
         let (newer, older) = self.blocks.split_at(self.next);
@@ -99,11 +105,16 @@ impl Increments {
                 self.middle[i] += if have <= WHOLE[i] { block[i] } else { 0.0 };
             }
         }
+    }
+
+    /// What is older than the whole blocks begins elsewhere.
+    #[inline(never)]
+    fn turn(&mut self, in_open: usize, points: &[f64; POINTS]) {
+        // With 15 bars of the open block seen there may be nothing older.
+        self.older = [[0.0; 6]; STEP];
         for i in 0..6 {
-            // With 15 bars of the open block seen there may be nothing older.
-            self.older[BLOCK - 1][i] = 0.0;
             let (k, mut sum) = (LAGS[i], 0.0);
-            for newest in (k..POINTS - BLOCK * WHOLE[i]).rev() {
+            for newest in (k..POINTS - BLOCK * WHOLE[i] - in_open).rev() {
                 sum += (points[newest] - points[newest - k]).powi(2);
                 if let Some(older) = self.older.get_mut(newest - k) {
                     older[i] = sum;

@@ -1,7 +1,10 @@
 //! Skewness and kurtosis of the last returns.
 
 use super::is_drift;
-use crate::rolling::{BlockSums, Window, mean, sum_of};
+use crate::{
+    rolling::{Window, mean, sum_of},
+    volatility::LongSums,
+};
 
 /// The shape of a distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -67,49 +70,51 @@ pub fn asinh_arguments<const N: usize>(mut xs: [f64; N]) -> [f64; N] {
     xs
 }
 
-/// The [`Shape`] of the last `N` returns. Warm with the `N`-th.
+/// The [`Shape`] of the last `LENGTHS[i]` returns, for `L` lengths of at least 16. Each is warm with as many returns.
 ///
 /// From the sums of four powers: returns lie around 0, so nothing cancels. Where they do not, in a market that only
-/// drifts, two passes over the window give the same, exactly. Input: absolute bar number and the window of returns.
-/// `BLOCKS` as [`BlockSums`].
+/// drifts, two passes over the window give the same, exactly. Input: absolute bar number, the window of returns and the
+/// lengths. `BLOCKS` as [`LongSums`].
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, statistics::Moments};
 ///
-/// let (mut returns, mut moments) = (Window::<16, 24>::new(), Moments::<16, 1>::new());
+/// let (mut returns, mut moments) = (Window::<16, 24>::new(), Moments::<1, 1>::new());
 /// let mut shape = None;
 /// for bar in 0..16 {
 ///     returns.push(if bar % 4 == 0 { 3.0 } else { -1.0 });
-///     shape = moments.update((bar, &returns));
+///     [shape] = moments.update((bar, &returns, [16])).unwrap();
 /// }
 /// let shape = shape.unwrap();
 /// assert_eq!([shape.mean, shape.variance, shape.third, shape.fourth], [0.0, 3.0, 6.0, 21.0]);
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
-pub struct Moments<const N: usize, const BLOCKS: usize> {
-    powers: BlockSums<4, BLOCKS>,
+pub struct Moments<const L: usize, const BLOCKS: usize> {
+    powers: LongSums<4, L, BLOCKS>,
 }
 
-impl<const N: usize, const BLOCKS: usize> Moments<N, BLOCKS> {
+impl<const L: usize, const BLOCKS: usize> Moments<L, BLOCKS> {
     /// Moments that have seen nothing.
     pub fn new() -> Self {
-        Self { powers: BlockSums::new(N) }
+        Self { powers: LongSums::new() }
     }
 
     /// Takes the newest return.
     #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(
         &mut self,
-        (bar, returns): (u64, &Window<KEEP, CAP>),
-    ) -> Option<Shape> {
+        (bar, returns, lengths): (u64, &Window<KEEP, CAP>, [usize; L]),
+    ) -> Option<[Option<Shape>; L]> {
         let powers = |lag| returns.lag(lag).map(|r| [r, r * r, r * r * r, (r * r) * (r * r)]);
-        let sums = self.powers.update((bar, powers))?;
-        let shape = Shape::of_sums(sums, N as f64);
-        Some(if is_drift(shape.mean, shape.variance) { Shape::of(returns.last::<N>()?) } else { shape })
+        let sums = self.powers.update((bar, lengths, powers))?;
+        Some(std::array::from_fn(|i| {
+            let shape = Shape::of_sums(sums[i]?, lengths[i] as f64);
+            Some(if is_drift(shape.mean, shape.variance) { Shape::of(returns.newest(lengths[i])?) } else { shape })
+        }))
     }
 }
 
-impl<const N: usize, const BLOCKS: usize> Default for Moments<N, BLOCKS> {
+impl<const L: usize, const BLOCKS: usize> Default for Moments<L, BLOCKS> {
     fn default() -> Self {
         Self::new()
     }
@@ -120,41 +125,47 @@ mod tests {
     use super::*;
     use crate::{oracle::assert_close, statistics::samples::returns};
 
-    fn check<const N: usize, const BLOCKS: usize>(xs: &[f64], tolerance: f64) {
-        let (mut window, mut moments) = (Window::<N, 300>::new(), Moments::<N, BLOCKS>::new());
+    fn check(xs: &[f64], tolerance: f64) {
+        let (mut window, mut moments) = (Window::<192, 300>::new(), Moments::<3, 11>::new());
         for (i, x) in xs.iter().enumerate() {
             window.push(*x);
-            let shape = moments.update((777 + i as u64, &window));
-            assert_eq!(shape.is_some(), i + 1 >= N);
-            let Some(shape) = shape else { continue };
-            // The definitions of pandas, about the mean.
-            let (xs, n) = (&xs[i + 1 - N..=i], N as f64);
-            let mean = xs.iter().sum::<f64>() / n;
-            let [m2, m3, m4] = [2, 3, 4].map(|power| xs.iter().map(|x| (x - mean).powi(power)).sum::<f64>() / n);
-            let skewness = (n * (n - 1.0)).sqrt() / (n - 2.0) * m3 / m2.powf(1.5);
-            let kurtosis = (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * (m4 / (m2 * m2) - 3.0) + 6.0);
-            assert_close(shape.skewness(), skewness, tolerance);
-            assert_close(shape.kurtosis(), kurtosis, tolerance);
+            let shapes = moments.update((777 + i as u64, &window, [16, 48, 192])).unwrap();
+            for (shape, n) in shapes.into_iter().zip([16, 48, 192]) {
+                let window = (i + 1).checked_sub(n).map(|from| &xs[from..=i]);
+                assert_eq!(shape.is_some(), window.is_some());
+                if let (Some(shape), Some(window)) = (shape, window) {
+                    compare(shape, window, tolerance);
+                }
+            }
         }
+    }
+
+    /// The definitions of pandas, about the mean.
+    fn compare(shape: Shape, xs: &[f64], tolerance: f64) {
+        let n = xs.len() as f64;
+        let mean = xs.iter().sum::<f64>() / n;
+        let [m2, m3, m4] = [2, 3, 4].map(|power| xs.iter().map(|x| (x - mean).powi(power)).sum::<f64>() / n);
+        let skewness = (n * (n - 1.0)).sqrt() / (n - 2.0) * m3 / m2.powf(1.5);
+        let kurtosis = (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * (m4 / (m2 * m2) - 3.0) + 6.0);
+        assert_close(shape.skewness(), skewness, tolerance);
+        assert_close(shape.kurtosis(), kurtosis, tolerance);
     }
 
     #[test]
     fn are_those_of_pandas_for_many_lengths() {
         let xs = returns(70, 500);
-        check::<16, 1>(&xs, 1e-12);
-        check::<48, 3>(&xs, 1e-12);
-        check::<192, 12>(&xs, 1e-12);
+        check(&xs, 1e-12);
     }
 
     #[test]
     fn survive_a_jump_and_a_drift() {
         let mut xs = returns(71, 500);
         xs[250] = 2.3;
-        check::<48, 3>(&xs, 1e-12);
+        check(&xs, 1e-12);
         let drifting: Vec<f64> = returns(72, 500).iter().map(|r| 0.02 + 1e-3 * r).collect();
-        check::<48, 3>(&drifting, 1e-10);
+        check(&drifting, 1e-10);
         let drifting: Vec<f64> = returns(73, 500).iter().map(|r| 0.1 + r).collect();
-        check::<192, 12>(&drifting, 1e-10);
+        check(&drifting, 1e-10);
     }
 
     #[test]
@@ -167,12 +178,12 @@ mod tests {
 
     #[test]
     fn a_flat_market_has_no_shape() {
-        let (mut window, mut moments) = (Window::<48, 64>::new(), Moments::<48, 3>::new());
+        let (mut window, mut moments) = (Window::<48, 64>::new(), Moments::<1, 2>::new());
         let last = (0..60).map(|bar| {
             window.push(0.0);
-            moments.update((bar, &window))
+            moments.update((bar, &window, [48]))
         });
-        let shape = last.last().unwrap().unwrap();
+        let [shape] = last.last().unwrap().unwrap().map(Option::unwrap);
         assert_eq!((shape.skewness(), shape.kurtosis()), (0.0, 0.0));
         assert_eq!(asinh_arguments([0.0]), [1.0]);
     }

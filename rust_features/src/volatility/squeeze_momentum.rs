@@ -20,7 +20,7 @@ const WEIGHTS: [f64; 20] = [-6., -5., -4., -3., -2., -1., 0., 1., 2., 3., 4., 5.
 /// ```
 #[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct SqueezeMomentum {
-    values: Window<20, 32>,
+    values: Window<20, 24>,
 }
 
 impl SqueezeMomentum {

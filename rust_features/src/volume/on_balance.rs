@@ -1,31 +1,30 @@
 //! On-balance volume: does volume agree with price?
 
 use super::sums_of;
-use crate::rolling::Window;
 
 /// Bars of the window.
 const BARS: usize = 48;
 
 /// The line is drawn anew every so many bars.
-const STEP: usize = 16;
+const STEP: usize = 8;
 
 /// On-balance volume (Granville 1963: the volume of a bar that closed higher is added, that of one that closed lower is
 /// taken off) at the newest 48 bars, up to a constant. Input: the absolute bar number and the volumes with the sign of
-/// the change of the close, the newest last. Warm with the 48th.
+/// the change of the close, the newest last, 0 before the first. Warm with the first.
 ///
 /// The line is summed both ways from a bar inside the window: so nothing is felt of a bar that has left it, and a new
-/// bar costs one addition. Once in 16 bars the bar to start from would leave the window; then a later one is taken. It
+/// bar costs one addition. Once in 8 bars the bar to start from would leave the window; then a later one is taken. It
 /// lies at absolute bar numbers, so every bit is the same from wherever a history starts.
 ///
 /// ```
-/// use candlecast_features::{rolling::Window, volume::OnBalance};
+/// use candlecast_features::volume::OnBalance;
 ///
-/// let (mut signed, mut obv) = (Window::<48, 64>::new(), OnBalance::new());
+/// let (mut signed, mut obv) = ([0.0; 48], OnBalance::new());
 /// for bar in 0..90 {
-///     signed.push(if bar % 2 == 0 { 3.0 } else { -1.0 });
-///     if let Some(line) = obv.update((bar, &signed)) {
-///         assert_eq!(line[47] - line[0], if bar % 2 == 0 { 49.0 } else { 45.0 });
-///     }
+///     signed.rotate_left(1);
+///     signed[47] = if bar % 2 == 0 { 3.0 } else { -1.0 };
+///     let line = obv.update((bar, &signed)).unwrap();
+///     assert!(bar < 47 || line[47] - line[0] == if bar % 2 == 0 { 49.0 } else { 45.0 });
 /// }
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
@@ -42,26 +41,24 @@ impl OnBalance {
 
     /// Takes the newest bar. No [`crate::indicator::Indicator`]: what it gives is borrowed.
     #[inline(always)]
-    pub fn update(&mut self, (bar, signed): (u64, &Window<BARS, 64>)) -> Option<&[f64; BARS]> {
+    pub fn update(&mut self, (bar, signed): (u64, &[f64; BARS])) -> Option<&[f64; BARS]> {
         if bar.is_multiple_of(STEP as u64) {
             self.draw(signed);
         } else {
-            self.line[self.end] = self.line[self.end - 1] + signed.lag(0)?;
+            self.line[self.end] = self.line[self.end - 1] + signed[BARS - 1];
             self.end += 1;
         }
-        signed.last::<BARS>()?;
         self.line[..self.end].last_chunk()
     }
 
     /// Draws the whole line, from the oldest bar that will stay in the window until the next time.
-    fn draw(&mut self, signed: &Window<BARS, 64>) {
-        let change = |i: usize| signed.lag(BARS - 1 - i).unwrap_or(0.0);
+    fn draw(&mut self, signed: &[f64; BARS]) {
         self.line[STEP - 1] = 0.0;
         for i in (0..STEP - 1).rev() {
-            self.line[i] = self.line[i + 1] - change(i + 1);
+            self.line[i] = self.line[i + 1] - signed[i + 1];
         }
         for i in STEP..BARS {
-            self.line[i] = self.line[i - 1] + change(i);
+            self.line[i] = self.line[i - 1] + signed[i];
         }
         self.end = BARS;
     }
@@ -108,12 +105,14 @@ mod tests {
 
     /// Lines after each bar.
     fn lines(first_bar: u64, changes: &[f64]) -> Vec<Option<[f64; BARS]>> {
-        let (mut signed, mut obv) = (Window::new(), OnBalance::new());
-        let mut step = |(bar, change): (u64, &f64)| {
-            signed.push(*change);
-            obv.update((bar, &signed)).copied()
+        let (mut signed, mut obv) = ([0.0; BARS], OnBalance::new());
+        let mut step = |(i, change): (usize, &f64)| {
+            signed.rotate_left(1);
+            signed[BARS - 1] = *change;
+            let line = obv.update((first_bar + i as u64, &signed)).copied();
+            line.filter(|_| i + 1 >= BARS)
         };
-        (first_bar..).zip(changes).map(&mut step).collect()
+        changes.iter().enumerate().map(&mut step).collect()
     }
 
     fn changes(n: usize) -> Vec<f64> {

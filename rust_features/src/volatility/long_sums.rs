@@ -1,0 +1,177 @@
+//! Sums over long windows of several lengths: a few additions a bar, no residue, little room.
+
+/// Bars in a block.
+const BLOCK: usize = 16;
+/// Bars for which the rests are made at a time.
+const STEP: usize = 4;
+
+/// Sums of `Q` quantities over the newest `LENGTHS[i]` bars, for `L` lengths of at least 16. Each is warm with as many
+/// bars.
+///
+/// It is [`crate::rolling::BlockSums`] in less room: the lengths share their blocks, and the sums of what a window
+/// holds of its oldest block are made for four bars at a time. Blocks lie at absolute bar numbers, so every bit is the
+/// same from wherever a history starts. `BLOCKS` is at least (`n` − 15)/16 of the longest.
+///
+/// It keeps no values: the caller says what the quantities were `lag` bars ago (`None`: before the first bar).
+///
+/// ```
+/// use candlecast_features::{rolling::Window, volatility::LongSums};
+///
+/// let (mut window, mut sums) = (Window::<48, 64>::new(), LongSums::<1, 2, 2>::new());
+/// for bar in 1_000..1_100 {
+///     window.push(0.5);
+///     let [short, long] = sums.update((bar, [20, 48], |lag| Some([window.lag(lag)?]))).unwrap();
+///     assert_eq!((short, long), ((bar >= 1_019).then_some([10.0]), (bar >= 1_047).then_some([24.0])));
+/// }
+/// ```
+#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
+pub struct LongSums<const Q: usize, const L: usize, const BLOCKS: usize> {
+    seen: u32,
+    /// Where the next block goes.
+    next: u32,
+    open: [f64; Q],
+    /// Of the whole blocks of each window.
+    middles: [[f64; Q]; L],
+    /// Of what each window holds of older bars, now and in the next bars.
+    rests: [[[f64; Q]; L]; STEP],
+    blocks: [[f64; Q]; BLOCKS],
+}
+
+impl<const Q: usize, const L: usize, const BLOCKS: usize> LongSums<Q, L, BLOCKS> {
+    /// Sums that have seen nothing.
+    pub fn new() -> Self {
+        let none = [0.0; Q];
+        Self { seen: 0, next: 0, open: none, middles: [none; L], rests: [[none; L]; STEP], blocks: [none; BLOCKS] }
+    }
+
+    /// Takes the newest bar. `bar` is its absolute number: the same bar has the same number in every history. `at(lag)`
+    /// gives the quantities `lag` bars before it, for any `lag` in the longest window.
+    #[inline(always)]
+    pub fn update(
+        &mut self,
+        (bar, lengths, at): (u64, [usize; L], impl Fn(usize) -> Option<[f64; Q]>),
+    ) -> Option<[Option<[f64; Q]>; L]> {
+        add(&mut self.open, &at(0)?);
+        self.seen = self.seen.saturating_add(1);
+        let in_open = (bar as usize + 1) % BLOCK;
+        if in_open == 0 {
+            self.close(lengths);
+        }
+        if in_open.is_multiple_of(STEP) {
+            self.turn(in_open, lengths, at);
+        }
+        let sums = |i: usize| {
+            let mut sums = self.middles[i];
+            add(&mut sums, &self.open);
+            add(&mut sums, &self.rests[in_open % STEP][i]);
+            sums
+        };
+        Some(std::array::from_fn(|i| (self.seen as usize >= lengths[i]).then(|| sums(i))))
+    }
+
+    /// The open block is full.
+    fn close(&mut self, lengths: [usize; L]) {
+        self.blocks[self.next as usize] = std::mem::replace(&mut self.open, [0.0; Q]);
+        self.next = (self.next + 1) % BLOCKS as u32;
+        let (newer, older) = self.blocks.split_at(self.next as usize);
+        for (middle, n) in self.middles.iter_mut().zip(lengths) {
+            *middle = [0.0; Q];
+            for block in older.iter().chain(newer).skip(BLOCKS - whole(n)) {
+                add(middle, block);
+            }
+        }
+    }
+
+    /// The sums of what is older than the whole blocks, for this bar and the next ones.
+    #[inline(never)]
+    fn turn(&mut self, in_open: usize, lengths: [usize; L], at: impl Fn(usize) -> Option<[f64; Q]>) {
+        for (i, n) in lengths.into_iter().enumerate() {
+            let (first, mut sum) = (in_open + BLOCK * whole(n), [0.0; Q]);
+            for have in 0..=n - first {
+                if let Some(rests) = self.rests.get_mut(n - first - have) {
+                    rests[i] = sum;
+                }
+                if have < n - first {
+                    add(&mut sum, &at(first + have).unwrap_or([0.0; Q]));
+                }
+            }
+        }
+    }
+}
+
+impl<const Q: usize, const L: usize, const BLOCKS: usize> Default for LongSums<Q, L, BLOCKS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// As many whole blocks as stay in a window of `n` bars until the next is full.
+#[inline(always)]
+const fn whole(n: usize) -> usize {
+    (n - (BLOCK - 1)) / BLOCK
+}
+
+#[inline(always)]
+fn add<const Q: usize>(sums: &mut [f64; Q], values: &[f64; Q]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{assert_close, walk};
+    use crate::rolling::Window;
+
+    const LENGTHS: [usize; 7] = [16, 30, 31, 48, 95, 96, 480];
+
+    fn sums(first_bar: u64, xs: &[f64]) -> Vec<[Option<[f64; 2]>; 7]> {
+        let (mut window, mut sums) = (Window::<480, 512>::new(), LongSums::<2, 7, 29>::new());
+        let mut step = |(bar, x): (u64, &f64)| {
+            window.push(*x);
+            sums.update((bar, LENGTHS, |lag| window.lag(lag).map(|x| [x, x * x]))).unwrap()
+        };
+        (first_bar..).zip(xs).map(&mut step).collect()
+    }
+
+    #[test]
+    fn are_the_plain_sums_for_many_lengths_bit_equal_from_every_start() {
+        let xs = walk(65, 700);
+        for first_bar in [0, 1, 3, 15, 16, 1_888_889] {
+            let all = sums(first_bar, &xs);
+            for (i, sums) in all.iter().enumerate() {
+                for (sums, n) in sums.iter().zip(LENGTHS) {
+                    let window = (i + 1).checked_sub(n).map(|from| &xs[from..=i]);
+                    assert_eq!(sums.is_some(), window.is_some());
+                    if let (Some([sum, squares]), Some(window)) = (sums, window) {
+                        assert_close(*sum, window.iter().sum(), 1e-12);
+                        assert_close(*squares, window.iter().map(|x| x * x).sum(), 1e-12);
+                    }
+                }
+            }
+            for start in (1..18).chain([100]) {
+                for (part, whole) in sums(first_bar + start as u64, &xs[start..]).iter().zip(&all[start..]) {
+                    assert!(part.iter().zip(whole).all(|(part, whole)| part.is_none() || part == whole));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_huge_value_leaves_no_residue() {
+        let mut xs = walk(66, 700);
+        let plain = sums(0, &xs);
+        xs[100] = 1e100;
+        let after = sums(0, &xs);
+        for (i, n) in LENGTHS.into_iter().enumerate() {
+            assert_ne!(plain[99 + n][i], after[99 + n][i]);
+            assert!((100 + n..700).all(|bar| plain[bar][i] == after[bar][i]));
+        }
+    }
+
+    #[test]
+    fn nothing_sums_to_nothing() {
+        assert_eq!(sums(7, &[0.0; 500])[499], [Some([0.0, 0.0]); 7]);
+    }
+}
