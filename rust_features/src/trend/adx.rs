@@ -3,11 +3,12 @@
 use super::WilderSum;
 use crate::{average::Wilder, indicator::Indicator, volatility::true_range};
 
-/// `ADX(n)` with `PDI` and `MDI` (Wilder 1978, as TA-Lib). +DM is the rise of the high where it exceeds the fall of the low, −DM
-/// the other way round; both are 0 on a tie within `tiny`. PDI, MDI = 100·WSUM(DM)/WSUM(TR), 0 when that denominator is at most
-/// `tiny`; DX = 100·|PDI − MDI|/(PDI + MDI), 0 when theirs is at most 1e-9; ADX = RMA(DX, n).
+/// `ADX(n)` with `PDI` and `MDI` (Wilder 1978, as TA-Lib). +DM is the rise of the high where it exceeds the fall of the
+/// low, −DM the other way round; both are 0 on a tie within `tiny`. PDI, MDI = 100·WSUM(DM)/WSUM(TR), 0 when that
+/// denominator is at most `tiny`; DX = 100·|PDI − MDI|/(PDI + MDI), 0 when theirs is at most 1e-9; ADX = RMA(DX, n).
 ///
-/// Input: (high, low, close) of the bar, and `tiny`. PDI and MDI are warm with bar n + 1, ADX with bar 2n.
+/// Input: (high, low, close) of the bar, and `tiny`. It remembers the bar before, so that it can be fed the bars of any
+/// timeframe. PDI and MDI are warm with bar n + 1, ADX with bar 2n.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, trend::Adx};

@@ -1,17 +1,15 @@
 //! Trend: which way a series goes, how strongly and for how long.
 
 mod adx;
-mod efficiency;
 mod parabolic;
+mod range;
 mod regression;
 mod super_trend;
-mod vertical_horizontal;
 mod wilder_sum;
 
 pub use adx::{Adx, Directional};
-pub use efficiency::efficiency;
 pub use parabolic::ParabolicSar;
+pub use range::range;
 pub use regression::Line;
 pub use super_trend::SuperTrend;
-pub use vertical_horizontal::vertical_horizontal;
 pub use wilder_sum::WilderSum;

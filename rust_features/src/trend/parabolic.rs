@@ -7,9 +7,10 @@ const STEP: f64 = 0.02;
 /// The most it comes to.
 const MOST: f64 = 0.2;
 
-/// `SAR(0.02, 0.2)`: a stop that follows the position, faster with each new extreme, and turns it round when the market touches
-/// it (Wilder 1978, as TA-Lib). The second bar decides the first direction: short if its low fell, and by more than its high rose.
-/// Input: high and low. Output: the stop that held for the bar, after a turn the new one. Warm with the second bar.
+/// `SAR(0.02, 0.2)`: a stop that follows the position, faster with each new extreme, and turns it round when the market
+/// touches it (Wilder 1978, as TA-Lib). The second bar decides the first direction: short if its low fell, and by more
+/// than its high rose. Input: high and low. Output: the stop that held for the bar, after a turn the new one. Warm with
+/// the second bar.
 ///
 /// A short position is a long one in a market that stands on its head, so there is one set of rules.
 ///

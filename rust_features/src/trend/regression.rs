@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-/// The least-squares line through the newest `N` values over the bar index. Kept as sums, so that a line through more values needs
-/// only the further ones.
+/// The least-squares line through the newest `N` values over the bar index. Kept as sums, so that a line through more
+/// values needs only the further ones.
 ///
 /// ```
 /// use candlecast_features::trend::Line;
@@ -15,8 +15,8 @@ use std::hint::black_box;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Line<const N: usize> {
-    /// The newest value. All are counted from it: no value of a window is further from its mean than √N deviations, so little is
-    /// lost when the square of the mean is taken from the squares, and a flat window has exactly nothing.
+    /// The newest value. All are counted from it: no value of a window is further from its mean than √N deviations, so
+    /// little is lost when the square of the mean is taken from the squares, and a flat window has exactly nothing.
     anchor: f64,
     sums: Sums,
 }
@@ -30,6 +30,7 @@ impl<const N: usize> Line<N> {
     /// The line through `xs`.
     #[inline(always)]
     pub fn through(xs: &[f64; N]) -> Self {
+        const { assert!(N > 2, "two values are always on their line") }
         let anchor = xs[N - 1];
         Self { anchor, sums: Sums::of(xs, anchor, N) }
     }
@@ -75,28 +76,27 @@ impl<const N: usize> Line<N> {
         (self.slope() * (Self::SQUARED_INDICES / squares).sqrt()).clamp(-1.0, 1.0)
     }
 
-    /// Where the newest value lies off the line, in standard errors of the estimate √(SSE/(N − 2)); 0 when that is at most `tiny`.
-    /// `xs` are the values the line was laid through.
+    /// Where the newest value lies off the line, in standard errors of the estimate √(SSE/(N − 2)); 0 when that is at
+    /// most `tiny`. `xs` are the values the line was laid through.
     #[inline(always)]
     pub fn last_residual(&self, xs: &[f64; N], tiny: f64) -> f64 {
-        // From the residuals themselves: the difference of two sums of squares would be noise where the line fits.
+        let (squares, slope) = (self.squares(), self.slope());
+        let mut left = squares - slope * slope * Self::SQUARED_INDICES;
+        // Where the line fits well, the difference is noise.
+        if left < 1e-3 * squares {
+            left = self.squared_residuals(xs);
+        }
+        let error = (left * (1.0 / (N as f64 - 2.0))).sqrt();
+        let last = -(self.mean() + Self::HALF * slope);
+        if error <= tiny { 0.0 } else { last / error }
+    }
+
+    /// `SSE`, from the residuals themselves.
+    #[cold]
+    fn squared_residuals(&self, xs: &[f64; N]) -> f64 {
         let (slope, first) = (self.slope(), self.mean() - Self::HALF * self.slope());
-        let residual = |i: f64, x: f64| (x - self.anchor) - (first + i * slope);
-        let (chunks, rest) = xs.as_chunks::<4>();
-        let (mut lanes, mut indices) = ([0.0; 4], [0.0, 1.0, 2.0, 3.0]);
-        for chunk in chunks {
-            for i in 0..4 {
-                let e = residual(indices[i], chunk[i]);
-                lanes[i] += e * e;
-                indices[i] += 4.0;
-            }
-        }
-        for i in 0..rest.len() {
-            let e = residual(indices[i], rest[i]);
-            lanes[i] += e * e;
-        }
-        let error = (joined(lanes) * (1.0 / (N as f64 - 2.0))).sqrt();
-        if error <= tiny { 0.0 } else { residual(N as f64 - 1.0, self.anchor) / error }
+        let residual = |(i, x): (usize, &f64)| (x - self.anchor) - (first + i as f64 * slope);
+        xs.iter().enumerate().map(residual).map(|e| e * e).sum()
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::{average::Wilder, indicator::Indicator};
 
-/// `SuperTrend(n, multiple)`: bands at the middle of the bar ± multiple·RMA(TR, n), each of which only closes in until the close
-/// before was beyond it; the trend is up once a close is above the upper band, down once one is below the lower (Seban 2008). No
-/// trend on the first bar with bands. Input: true range, middle (h + l)/2 and close.
+/// `SuperTrend(n, multiple)`: bands at the middle of the bar ± multiple·RMA(TR, n), each of which only closes in until
+/// the close before was beyond it; the trend is up once a close is above the upper band, down once one is below the
+/// lower (Seban 2008). No trend on the first bar with bands. Input: true range, middle (h + l)/2 and close.
 ///
-/// Output: the line — the lower band in a rise, the upper in a fall, the close before either — and the direction. Warm with the
-/// `n`-th true range.
+/// Output: the line — the lower band in a rise, the upper in a fall, the close before either — and the direction. Warm
+/// with the `n`-th true range.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, trend::SuperTrend};
@@ -51,16 +51,8 @@ impl Indicator for SuperTrend {
             }
         }
         self.bands = Some((upper, lower));
-        Some((
-            if self.direction > 0 {
-                lower
-            } else if self.direction < 0 {
-                upper
-            } else {
-                c
-            },
-            self.direction,
-        ))
+        let line = if self.direction > 0 { lower } else { upper };
+        Some((if self.direction == 0 { c } else { line }, self.direction))
     }
 }
 

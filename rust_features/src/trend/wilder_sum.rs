@@ -2,8 +2,8 @@
 
 use crate::indicator::Indicator;
 
-/// `WSUM(x, n)` of `Q` series: `s = s − s/n + x`, after the plain sum of the first `n` − 1 inputs (Wilder 1978, as TA-Lib's
-/// directional movement). Warm with the `n`-th.
+/// `WSUM(x, n)` of `Q` series: `s = s − s/n + x`, after the plain sum of the first `n` − 1 inputs (Wilder 1978, as
+/// TA-Lib's directional movement). Warm with the `n`-th.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, trend::WilderSum};
