@@ -8,7 +8,7 @@ use crate::{
     shared::{Shared, clip, exact_sign, ratio},
     volatility::{LongSums, RingSums},
     volume::{
-        Chaikin, Impact, Kept, OnBalance, SessionVwap, bulk_imbalance, close_location, corwin_schultz,
+        Chaikin, Impact, Kept, SessionVwap, bulk_imbalance, close_location, corwin_schultz, on_balance,
         on_balance_correlation, profile, rank, sums_of,
     },
 };
@@ -112,7 +112,6 @@ group! {
         taker_imbalance_20: Kept<20, 24> = Kept::new() => taker_imbalance?.unwrap_or(UNKNOWN);
         turnover_336: RingSums<1, 336, 16, f32> = RingSums::new() => (x.bar, [x.turn / TURNOVER_UNIT]);
         signed_48 => signed_volumes(x);
-        obv_48: OnBalance = OnBalance::new() => (x.bar, signed_48.as_ref()?);
         location => close_location([x.h, x.l, x.c], x.ec);
         location_20: Kept<20, 24> = Kept::new() => location?;
         typical_price_1 => (previous?.h + previous?.l + previous?.c) / 3.0;
@@ -168,7 +167,7 @@ group! {
         volume_cv_48, 48, [0, 6.93], "DIV(SD(v,48), SMA(v,48), 0, 0)", "sample std" => impact_48?.volume_variation();
         obv_flow_20, 21, [-2, 2], "2*DIV(SUM(sgn(dc)*v,20), SUM(v,20), 0, 0)", "20-bar OBV change over traded volume" => 2.0 * sum(&signed_48.as_ref()?[28..]) * per_volume_20?;
         obv_flow_96, 97, [-4, 4], "4*DIV(SUM(sgn(dc)*v,96), SUM(v,96), 0, 0)", "96-bar OBV change over traded volume" => 4.0 * sums_96?[2] * per_volume_96?;
-        obv_price_corr_48, 48, [-1, 1], "Pearson of c_i and O_i over 48 bars, O = running sum of sgn(dc)*v inside the window (O of the oldest bar = 0)", "price/OBV agreement; low or negative = divergence" => on_balance_correlation(x.closes.last::<48>()?, obv_48?, (x.ec, 48e-12 * impact_48?.volume));
+        obv_price_corr_48, 48, [-1, 1], "Pearson of c_i and O_i over 48 bars, O = running sum of sgn(dc)*v inside the window (O of the oldest bar = 0)", "price/OBV agreement; low or negative = divergence" => on_balance_correlation(x.closes.last::<48>()?, &on_balance(signed_48.as_ref()?), (x.ec, 48e-12 * impact_48?.volume));
         cmf_20, 20, [-3, 3], "MFM=DIV((c-l)-(h-c), h-l, ec, 0); 3*DIV(SUM(MFM*v,20), SUM(v,20), 0, 0)", "Chaikin Money Flow" => 3.0 * sum_of_pairs(&location_20?.last::<20>()?, x.volumes.last::<20>()?, |location, v| location * v) * per_volume_20?;
         adosc_3_10, 20, [-5, 5], "d3=(1/2)*(d3[1]+m), d10=(9/11)*(d10[1]+m), m=MFM*v, d3=d10=0 at bar 0; CLIP(DIV(d10-d3, SMA(v,20), 0, 0), 5)", "d10-d3 = EMA3(AD)-EMA10(AD) without the AD line" => clip(20.0 * chaikin? * per_volume_20?, 5.0);
         mfi_14, 15, [-2, 2], "P=SUM(tp*v*[tp-tp[1]>ec],14), N=SUM(tp*v*[tp[1]-tp>ec],14); (100*DIV(P,P+N,0,0.5)-50)/25", "MFI; unchanged tp contributes nothing" => 2.0 * ratio(flow_14?[0], flow_14?[1], 0.0, 0.0);

@@ -16,7 +16,7 @@ pub use chaikin::{Chaikin, close_location};
 pub use corwin_schultz::corwin_schultz;
 pub use impact::Impact;
 pub use kept::Kept;
-pub use on_balance::{OnBalance, on_balance_correlation};
+pub use on_balance::{on_balance, on_balance_correlation};
 pub use profile::{Profile, profile};
 pub use rank::rank;
 pub use session_vwap::SessionVwap;
