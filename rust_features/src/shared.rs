@@ -151,8 +151,9 @@ pub struct Shared {
     exponential_26: Ema,
     late_exponential_12: Ema,
     strength_14: Rsi,
-    per_a: Option<f64>,
-    per_s: Option<f64>,
+    /// 1/A and 1/S; NaN until they are defined.
+    per_a: f64,
+    per_s: f64,
 }
 
 impl Shared {
@@ -218,8 +219,8 @@ impl Shared {
             exponential_26: Ema::new(26),
             late_exponential_12: Ema::new(12),
             strength_14: Rsi::new(14),
-            per_a: None,
-            per_s: None,
+            per_a: f64::NAN,
+            per_s: f64::NAN,
         }
     }
 
@@ -321,8 +322,8 @@ impl Shared {
         self.return_sums_96 = self.returns.last::<96>().map(|rs| [sum(rs), sum_of(rs, |r| r * r)]);
         let deviation = |[sum, squares]: [f64; 2]| ((squares - sum * sum / 96.0).max(0.0) / 95.0).sqrt();
         self.s = self.return_sums_96.map(|sums| deviation(sums).max(1e-5));
-        self.per_a = self.a.map(|a| 1.0 / a);
-        self.per_s = self.s.map(|s| 1.0 / s);
+        self.per_a = self.a.map_or(f64::NAN, |a| 1.0 / a);
+        self.per_s = self.s.map_or(f64::NAN, |s| 1.0 / s);
     }
 
     /// (`MAX(h, N)`, `MIN(l, N)`). `N` is one of the lengths that are kept.
@@ -360,19 +361,19 @@ impl Shared {
 
     /// A price move over `bars` bars in the ATRs a random walk would make: d / (A·√bars).
     #[inline]
-    pub fn in_atr(&self, d: f64, bars: f64) -> Option<f64> {
-        Some(d * self.per_a? * (1.0 / bars.sqrt()))
+    pub fn in_atr(&self, d: f64, bars: f64) -> f64 {
+        d * self.per_a * (1.0 / bars.sqrt())
     }
 
     /// A log move over `bars` bars in the volatility of a random walk: d / (S·√bars).
     #[inline]
-    pub fn in_vol(&self, d: f64, bars: f64) -> Option<f64> {
-        Some(d * self.per_s? * (1.0 / bars.sqrt()))
+    pub fn in_vol(&self, d: f64, bars: f64) -> f64 {
+        d * self.per_s * (1.0 / bars.sqrt())
     }
 
     /// A price move over `bars` bars in the volatility of a random walk: d / (c·S·√bars).
     #[inline]
-    pub fn in_price_vol(&self, d: f64, bars: f64) -> Option<f64> {
+    pub fn in_price_vol(&self, d: f64, bars: f64) -> f64 {
         self.in_vol(d / self.c, bars)
     }
 

@@ -53,10 +53,10 @@ macro_rules! group {
                 use $crate::indicator::Indicator as _;
                 let _ = $x;
                 $(
-                    let $held = $crate::catalog::declare::scope(|| Some($input));
-                    $( let $held = $held.and_then(|input| { let held: &mut $Type = &mut self.$held; held.update(input) }); )?
+                    let $held = $crate::catalog::declare::scope(#[inline(always)] || Some($input));
+                    $( let $held = $held.and_then(#[inline(always)] |input| { let held: &mut $Type = &mut self.$held; held.update(input) }); )?
                 )*
-                [ $( $crate::catalog::declare::scope(|| Some($value)).unwrap_or(f64::NAN) ),* ]
+                [ $( $crate::catalog::declare::scope(#[inline(always)] || Some($value)).unwrap_or(f64::NAN) ),* ]
             }
         }
     };

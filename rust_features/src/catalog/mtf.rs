@@ -94,11 +94,11 @@ group! {
         x16_prev_body, 31, [-1, 1], "DIV(C16-O16, H16-L16, 1e-9*C16, 0) of the last completed x16 bar" => ratio(x16_last?.c - x16_last?.o, x16_last?.range(), 1e-9 * x16_last?.c, 0.0);
         x16_run_pos, 16, [-1, 1], "2*DIV(c-Lr, Hr-Lr, ec, 0.5)-1, Hr,Lr = high, low of the running x16 bucket up to this bar" => 2.0 * place(x.c, (x16_now?.h, x16_now?.l), x.ec) - 1.0;
         x16_range_ratio_3_20, 335, [-5, 5], "CLIP(2*LR(SMA(H16-L16,3)/c, SMA(H16-L16,20)/c), 5)", "completed x16 bars"; 2.0 ln => x16_range_3? / x16_range_20?;
-        x96_ret_1, 287, [-8, 8], "CLIP(ln(C96/C96[1])/(S*sqrt(96)), 8), last two completed x96 closes", "previous day's return" => clip(x.in_vol(x96_move?, 96.0)?, 8.0);
+        x96_ret_1, 287, [-8, 8], "CLIP(ln(C96/C96[1])/(S*sqrt(96)), 8), last two completed x96 closes", "previous day's return" => clip(x.in_vol(x96_move?, 96.0), 8.0);
         x96_sma_dist_5, 575, [-5, 5], "CLIP((c-SMA(C96,5))/max(SMA(H96-L96,5),1e-5*c), 5)" => clip((x.c - x96_sma_5?) / x96_range_5?, 5.0);
         x96_range_ratio_5, 575, [-5, 5], "CLIP(2*LR((H96-L96)/c, max(SMA(H96-L96,5),1e-5*c)/c), 5)", "last completed day against the mean of the last 5 (incl. it)"; 2.0 ln => x96_last?.range().max(1e-5 * x.c) / x96_range_5?;
         x96_run_pos, 96, [-1, 1], "2*DIV(c-Lr, Hr-Lr, ec, 0.5)-1 in the running x96 bucket" => 2.0 * place(x.c, (x96_now?.h, x96_now?.l), x.ec) - 1.0;
-        x96_open_dist, 96, [-5, 5], "CLIP((c-Or)/(A*sqrt(j+1)), 5), Or = open of the running x96 bucket, j+1 bars so far" => clip(x.in_atr(x.c - x96_now?.o, f64::from(x.x96.seen()))?, 5.0);
+        x96_open_dist, 96, [-5, 5], "CLIP((c-Or)/(A*sqrt(j+1)), 5), Or = open of the running x96 bucket, j+1 bars so far" => clip(x.in_atr(x.c - x96_now?.o, f64::from(x.x96.seen())), 5.0);
         x96_run_range_5, 575, [0, 5], "CLIP((Hr-Lr)/max(SMA(H96-L96,5),1e-5*c), 5)", "running range against completed days" => clip(x96_now?.range() / x96_range_5?, 5.0);
     }
 }

@@ -77,11 +77,11 @@ group! {
         fractal_dim_48, 48, [-2.5, 2.5], "N1=MAX(h,24)[24]-MIN(l,24)[24], N2=MAX(h,24)-MIN(l,24), N3=MAX(h,48)-MIN(l,48); D=clamp(ln(2*(N1+N2)/N3)/ln 2,1,2); 5*(D-1.5)", "Ehlers (FRAMA) fractal dimension"; 7.213475204444817 ln => folds_of_dimension(width_24?, width_24_lag_24?, range_48?.0 - range_48?.1, x.ec);
         perm_entropy_3_96, 98, [-0.8, 5], "ordinal pattern of (c[2],c[1],c), 96 patterns; H=-sum q ln q; CLIP(20*(0.96-H/ln 6), 5)", "ties: the earlier value counts as smaller; 0 near a random walk, positive = ordered" => clip(20.0 * (0.96 - patterns?), 5.0);
         ret_entropy_96, 97, [-5, 1.05], "bins of r by (-inf,-1.5],(-1.5,-.75],(-.75,-.25],(-.25,.25],(.25,.75],(.75,1.5],(1.5,inf) times SD(r,96); H=-sum q ln q over 7 bins; CLIP(15*(H/ln 7-0.93), 5)", "sample std, mean not removed; bin = number of edges strictly below r" => if deviation_96? <= 1e-9 { 0.0 } else { clip(15.0 * (entropy_of_returns(x.returns.last()?, deviation_96?) - 0.93), 5.0) };
-        var_5_192, 193, [-5, 5], "CLIP(-Q(r,0.05,192)/S, 5)", "historical VaR 5 %, numpy linear quantile" => clip(x.in_vol(-quantile_5?, 1.0)?, 5.0);
-        cvar_5_96, 97, [-5, 5], "CLIP(-(mean of the 5 smallest r of 96)/S, 5)", "expected shortfall, 5 = ceil(0.05*96)" => clip(x.in_vol(-mean(&lowest_5_of_96?), 1.0)?, 5.0);
+        var_5_192, 193, [-5, 5], "CLIP(-Q(r,0.05,192)/S, 5)", "historical VaR 5 %, numpy linear quantile" => clip(x.in_vol(-quantile_5?, 1.0), 5.0);
+        cvar_5_96, 97, [-5, 5], "CLIP(-(mean of the 5 smallest r of 96)/S, 5)", "expected shortfall, 5 = ceil(0.05*96)" => clip(x.in_vol(-mean(&lowest_5_of_96?), 1.0), 5.0);
         tail_asym_192, 193, [-5, 5], "q=Q(r,.05,192), Q=Q(r,.95,192); CLIP(4*DIV(Q+q, Q-q, 1e-9, 0), 5)", "linear quantiles" => clip(4.0 * ratio(quantile_95? + quantile_5?, quantile_95? - quantile_5?, 1e-9, 0.0), 5.0);
-        max_drawdown_96, 97, [0, 8], "CLIP(max over i<=j of (p_i-p_j)/(S*sqrt(96)), 8), p=ln c of the last 96 bars", "largest peak-to-trough fall of closes" => clip(x.in_vol(excursions_96?.fall, 96.0)?, 8.0);
-        max_runup_96, 97, [0, 8], "CLIP(max over i<=j of (p_j-p_i)/(S*sqrt(96)), 8)", "largest trough-to-peak rise of closes" => clip(x.in_vol(excursions_96?.rise, 96.0)?, 8.0);
+        max_drawdown_96, 97, [0, 8], "CLIP(max over i<=j of (p_i-p_j)/(S*sqrt(96)), 8), p=ln c of the last 96 bars", "largest peak-to-trough fall of closes" => clip(x.in_vol(excursions_96?.fall, 96.0), 8.0);
+        max_runup_96, 97, [0, 8], "CLIP(max over i<=j of (p_j-p_i)/(S*sqrt(96)), 8)", "largest trough-to-peak rise of closes" => clip(x.in_vol(excursions_96?.rise, 96.0), 8.0);
         close_zscore_480, 480, [-5, 5], "CLIP(DIV(p-SMA(p,480), SD(p,480), 1e-9, 0), 5), p=ln c", "sample std" => clip(ratio(level_480?.distance(x.log_closes.lag(0)?), level_480?.sample_variance().sqrt(), 1e-9, 0.0), 5.0);
         ret_rank_192, 193, [-1, 1], "PRANK(r,192,1e-12)", "quantile rank of the current return" => quantile_rank(x.returns.last::<192>()?, x.r?, 1e-12);
         close_rank_192, 192, [-1, 1], "PRANK(c,192,0)", "quantile rank of the current close" => quantile_rank(x.closes.last::<192>()?, x.c, 0.0);

@@ -103,12 +103,12 @@ group! {
         tr_tod_ratio_5, 482, [-4, 4], "q=TR/c; CLIP(LR(q, (q[96]+q[192]+q[288]+q[384]+q[480])/5), 4)", "same slot of the previous 5 periods of 96 bars (time of day at 15 m)"; 1.0 ln => (x.tr? / x.c).max(1e-5) / usual_tr?.max(1e-5);
         natr_rank_192, 206, [-1, 1], "PRANK(max(ATR14/c,1e-5),192,1e-12)", "mid-rank" => natr_rank?;
         bb_pctb_20, 20, [-2.18, 2.18], "DIV(c-SMA(c,20), 2*PSD(c,20), ec, 0)", "centred %b: -1 lower band, +1 upper band; population std (TA-Lib)" => ratio(x.c - x.sma_20?, 2.0 * deviation_20?, x.ec, 0.0);
-        donchian_width_20, 20, [0, 5], "CLIP((MAX(h,20)-MIN(l,20))/(A*sqrt(20)), 5)" => clip(x.in_atr(channel_20?.0 - channel_20?.1, 20.0)?, 5.0);
+        donchian_width_20, 20, [0, 5], "CLIP((MAX(h,20)-MIN(l,20))/(A*sqrt(20)), 5)" => clip(x.in_atr(channel_20?.0 - channel_20?.1, 20.0), 5.0);
         bb_width_rank_96, 115, [-1, 1], "PRANK(max(4*PSD(c,20)/SMA(c,20),1e-5),96,1e-12)", "Bollinger bandwidth rank" => band_rank?;
         keltner_pos_20, 20, [-5, 5], "CLIP((c-EMA(c,20))/(2*max(RMA(TR,10),1e-5*c)), 5)", "Keltner 20, 10, 2: +-1 = channel" => clip((x.c - x.ema_20?) / (2.0 * atr_10?.max(floor?)), 5.0);
         squeeze_ratio_20, 21, [-5, 5], "CLIP(2*LR(2*PSD(c,20)/c, 1.5*RMA(TR,20)/c), 5)", "Bollinger half width over Keltner half width (1.5 ATR20); below 0 = squeeze"; 2.0 ln => (2.0 * deviation_20?).max(floor?) / (1.5 * atr_20?).max(floor?);
         squeeze_age_20, 21, [0, 4], "on=[2*PSD(c,20)+ec < 1.5*RMA(TR,20)]; RUN(on,48)/12", "bars the squeeze has been on" => squeeze_age? / 12.0;
-        squeeze_mom_20, 39, [-5, 5], "y=c-((MAX(h,20)+MIN(l,20))/2+SMA(c,20))/2; CLIP(LRE(y,20)/(2*A), 5)", "TTM squeeze momentum; each y uses its own bar's window" => clip(x.in_atr(squeeze_momentum?, 1.0)? / 2.0, 5.0);
+        squeeze_mom_20, 39, [-5, 5], "y=c-((MAX(h,20)+MIN(l,20))/2+SMA(c,20))/2; CLIP(LRE(y,20)/(2*A), 5)", "TTM squeeze momentum; each y uses its own bar's window" => clip(x.in_atr(squeeze_momentum?, 1.0) / 2.0, 5.0);
         rvi_dorsey_14, 23, [-2, 2], "s=PSD(c,10); U=s*[c>c[1]], D=s*[c<c[1]]; (100*DIV(RMA(U,14), RMA(U,14)+RMA(D,14), ec, 0.5)-50)/25", "Dorsey Relative Volatility Index; RMA seeds over bars 9..22" => (relative_volatility? - 50.0) / 25.0;
         mass_index_25, 41, [-5, 5], "e=EMA(h-l,9); CLIP(SUM(DIV(e, EMA(e,9), ec, 1),25)-25, 5)", "Dorsey Mass Index minus its neutral 25" => clip(mass_25? - 25.0, 5.0);
     }

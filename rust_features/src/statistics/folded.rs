@@ -4,7 +4,7 @@
 const BLOCK: usize = 16;
 
 /// Bars for which the rests of a block are made at a time.
-const STEP: usize = 4;
+const STEP: usize = 8;
 
 /// What is known of a run of values.
 pub trait Fold: Copy {

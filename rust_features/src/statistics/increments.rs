@@ -12,7 +12,7 @@ const POINTS: usize = 193;
 const BLOCK: usize = 16;
 
 /// Bars for which the sums of what is older than the whole blocks are made at a time.
-const STEP: usize = 4;
+const STEP: usize = 8;
 
 /// Blocks kept: no lag has more of them in its window.
 const BLOCKS: usize = WHOLE[0];

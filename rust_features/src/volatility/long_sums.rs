@@ -3,7 +3,7 @@
 /// Bars in a block.
 const BLOCK: usize = 16;
 /// Bars for which the rests are made at a time.
-const STEP: usize = 4;
+const STEP: usize = 8;
 
 /// Sums of `Q` quantities over the newest `LENGTHS[i]` bars, for `L` lengths of at least 16. Each is warm with as many
 /// bars.
