@@ -1,7 +1,7 @@
 """What the Python door of the feature core costs: one call for 1,000 symbols, against the Rust work behind it.
 
-Prints CPU nanoseconds per symbol-candle: the whole call; the same call with candles that are LATE, for which no engine moves
-(names, arrays, checks, book-keeping, answers: everything but the features); and the difference. Medians of the rounds.
+Prints CPU nanoseconds per symbol-candle: the whole call; the same call with candles that are LATE, for which no engine
+moves (names, arrays, checks, book-keeping, answers: all but the features); and the difference. Medians of the rounds.
 """
 
 from __future__ import annotations

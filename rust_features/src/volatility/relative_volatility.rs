@@ -55,9 +55,9 @@ mod tests {
                 let seed = xs[..n].iter().sum::<f64>() / n as f64;
                 xs[n..=i].iter().fold(seed, |m, x| (m * (n as f64 - 1.0) + x) / n as f64)
             };
-            for i in n..200 {
+            for (i, value) in values.iter().enumerate().skip(n) {
                 let (up, down) = (average(1.0, i), average(-1.0, i));
-                assert_close(values[i].unwrap(), 100.0 * up / (up + down), 1e-10);
+                assert_close(value.unwrap(), 100.0 * up / (up + down), 1e-10);
             }
         }
     }
