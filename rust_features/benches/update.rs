@@ -1,18 +1,49 @@
 //! What one new candle costs. Times on a shared machine are worth their ratios: compare with `replayed`, the row of the same
 //! candle computed from its history, as a server without state must.
 
+use std::time::Instant;
+
 use candlecast_features::{
-    candle::{Candle, Values},
-    catalog::NEED,
-    engine::{Engine, WINDOW_LEN},
+    candle::{Candle, Refusal, Values},
+    catalog::{NEED, State},
+    engine::{Engine, Room, WINDOW_LEN},
     extras::{Extras, OptionalInputs},
     market::{Input, Market, Settings, Windows},
+    symbol::Symbol,
 };
 use divan::{Bencher, black_box, counter::ItemsCount};
 
 fn main() {
-    println!("state of a symbol, without its rows: {} bytes", size_of::<candlecast_features::catalog::State>());
+    println!("state of a symbol, without its rows: {} bytes", size_of::<State>());
+    let (median, worst) = on_a_monotone_trend();
+    println!("on a monotone trend: median {median} ns, worst single update {worst} ns, {:.2} times", worst / median);
     divan::main();
+}
+
+/// Median and worst of single updates on a rise without end, after a fall as long. Of each update the best of many rounds counts:
+/// what is left is the core's own, not its neighbours'.
+fn on_a_monotone_trend() -> (f64, f64) {
+    const ROUNDS: usize = 200;
+    let trend = |i: usize| {
+        let close = 1_000.0 + (i as f64 - 2_000.0).abs();
+        Values { open: close, high: close + 0.5, low: close - 0.5, close, ..values(i) }
+    };
+    let candles: Vec<Candle> =
+        (0..4_000).map(|i| Candle::new(trend(i), false, i64::MAX).expect("a good candle")).collect();
+    let (before, ahead) = candles.split_at(1_900);
+    let mut start = Engine::new();
+    before.iter().for_each(|candle| start.update(candle, extras(candle)));
+    let mut best = vec![f64::MAX; ahead.len()];
+    for _ in 0..ROUNDS {
+        let mut engine = start.clone();
+        for (candle, best) in ahead.iter().zip(&mut best) {
+            let began = Instant::now();
+            engine.update(black_box(candle), extras(candle));
+            *best = best.min(began.elapsed().as_nanos() as f64);
+        }
+    }
+    best.sort_by(f64::total_cmp);
+    (best[best.len() / 2], best[best.len() - 1])
 }
 
 const INTERVAL_MS: i64 = 900_000;
@@ -81,24 +112,85 @@ fn round_robin(bencher: Bencher) {
     });
 }
 
-/// The same through the door of the market: check, look up, update, copy and hash the window.
-#[divan::bench]
-fn market_push(bencher: Bencher) {
-    let mut market = Market::new(Settings::default());
-    let mut windows = vec![0.0; SYMBOLS * WINDOW_LEN];
-    let symbols: Vec<_> = (0..SYMBOLS).map(|i| format!("S{i}").parse()).collect();
-    let batch = |i: usize| -> Vec<Input> {
-        symbols.iter().map(|symbol| Input { symbol: *symbol, values: values(i), forming: false }).collect()
-    };
+/// A market of a thousand READY symbols, and the candles that come next.
+fn market(threads: usize) -> (Market, Vec<Result<Symbol, Refusal>>) {
+    let settings = Settings { used: OptionalInputs::ALL, reference: "S0".parse().ok(), threads, ..Settings::default() };
+    let (mut market, symbols) =
+        (Market::new(settings), (0..SYMBOLS).map(|i| format!("S{i}").parse()).collect::<Vec<_>>());
     for i in 0..NEED as usize {
-        market.push(&batch(i), i64::MAX, Windows::None);
+        market.push(&batch(&symbols, i), i64::MAX, Windows::None);
     }
+    (market, symbols)
+}
+
+/// Candle `i` of every symbol.
+fn batch(symbols: &[Result<Symbol, Refusal>], i: usize) -> Vec<Input> {
+    symbols.iter().map(|symbol| Input { symbol: *symbol, values: values(i), forming: false }).collect()
+}
+
+/// A thousand symbols through the door of the market: check, look up, update. No windows.
+#[divan::bench(args = [1, 2])]
+fn market_push(bencher: Bencher, threads: usize) {
+    let (mut market, symbols) = market(threads);
     let mut next = NEED as usize;
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
-        let pushed = market.push(&batch(next), i64::MAX, Windows::F32(&mut windows));
+        market.push(&batch(&symbols, next), i64::MAX, Windows::None);
+        next += 1;
+    });
+}
+
+/// The same, and every window copied and hashed.
+#[divan::bench(args = [1, 2])]
+fn market_push_windows(bencher: Bencher, threads: usize) {
+    let (mut market, symbols) = market(threads);
+    let mut windows = vec![0.0; SYMBOLS * WINDOW_LEN];
+    let mut next = NEED as usize;
+    bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        let pushed = market.push(&batch(&symbols, next), i64::MAX, Windows::F32(&mut windows));
         assert_eq!(pushed.ready, SYMBOLS);
         next += 1;
     });
+}
+
+/// The newest window of a thousand symbols in turn: cold, because 92 MB went by since the last time.
+#[divan::bench]
+fn windows_f32(bencher: Bencher) {
+    let engines = engines();
+    let mut window = vec![0.0; WINDOW_LEN];
+    bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        engines.iter().for_each(|engine| engine.write_window(Room::F32(&mut window)));
+    });
+}
+
+/// The same as float16.
+#[divan::bench]
+fn windows_f16(bencher: Bencher) {
+    let engines = engines();
+    let mut window = vec![half::f16::ZERO; WINDOW_LEN];
+    bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        engines.iter().for_each(|engine| engine.write_window(Room::F16(&mut window)));
+    });
+}
+
+fn engines() -> Vec<Box<Engine>> {
+    let candles = candles(NEED as usize);
+    (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect()
+}
+
+/// One symbol to bytes, checksum included.
+#[divan::bench]
+fn snapshot(bencher: Bencher) {
+    let (market, symbols) = market(1);
+    let symbol = symbols[1].expect("a good name");
+    bencher.bench_local(|| market.snapshot(symbol, INTERVAL_MS));
+}
+
+/// One symbol back from bytes, checksum included.
+#[divan::bench]
+fn restore(bencher: Bencher) {
+    let (mut market, symbols) = market(1);
+    let snapshot = market.snapshot(symbols[1].expect("a good name"), INTERVAL_MS).expect("a known symbol");
+    bencher.bench_local(|| market.restore(&snapshot));
 }
 
 /// The baseline: the newest row from the candles it needs.
