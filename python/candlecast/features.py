@@ -66,15 +66,7 @@ class Features:
         """Move the state by N candles and return their windows (none when windows is False)."""
         started = time.perf_counter()
         out = np.empty((len(candles) if windows else 0, WINDOW, len(NAMES)), dtype=np.float32)
-        pushed = self._market.push(
-            candles.symbol,
-            candles.interval_ms,
-            candles.open_time_ms,
-            candles.values,
-            candles.forming,
-            now_ms(),
-            out,
-        )
+        pushed = self._push(candles, out)
         return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
 
     def newest(self, symbols: list[str], interval_ms: int) -> Moved:
@@ -86,19 +78,8 @@ class Features:
 
     def rows(self, candles: Candles) -> tuple[_rust.Pushed, F32]:
         """Move the state by N candles of history and return their rows [N, F]; NaN where a candle gave none."""
-        out = np.empty((len(candles), len(NAMES)), dtype=np.float32)
-        no_windows = np.empty((0, WINDOW, len(NAMES)), dtype=np.float32)
-        pushed = self._market.push(
-            candles.symbol,
-            candles.interval_ms,
-            candles.open_time_ms,
-            candles.values,
-            candles.forming,
-            now_ms(),
-            no_windows,
-            out,
-        )
-        return pushed, out
+        rows = np.empty((len(candles), len(NAMES)), dtype=np.float32)
+        return self._push(candles, np.empty((0, WINDOW, len(NAMES)), dtype=np.float32), rows), rows
 
     def count_conflict(self, symbol: str, interval_ms: int) -> None:
         """Count a conflict that storage found: with a candle too old for the core to remember."""
@@ -107,6 +88,18 @@ class Features:
     def status(self, symbol: str, interval_ms: int) -> _rust.Status:
         """Return where a symbol stands now, by the wall clock."""
         return self._market.status(symbol, interval_ms, now_ms())
+
+    def _push(self, candles: Candles, windows: F32, rows: F32 | None = None) -> _rust.Pushed:
+        return self._market.push(
+            candles.symbol,
+            candles.interval_ms,
+            candles.open_time_ms,
+            candles.values,
+            candles.forming,
+            now_ms(),
+            windows,
+            rows,
+        )
 
 
 def feature_set_hash(optional_inputs: Sequence[str] = ()) -> int:

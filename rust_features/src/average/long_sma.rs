@@ -11,7 +11,7 @@ const SCALE: f64 = 1_048_576.0;
 /// `SMA(x, N)` of squares, for long `N`: as [`super::Sma`], at a cost that does not grow with `N` and to 6e-8 of its value. Input: the
 /// absolute bar number and the value. Warm with the `N`-th.
 ///
-/// A ring as that of [`crate::volatility::RingSums`], in single precision: where nothing cancels, that is enough.
+/// A ring as that of [`crate::rolling::RingSums`], in single precision: where nothing cancels, that is enough.
 ///
 /// ```
 /// use candlecast_features::{average::LongSma, indicator::replay};

@@ -5,10 +5,10 @@ use std::f64::consts::{FRAC_PI_2, LN_2};
 use super::declare::group;
 use crate::{
     average::Wilder,
-    rolling::{Lag, Run, sum, sum_of},
+    rolling::{Lag, LongSums, RingSums, Run, sum, sum_of},
     shared::{Shared, clip, ratio},
     volatility::{
-        LongSums, MassIndex, Rank, RelativeVolatility, RingSums, RiskMetrics, SameSlot, SqueezeMomentum, YangZhang,
+        MassIndex, Rank, RelativeVolatility, RiskMetrics, SameSlot, SqueezeMomentum, YangZhang,
         mean_and_sample_deviation, population_deviation,
     },
     volume::{Kept, sums_of},

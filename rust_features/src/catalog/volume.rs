@@ -4,9 +4,8 @@ use super::declare::group;
 use crate::{
     average::Ema,
     math::ln_of,
-    rolling::{Lag, Run, nested_sums, sum, sum_of, sum_of_pairs},
+    rolling::{Lag, LongSums, RingSums, Run, nested_sums, sum, sum_of, sum_of_pairs},
     shared::{Shared, clip, exact_sign, ratio},
-    volatility::{LongSums, RingSums},
     volume::{
         Chaikin, Impact, Kept, SessionVwap, bulk_imbalance, close_location, corwin_schultz, on_balance,
         on_balance_correlation, profile, rank, sums_of,

@@ -4,7 +4,7 @@ use super::{
     correlation::{correlation, from_moments},
     is_drift,
 };
-use crate::{rolling::Window, volatility::LongSums};
+use crate::rolling::{LongSums, Window};
 
 /// Pairs in a window.
 const N: usize = 96;

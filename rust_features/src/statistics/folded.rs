@@ -14,7 +14,7 @@ pub trait Fold: Copy {
     fn then(self, later: Self, n: usize) -> Self;
 }
 
-/// The aggregate `T` of the last 16·(`WHOLE` + 1) values, as [`crate::volatility::LongSums`] keeps sums: what is left
+/// The aggregate `T` of the last 16·(`WHOLE` + 1) values, as [`crate::rolling::LongSums`] keeps sums: what is left
 /// of an old block, `WHOLE` blocks or what is complete of them, and the open block; two or three foldings a bar. Blocks
 /// lie at absolute bar numbers.
 ///

@@ -29,7 +29,7 @@ const WHOLE: [usize; 6] = {
 
 /// Sums of (p − p\[k\])² over the 193 − k pairs inside the last 193 points, for each of [`LAGS`]. Warm with the 193rd.
 ///
-/// As [`crate::volatility::LongSums`], for six windows of six series: a bar costs three additions for each, the blocks
+/// As [`crate::rolling::LongSums`], for six windows of six series: a bar costs three additions for each, the blocks
 /// lie at absolute bar numbers, and once in four bars the sums of what is older than the whole blocks are made anew.
 /// Input: absolute bar number and the window of points.
 ///

@@ -1,10 +1,7 @@
 //! Skewness and kurtosis of the last returns.
 
 use super::is_drift;
-use crate::{
-    rolling::{Window, mean, sum_of},
-    volatility::LongSums,
-};
+use crate::rolling::{LongSums, Window, mean, sum_of};
 
 /// The shape of a distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

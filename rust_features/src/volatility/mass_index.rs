@@ -1,7 +1,6 @@
 //! Mass index.
 
-use super::RingSums;
-use crate::{average::Ema, indicator::Indicator};
+use crate::{average::Ema, indicator::Indicator, rolling::RingSums};
 
 /// `SUM(e/EMA(e, 9), 25)` with e = EMA(h − l, 9) (Dorsey 1992); a term is 1 when its denominator is at most `tiny`. 25 is neutral.
 /// Input: the absolute bar number, h − l, `tiny`. Warm with the 41st.

@@ -1,11 +1,9 @@
 //! Volatility: how far a series moves.
 
 mod deviation;
-mod long_sums;
 mod mass_index;
 mod rank;
 mod relative_volatility;
-mod ring_sums;
 mod risk_metrics;
 mod same_slot;
 mod squeeze_momentum;
@@ -13,11 +11,9 @@ mod true_range;
 mod yang_zhang;
 
 pub use deviation::{mean_and_sample_deviation, population_deviation, sample_deviation};
-pub use long_sums::LongSums;
 pub use mass_index::MassIndex;
 pub use rank::Rank;
 pub use relative_volatility::RelativeVolatility;
-pub use ring_sums::RingSums;
 pub use risk_metrics::RiskMetrics;
 pub use same_slot::SameSlot;
 pub use squeeze_momentum::SqueezeMomentum;

@@ -1,7 +1,6 @@
 //! Volatility from open, high, low and close, gaps included.
 
-use super::RingSums;
-use crate::indicator::Indicator;
+use crate::{indicator::Indicator, rolling::RingSums};
 
 /// Weight of the variance from open to close: the one with the least error for 96 bars.
 const K: f64 = 0.34 / (1.34 + 97.0 / 95.0);

@@ -15,7 +15,7 @@ use crate::indicator::Indicator;
 /// quantity is negative and of its sum only the ratio to another matters; it keeps 1e-38 to 1e37.
 ///
 /// ```
-/// use candlecast_features::{indicator::replay, volatility::RingSums};
+/// use candlecast_features::{indicator::replay, rolling::RingSums};
 ///
 /// let sums = replay(RingSums::<1, 4, 2>::new(), (1_000..).zip([[1.0], [2.0], [3.0], [4.0], [5.0]]));
 /// assert_eq!(sums, [None, None, None, Some([10.0]), Some([14.0])]);

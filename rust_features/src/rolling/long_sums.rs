@@ -15,7 +15,7 @@ const STEP: usize = 8;
 /// It keeps no values: the caller says what the quantities were `lag` bars ago (`None`: before the first bar).
 ///
 /// ```
-/// use candlecast_features::{rolling::Window, volatility::LongSums};
+/// use candlecast_features::rolling::{LongSums, Window};
 ///
 /// let (mut window, mut sums) = (Window::<48, 64>::new(), LongSums::<1, 2, 2>::new());
 /// for bar in 1_000..1_100 {
