@@ -182,7 +182,8 @@ fn engines() -> Vec<Box<Engine>> {
 fn snapshot(bencher: Bencher) {
     let (market, symbols) = market(1);
     let symbol = symbols[1].expect("a good name");
-    bencher.bench_local(|| market.snapshot(symbol, INTERVAL_MS));
+    let mut bytes = Vec::new();
+    bencher.bench_local(|| market.snapshot_into(symbol, INTERVAL_MS, &mut bytes));
 }
 
 /// One symbol back from bytes, checksum included.

@@ -124,6 +124,8 @@ pub enum Windows<'a> {
 #[derive(Debug)]
 pub struct Market {
     pub(crate) settings: Settings,
+    /// Of the optional inputs in use.
+    pub(crate) feature_set_hash: u64,
     slots: HashMap<(Symbol, i64), usize>,
     ledgers: Vec<Ledger>,
     /// Locked by the thread that moves them; nobody ever waits.
@@ -163,6 +165,7 @@ impl Market {
         let pool = || ThreadPoolBuilder::new().num_threads(settings.threads).build().expect("threads can be started");
         Self {
             settings,
+            feature_set_hash: catalog::feature_set_hash(settings.used),
             slots: HashMap::new(),
             ledgers: Vec::new(),
             engines: Vec::new(),

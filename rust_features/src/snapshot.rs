@@ -15,9 +15,7 @@ use std::fmt;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::{
-    catalog::feature_set_hash, engine::Engine, ledger::Ledger, market::Market, reference::Reference, symbol::Symbol,
-};
+use crate::{engine::Engine, ledger::Ledger, market::Market, reference::Reference, symbol::Symbol};
 
 const MAGIC: [u8; 4] = *b"CCFS";
 const VERSION: u32 = 1;
@@ -85,23 +83,29 @@ struct Read {
 impl Market {
     /// Everything that is remembered of a symbol; `None` for one never seen.
     pub fn snapshot(&self, symbol: Symbol, interval_ms: i64) -> Option<Vec<u8>> {
-        self.parts(symbol, interval_ms, |ledger, engine| {
+        let mut bytes = Vec::new();
+        self.snapshot_into(symbol, interval_ms, &mut bytes).then_some(bytes)
+    }
+
+    /// The same in place of what `bytes` holds: a buffer used again costs no memory. False for a symbol never seen.
+    pub fn snapshot_into(&self, symbol: Symbol, interval_ms: i64, bytes: &mut Vec<u8>) -> bool {
+        let write = |ledger: &Ledger, engine: &Engine| {
             let reference_symbol = self.settings.reference.filter(|_| self.settings.used.reference);
             let closes = self.references.get(&interval_ms).filter(|_| reference_symbol == Some(symbol));
             let written = Written { symbol, interval_ms, reference_symbol, ledger, closes, engine };
-            let mut bytes = Vec::with_capacity(HEADER + size_of::<Engine>() + (1 << 16));
+            bytes.clear();
             bytes.resize(HEADER, 0);
-            wincode::serialize_into(&mut bytes, &written).expect("memory is written to");
+            wincode::serialize_into(&mut *bytes, &written).expect("memory is written to");
             let header = [
                 &MAGIC[..],
                 &VERSION.to_le_bytes(),
-                &feature_set_hash(self.settings.used).to_le_bytes(),
+                &self.feature_set_hash.to_le_bytes(),
                 &((bytes.len() - HEADER) as u64).to_le_bytes(),
-                &crc32c::crc32c(&bytes[HEADER..]).to_le_bytes(),
+                &crc32c(&bytes[HEADER..]).to_le_bytes(),
             ];
             bytes[..HEADER].copy_from_slice(&header.concat());
-            bytes
-        })
+        };
+        self.parts(symbol, interval_ms, write).is_some()
     }
 
     /// Puts a symbol back as its snapshot has it, and says which it was.
@@ -131,10 +135,14 @@ impl Market {
         match () {
             () if header[..4] != MAGIC => Err(Unusable::NoSnapshot),
             () if version != VERSION => Err(Unusable::Version(version)),
-            () if hash != feature_set_hash(self.settings.used) => Err(Unusable::FeatureSet(hash)),
+            () if hash != self.feature_set_hash => Err(Unusable::FeatureSet(hash)),
             () if expected != actual => Err(Unusable::Length { expected, actual }),
-            () if checksum != crc32c::crc32c(contents) => Err(Unusable::Checksum),
+            () if checksum != crc32c(contents) => Err(Unusable::Checksum),
             () => Ok(contents),
         }
     }
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
