@@ -1,6 +1,6 @@
 //! Returns of a market beside those of its reference.
 
-use crate::rolling::{BlockSums, Window, sum};
+use crate::rolling::{LongSums, Window, sum};
 
 /// Pairs of returns in the window.
 const N: usize = 96;
@@ -32,7 +32,7 @@ pub struct Comoments {
     reference: Window<97, 108>,
     /// Of the rr that both windows of the reference have, of their squares, of r·rr, and of r with the rr before. Without the oldest
     /// term, which the first two do not have.
-    sums: BlockSums<4, 6>,
+    sums: LongSums<4, 1, 5>,
     /// Newest bars without a hole in rr, this one included.
     whole: u32,
 }
@@ -61,7 +61,7 @@ pub struct Pairs {
 impl Comoments {
     /// Nothing seen.
     pub fn new() -> Self {
-        Self { reference: Window::new(), sums: BlockSums::new(N - 1), whole: 0 }
+        Self { reference: Window::new(), sums: LongSums::new(), whole: 0 }
     }
 
     /// Takes the bar's number, the returns of the market with the newest, the sum and the sum of squares of 96 of them, and the return
@@ -79,7 +79,8 @@ impl Comoments {
             let (r, rr, earlier) = (returns.lag(lag)?, reference.lag(lag)?, reference.lag(lag + 1).unwrap_or(0.0));
             Some([earlier, earlier * earlier, r * rr, r * earlier])
         };
-        let [common, squares, product, product_earlier] = self.sums.update((bar, products))?;
+        let [sums_95] = self.sums.update((bar, [N - 1], products))?;
+        let [common, squares, product, product_earlier] = sums_95?;
         let ([total, square], r, newest) = (sums?, returns.lag(N - 1)?, reference.lag(0)?);
         let (second, oldest) = (reference.lag(N - 1)?, reference.lag(N).unwrap_or(0.0));
         let sums = [

@@ -8,9 +8,11 @@ const STEP: usize = 8;
 /// Sums of `Q` quantities over the newest `LENGTHS[i]` bars, for `L` lengths of at least 16. Each is warm with as many
 /// bars.
 ///
-/// It is [`crate::rolling::BlockSums`] in less room: the lengths share their blocks, and the sums of what a window
-/// holds of its oldest block are made for four bars at a time. Blocks lie at absolute bar numbers, so every bit is the
-/// same from wherever a history starts. `BLOCKS` is at least (`n` − 15)/16 of the longest.
+/// A window is the rest of an old block, whole blocks, and the block that is still open. The sums of the rests are made for
+/// eight bars at a time; between, a bar costs three additions. A running sum would be as cheap and would keep residue: a print
+/// of 1e12 that has left it would still be felt. Blocks lie at absolute bar numbers, so the order of the additions, and with it
+/// every bit, is the same from wherever a history starts. The lengths share their blocks; `BLOCKS` is at least (`n` − 15)/16 of
+/// the longest.
 ///
 /// It keeps no values: the caller says what the quantities were `lag` bars ago (`None`: before the first bar).
 ///

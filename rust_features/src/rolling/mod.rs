@@ -4,7 +4,6 @@
 //! made anew, in a fixed order, so a value that has left the window has left no residue, and two histories that
 //! agree on the window agree on every bit.
 
-mod block_sums;
 mod lag;
 mod long_maximum;
 mod long_sums;
@@ -16,7 +15,6 @@ mod sorted;
 mod sum;
 mod window;
 
-pub use block_sums::BlockSums;
 pub use lag::Lag;
 pub use long_maximum::LongMaximum;
 pub use long_sums::LongSums;
