@@ -31,6 +31,7 @@ group! {
         moments: Moments<2, 11> = Moments::new() => (x.bar, &x.returns, [48, 192]);
         shape_48 => moments?[0]?;
         shape_192 => moments?[1]?;
+        // The short one is warm first; until the long one is, its columns are masked.
         shapes => [shape_48?, shape_192.unwrap_or_default()];
         skewness_and_kurtosis => {
             let [short, long] = shapes?;
