@@ -6,7 +6,7 @@ use std::time::Instant;
 use candlecast_features::{
     candle::{Candle, Refusal, Values},
     catalog::{NEED, State},
-    engine::{Engine, Room, WINDOW_LEN},
+    engine::{Engine, Room, TOGETHER_MAX, WINDOW_LEN},
     extras::{Extras, OptionalInputs},
     market::{Input, Market, Settings, Windows},
     symbol::Symbol,
@@ -98,9 +98,29 @@ fn hot(bencher: Bencher) {
     });
 }
 
-/// A thousand symbols in turn: a bar closes everywhere.
+/// A thousand symbols in turn, as the market moves them: a bar closes everywhere.
 #[divan::bench]
 fn round_robin(bencher: Bencher) {
+    let candles = candles(NEED as usize + 5_000);
+    let mut engines: Vec<Box<Engine>> = (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect();
+    let mut ahead = candles[NEED as usize..].iter();
+    bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        let candle = black_box(ahead.next().expect("enough candles"));
+        let mut rest = engines.as_mut_slice();
+        while !rest.is_empty() {
+            let (now, after) = rest.split_at_mut(TOGETHER_MAX.min(rest.len()));
+            let next: Vec<&Engine> = after.iter().take(TOGETHER_MAX).map(|engine| &**engine).collect();
+            let mut now: Vec<&mut Engine> = now.iter_mut().map(|engine| &mut **engine).collect();
+            let bars = [(*candle, extras(candle)); TOGETHER_MAX];
+            Engine::update_each(&mut now, &bars, &next);
+            rest = after;
+        }
+    });
+}
+
+/// The same one by one.
+#[divan::bench]
+fn round_robin_alone(bencher: Bencher) {
     let candles = candles(NEED as usize + 5_000);
     let mut engines: Vec<Box<Engine>> = (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect();
     let mut ahead = candles[NEED as usize..].iter();

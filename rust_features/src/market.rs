@@ -4,31 +4,22 @@
 //! engines move, several at once when there are threads for it. An engine's rows depend on nothing but its own candles and what
 //! came with them, so neither the threads nor the way a history is cut into batches can change a bit.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use half::f16;
-use rayon::{
-    ThreadPool, ThreadPoolBuilder,
-    iter::{IntoParallelIterator, ParallelIterator},
-};
 
 use crate::{
     candle::{Candle, Field, Reason, Refusal, Values},
     catalog::{self, NEED, WIDTH},
-    engine::{BARS_MAX, Engine, Move, Room, WINDOW_LEN, hash_row},
-    extras::OptionalInputs,
+    engine::{Engine, Move, Room, WINDOW_LEN, Way},
+    extras::{Extras, OptionalInputs},
+    jobs::{Engines, Job, Staff, Work, locked},
     ledger::{Ledger, Progress, Step},
     reference::Reference,
     symbol::Symbol,
 };
 
 pub use crate::ledger::{State, Verdict};
-
-/// Moves below which one thread does all of them: waking another costs more.
-const MOVES_PER_THREAD_MIN: usize = 64;
 
 /// What a market is and how much it may hold.
 #[derive(Clone, Copy, Debug)]
@@ -128,31 +119,10 @@ pub struct Market {
     pub(crate) feature_set_hash: u64,
     slots: HashMap<(Symbol, i64), usize>,
     ledgers: Vec<Ledger>,
-    /// Locked by the thread that moves them; nobody ever waits.
-    engines: Vec<Mutex<Box<Engine>>>,
+    engines: Engines,
     /// Closes of the reference symbol, by interval.
     pub(crate) references: HashMap<i64, Reference>,
-    /// Where peeks are computed.
-    scratch: Mutex<Box<catalog::State>>,
-    pool: Option<ThreadPool>,
-}
-
-/// What an engine has to do for one candle.
-struct Job<'a> {
-    candle: usize,
-    slot: usize,
-    work: Work,
-    room: Option<Room<'a>>,
-    row: Option<&'a mut [f32]>,
-}
-
-enum Work {
-    /// Take the bars.
-    Take(Move),
-    /// Show the window they would give.
-    Peek(Move),
-    /// Show the window as it is.
-    Show,
+    staff: Staff,
 }
 
 impl Market {
@@ -162,7 +132,6 @@ impl Market {
             settings.symbols_max > 0 && settings.conflicts_max > 0 && settings.threads > 0,
             "limits are at least 1"
         );
-        let pool = || ThreadPoolBuilder::new().num_threads(settings.threads).build().expect("threads can be started");
         Self {
             settings,
             feature_set_hash: catalog::feature_set_hash(settings.used),
@@ -170,8 +139,7 @@ impl Market {
             ledgers: Vec::new(),
             engines: Vec::new(),
             references: HashMap::new(),
-            scratch: Mutex::default(),
-            pool: (settings.threads > 1).then(pool),
+            staff: Staff::new(settings.threads),
         }
     }
 
@@ -349,28 +317,30 @@ impl Market {
     }
 
     /// What an engine must take to get from `previous` to `candle`.
-    fn way_to(
-        &self,
-        key: (Symbol, i64),
-        candle: Candle,
-        previous: &Candle,
-        Step { restart, fills }: Step,
-        forming: Option<f64>,
-    ) -> Move {
-        let used = self.settings.used;
-        let bar = candle.open_time_ms / candle.interval_ms;
-        let mut references = [None; BARS_MAX];
+    fn way_to(&self, key: (Symbol, i64), candle: Candle, previous: &Candle, step: Step, forming: Option<f64>) -> Move {
         // The reference symbol is itself computed without a reference.
-        if used.reference && !self.is_reference(key.0) {
-            let series = self.references.get(&key.1);
-            let first = bar - i64::from(fills);
-            for (reference, bar) in references.iter_mut().zip(first..=bar) {
-                *reference = series.and_then(|series| series.close(bar));
-            }
-            let newest = &mut references[fills as usize];
-            *newest = newest.or(forming);
-        }
-        Move { candle, restart, fills, silence: previous.followed_by_silence(), references, used }
+        let used = OptionalInputs {
+            reference: self.settings.used.reference && !self.is_reference(key.0),
+            ..self.settings.used
+        };
+        let closes = used.reference.then(|| self.references.get(&key.1)).flatten();
+        let bar = candle.open_time_ms / candle.interval_ms;
+        let close = |bar: i64| closes.and_then(|closes| closes.close(bar));
+        let silence = |fills: u32| {
+            let mut silent = previous.followed_by_silence();
+            let bars = (bar - i64::from(fills)..bar).map(|bar| {
+                let taken = (silent, Extras::of(&silent, close(bar), used));
+                silent = silent.followed_by_silence();
+                taken
+            });
+            bars.collect()
+        };
+        let way = match step {
+            Step { restart: true, .. } => Way::Restart,
+            Step { fills: 0, .. } => Way::Next,
+            Step { fills, .. } => Way::Silence(silence(fills)),
+        };
+        Move { candle, extras: Extras::of(&candle, close(bar).or(forming), used), way }
     }
 
     fn is_reference(&self, symbol: Symbol) -> bool {
@@ -399,38 +369,10 @@ impl Market {
             }
             pushed.outcomes.push(outcome);
         }
-        for (candle, hash) in self.run(jobs) {
+        for (candle, hash) in self.staff.run(&self.engines, jobs) {
             pushed.outcomes[candle].features_hash = hash;
         }
         pushed
-    }
-
-    /// Runs the jobs, each engine's in their order. Returns the hashes of the windows that were written, by candle.
-    fn run(&self, mut jobs: Vec<Job>) -> Vec<(usize, u64)> {
-        let engines = &self.engines;
-        let Some(pool) = self.pool.as_ref().filter(|_| jobs.len() >= 2 * MOVES_PER_THREAD_MIN) else {
-            let mut scratch = locked(&self.scratch);
-            return jobs.into_iter().filter_map(|job| job.run(engines, &mut scratch)).collect();
-        };
-        jobs.sort_by_key(|job| job.slot);
-        let mut shares: Vec<Vec<Job>> = Vec::new();
-        for job in jobs {
-            match shares.last_mut() {
-                // One engine's jobs stay together.
-                Some(share)
-                    if share.len() < MOVES_PER_THREAD_MIN || share.last().is_some_and(|j| j.slot == job.slot) =>
-                {
-                    share.push(job);
-                }
-                _ => shares.push(vec![job]),
-            }
-        }
-        let run = |share: Vec<Job>| {
-            let mut scratch = None;
-            let hash = |job: Job| job.run(engines, scratch.get_or_insert_with(Box::default));
-            share.into_iter().filter_map(hash).collect::<Vec<_>>()
-        };
-        pool.install(|| shares.into_par_iter().flat_map_iter(run).collect())
     }
 }
 
@@ -446,39 +388,6 @@ impl Planned {
     fn answer(outcome: Outcome) -> Self {
         Self { outcome, work: None }
     }
-}
-
-impl Job<'_> {
-    /// Does the work; the candle and the hash of its row, when a window was written.
-    fn run(self, engines: &[Mutex<Box<Engine>>], scratch: &mut catalog::State) -> Option<(usize, u64)> {
-        let mut engine = locked(&engines[self.slot]);
-        let has_room = self.room.is_some();
-        let peeked;
-        let newest = match &self.work {
-            Work::Peek(bars) => {
-                peeked = engine.peek(bars, scratch, self.room);
-                &peeked
-            }
-            work => {
-                if let Work::Take(bars) = work {
-                    engine.take(bars);
-                }
-                if let Some(room) = self.room {
-                    engine.write_window(room);
-                }
-                engine.newest()
-            }
-        };
-        if let Some(row) = self.row {
-            row.copy_from_slice(newest);
-        }
-        has_room.then(|| (self.candle, hash_row(newest)))
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked within took the whole market down with it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Closes of the reference's forming candles in a batch: they serve the forming candles of others.

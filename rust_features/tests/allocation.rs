@@ -10,7 +10,7 @@ use std::{
 use candlecast_features::{
     candle::Candle,
     catalog::{NEED, State},
-    engine::{BARS_MAX, Engine, Move, Room, WINDOW_LEN},
+    engine::{Engine, Move, Room, WINDOW_LEN, Way},
     extras::{Extras, OptionalInputs},
 };
 use common::{lively, reference_close};
@@ -55,16 +55,21 @@ fn an_update_a_peek_and_a_window_allocate_nothing() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1, "the counter counts");
     let (mut engine, mut scratch) = (Box::new(Engine::new()), Box::new(State::new()));
     let mut window = vec![0.0; WINDOW_LEN];
+    let mut silence: Box<[(Candle, Extras)]> = Box::new([(candles[0].0, Extras::default()); 2]);
     // Whatever is built once in a program is built by now.
     candles[..NEED as usize].iter().for_each(|(candle, extras)| engine.update(candle, *extras));
+    let mut other = engine.clone();
     let count = allocations(|| {
         for bars in candles[NEED as usize - 1..].windows(4) {
             let [(newest, _), (candle, extras), _, (ahead, _)] = bars else { unreachable!("four bars") };
-            let (silence, used) = (newest.followed_by_silence(), OptionalInputs::ALL);
-            let beyond_a_gap =
-                Move { candle: *ahead, restart: false, fills: 2, silence, references: [None; BARS_MAX], used };
+            silence[0].0 = newest.followed_by_silence();
+            silence[1].0 = silence[0].0.followed_by_silence();
+            let beyond_a_gap = Move { candle: *ahead, extras: *extras, way: Way::Silence(silence) };
             engine.peek(&beyond_a_gap, &mut scratch, Some(Room::F32(&mut window)));
+            let Way::Silence(again) = beyond_a_gap.way else { unreachable!("there was silence") };
+            silence = again;
             engine.update(candle, *extras);
+            Engine::update_each(&mut [&mut other], &[(*candle, *extras)], &[&engine]);
             engine.write_window(Room::F32(&mut window));
         }
     });

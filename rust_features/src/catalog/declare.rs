@@ -99,42 +99,77 @@ macro_rules! catalog {
 
             /// Takes the next bar and gives its row; NaN before each feature's warm-up.
             pub fn update(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
+                let mut row = [[f64::NAN; WIDTH]];
+                Self::update_each(&mut [self], &[(*candle, extras)], &[] as &[&Self], &mut row);
+                row[0]
+            }
+
+            /// Takes the next bar of each state and gives their rows. `next` are the states of the call after this one.
+            ///
+            /// It goes group by group: the code of a group comes to the processor once for all states, and while they are computed
+            /// the next ones come from memory, where those of a thousand symbols are.
+            pub fn update_each(states: &mut [impl AsMut<Self>], bars: &[(Candle, Extras)], next: &[impl AsRef<Self>], rows: &mut [[f64; WIDTH]]) {
                 #[cfg(target_arch = "x86_64")]
                 if is_x86_feature_detected!("avx2") {
                     // SAFETY: the processor has what the function is compiled for.
                     #[allow(unsafe_code, reason = "the only way to choose instructions at run time")]
-                    return unsafe { self.update_with_avx2(candle, extras) };
+                    return unsafe { Self::update_each_with_avx2(states, bars, next, rows) };
                 }
-                self.update_on_any_processor(candle, extras)
+                Self::update_each_with::<false>(states, bars, next, rows);
             }
 
             /// As [`State::update`], and the same bits, with what every processor of this kind has.
             pub fn update_on_any_processor(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
-                self.update_with::<false>(candle, extras)
+                let mut row = [[f64::NAN; WIDTH]];
+                Self::update_each_with::<false>(&mut [self], &[(*candle, extras)], &[] as &[&Self], &mut row);
+                row[0]
             }
 
             /// The same with four numbers at once. No multiplication is fused into an addition, so every bit is the same.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2")]
-            fn update_with_avx2(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
-                self.update_with::<true>(candle, extras)
+            fn update_each_with_avx2(
+                states: &mut [impl AsMut<Self>],
+                bars: &[(Candle, Extras)],
+                next: &[impl AsRef<Self>],
+                rows: &mut [[f64; WIDTH]],
+            ) {
+                Self::update_each_with::<true>(states, bars, next, rows);
             }
 
             /// `WIDE` changes nothing but gives each of the two its own copy of everything below, compiled for it.
             #[inline(always)]
-            fn update_with<const WIDE: bool>(&mut self, candle: &Candle, extras: Extras) -> [f64; WIDTH] {
-                let mut row = [f64::NAN; WIDTH];
-                let mut rest = row.as_mut_slice();
-                self.shared.update(candle, extras);
+            fn update_each_with<const WIDE: bool>(
+                states: &mut [impl AsMut<Self>],
+                bars: &[(Candle, Extras)],
+                next: &[impl AsRef<Self>],
+                rows: &mut [[f64; WIDTH]],
+            ) {
+                const PARTS: usize = 1 $( + { let _ = $group::FEATURES; 1 } )*;
+                let fetch = |i: usize, part: usize| {
+                    if let Some(state) = next.get(i) {
+                        fetch::<_, PARTS>(state.as_ref(), part);
+                    }
+                };
+                for (i, (state, (candle, extras))) in states.iter_mut().zip(bars).enumerate() {
+                    fetch(i, 0);
+                    state.as_mut().shared.update(candle, *extras);
+                }
+                let (mut column, mut part) = (0, 1);
                 $(
-                    let (here, after) = rest.split_first_chunk_mut().expect("the row holds every group");
-                    *here = self.$group.update::<WIDE>(&self.shared);
-                    rest = after;
+                    for (i, (state, row)) in states.iter_mut().zip(&mut *rows).enumerate() {
+                        fetch(i, part);
+                        let state = state.as_mut();
+                        let here = row[column..].first_chunk_mut().expect("the row holds every group");
+                        *here = state.$group.update::<WIDE>(&state.shared);
+                    }
+                    (column, part) = (column + $group::FEATURES.len(), part + 1);
                 )*
-                debug_assert!(rest.is_empty());
-                take_logarithms(&mut row);
-                self.mask(&mut row);
-                row
+                debug_assert_eq!((column, part), (WIDTH, PARTS));
+                for (state, row) in states.iter_mut().zip(rows) {
+                    take_logarithms(row);
+                    state.as_mut().mask(row);
+                }
             }
 
             /// Bars seen since the (re)start.
@@ -151,6 +186,18 @@ macro_rules! catalog {
                         }
                     }
                 }
+            }
+        }
+
+        impl AsRef<State> for State {
+            fn as_ref(&self) -> &State {
+                self
+            }
+        }
+
+        impl AsMut<State> for State {
+            fn as_mut(&mut self) -> &mut State {
+                self
             }
         }
 

@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     candle::Candle,
     extras::{Extras, OptionalInputs},
+    fetch::fetch,
     math::ln,
     shared::Shared,
 };
