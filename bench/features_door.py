@@ -1,7 +1,8 @@
-"""What the Python door of the feature core costs: one call for 1,000 symbols, against the Rust work behind it.
+"""What the Python door of the feature core costs: one call for 1,000 symbols, beyond the Rust work behind it.
 
-Prints CPU nanoseconds per symbol-candle: the whole call; the same call with candles that are LATE, for which no engine
-moves (names, arrays, checks, book-keeping, answers: all but the features); and the difference. Medians of the rounds.
+Prints nanoseconds per symbol-candle, medians of the rounds: the whole call, the core's part of it (as it says itself), and
+the door between: names, arrays, checks, answers. First for candles that move every engine, then for LATE ones, which move none:
+what is left of the core then is its book-keeping.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from candlecast import _rust
 SYMBOLS = 1_000
 INTERVAL_MS = 900_000
 NOW_MS = 2**62
+PARTS = "call", "core", "door"
 
 
 def candles(bar: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,21 +39,23 @@ def main() -> None:
     closed = np.zeros(SYMBOLS, dtype=np.bool_)
     none = np.empty((0, _rust.WINDOW, len(_rust.catalog())), dtype=np.float32)
 
-    def push(bar: int) -> float:
+    def push(bar: int) -> tuple[float, float]:
         times, values = candles(bar)
-        started = time.process_time_ns()
-        market.push(names, intervals, times, values, closed, NOW_MS, none)
-        return (time.process_time_ns() - started) / SYMBOLS
+        started = time.perf_counter_ns()
+        pushed = market.push(names, intervals, times, values, closed, NOW_MS, none)
+        return (time.perf_counter_ns() - started) / SYMBOLS, pushed.core_ns / SYMBOLS
 
     for bar in range(market.need):
         push(bar)
-    moved, late = np.array([(push(market.need + i), push(0)) for i in range(args.rounds)]).T
-    figures = {"call_ns": np.median(moved), "door_ns": np.median(late), "features_ns": np.median(moved - late)}
+    figures = {}
+    for kind, first, step in ("moved", market.need, 1), ("late", 0, 0):
+        call, core = np.array([push(first + step * i) for i in range(args.rounds)]).T
+        figures |= {f"{kind}_{name}_ns": float(np.median(ns)) for name, ns in zip(PARTS, (call, core, call - core), strict=True)}
     if args.json:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
-            print(f"{name:12} {value:8.0f}")
+            print(f"{name:14} {value:8.0f}")
 
 
 if __name__ == "__main__":

@@ -105,6 +105,9 @@ class Pushed:
     @property
     def ready(self) -> int:
         """Windows written: they are `windows[:ready]`."""
+    @property
+    def core_ns(self) -> int:
+        """Nanoseconds the core took for the whole batch, without the way from Python and back."""
 
 @final
 class Status:

@@ -192,6 +192,38 @@ fn windows_f16(bencher: Bencher) {
     });
 }
 
+/// Every window into a place of its own, as cold as where it comes from.
+#[divan::bench]
+fn windows_f32_far(bencher: Bencher) {
+    let engines = engines();
+    let mut windows = vec![0.0; SYMBOLS * WINDOW_LEN];
+    bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        let places = windows.chunks_exact_mut(WINDOW_LEN);
+        engines.iter().zip(places).for_each(|(engine, place)| engine.write_window_far(Room::F32(place)));
+    });
+}
+
+/// The same as float16.
+#[divan::bench]
+fn windows_f16_far(bencher: Bencher) {
+    let engines = engines();
+    let mut windows = vec![half::f16::ZERO; SYMBOLS * WINDOW_LEN];
+    bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        let places = windows.chunks_exact_mut(WINDOW_LEN);
+        engines.iter().zip(places).for_each(|(engine, place)| engine.write_window_far(Room::F16(place)));
+    });
+}
+
+/// The least a cold window can cost: its bytes, copied.
+#[divan::bench]
+fn windows_copied(bencher: Bencher) {
+    let (from, mut to) = (vec![1.0_f32; SYMBOLS * WINDOW_LEN], vec![0.0; SYMBOLS * WINDOW_LEN]);
+    bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
+        let places = to.chunks_exact_mut(WINDOW_LEN).zip(from.chunks_exact(WINDOW_LEN));
+        places.for_each(|(to, from)| black_box(to).copy_from_slice(black_box(from)));
+    });
+}
+
 fn engines() -> Vec<Box<Engine>> {
     let candles = candles(NEED as usize);
     (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect()

@@ -1,6 +1,6 @@
 //! One symbol: bars in, rows out, the last rows kept. It knows no symbol name, no duplicates and no clock.
 
-use half::{f16, slice::HalfFloatSliceExt};
+use half::f16;
 use wincode::{SchemaRead, SchemaWrite};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -8,8 +8,8 @@ use crate::{
     candle::Candle,
     catalog::{State, WIDTH, WINDOW},
     extras::Extras,
-    fetch::fetch,
     ledger::GAP_FILLED_MAX,
+    memory::{fetch, write_f16, write_f32},
 };
 
 /// Engines that move together at most.
@@ -102,7 +102,7 @@ impl Engine {
     /// Takes what a move brings.
     pub fn take(&mut self, bars: &Move) {
         if let Way::Restart = bars.way {
-            self.state = State::new();
+            forget(&mut self.state);
         }
         bars.each(|candle, extras| self.update(candle, extras));
     }
@@ -110,7 +110,7 @@ impl Engine {
     /// The row that a move would give, computed on `scratch`; its window goes where there is room. Nothing changes.
     pub fn peek(&self, bars: &Move, scratch: &mut State, room: Option<Room>) -> Row {
         if let Way::Restart = bars.way {
-            scratch.clone_from(&State::new());
+            forget(scratch);
         } else {
             scratch.clone_from(&self.state);
         }
@@ -150,16 +150,35 @@ impl Engine {
         self.write(&[], room);
     }
 
-    /// Writes the newest kept rows and, behind them, `newer` ones.
-    fn write(&self, newer: &[Row], room: Room) {
-        let (older, old) = self.rows();
-        let runs = [older.get(newer.len()..).unwrap_or(&[]), &old[newer.len().saturating_sub(older.len())..], newer];
-        let runs = runs.map(|run| run.as_flattened());
+    /// As [`Engine::write_window`], one window of so many that the caches cannot hold them: it is written past them.
+    pub fn write_window_far(&self, room: Room) {
         match room {
-            Room::F32(to) => lay_out(to, runs, |to, run| to.copy_from_slice(run)),
-            Room::F16(to) => lay_out(to, runs, |to, run| to.convert_from_f32_slice(run)),
+            Room::F32(to) => lay_out(to, self.runs(&[]), write_f32),
+            Room::F16(to) => lay_out(to, self.runs(&[]), write_f16::<true>),
         }
     }
+
+    /// Writes the newest kept rows and, behind them, `newer` ones.
+    fn write(&self, newer: &[Row], room: Room) {
+        match room {
+            Room::F32(to) => lay_out(to, self.runs(newer), |to, run| to.copy_from_slice(run)),
+            Room::F16(to) => lay_out(to, self.runs(newer), write_f16::<false>),
+        }
+    }
+
+    /// The window that ends with `newer` rows: what lies together.
+    fn runs<'a>(&'a self, newer: &'a [Row]) -> [&'a [f32]; 3] {
+        let (older, old) = self.rows();
+        let runs = [older.get(newer.len()..).unwrap_or(&[]), &old[newer.len().saturating_sub(older.len())..], newer];
+        runs.map(|run| run.as_flattened())
+    }
+}
+
+/// As if nothing had been seen. Apart from the others, because a new state lies on the stack for a moment.
+#[cold]
+#[inline(never)]
+fn forget(state: &mut State) {
+    *state = State::new();
 }
 
 /// Puts the runs behind one another.

@@ -31,6 +31,8 @@ pub struct Job<'a> {
     pub work: Work,
     /// Where the window goes.
     pub room: Option<Room<'a>>,
+    /// Whether it is one of so many that the caches cannot hold them.
+    pub is_far: bool,
     /// Where the newest row goes.
     pub row: Option<&'a mut [f32]>,
 }
@@ -141,7 +143,11 @@ impl Job<'_> {
             to.copy_from_slice(engine.newest());
         }
         let room = self.room.take()?;
-        engine.write_window(room);
+        if self.is_far {
+            engine.write_window_far(room)
+        } else {
+            engine.write_window(room)
+        }
         Some((self.candle, hash_row(engine.newest())))
     }
 }

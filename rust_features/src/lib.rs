@@ -41,13 +41,13 @@ mod codes;
 pub mod cross;
 pub mod engine;
 pub mod extras;
-mod fetch;
 pub mod indicator;
 mod jobs;
 mod ledger;
 pub mod levels;
 pub mod market;
 pub mod math;
+mod memory;
 pub mod momentum;
 #[cfg(feature = "python")]
 mod python;

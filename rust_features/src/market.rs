@@ -21,6 +21,10 @@ use crate::{
 
 pub use crate::ledger::{State, Verdict};
 
+/// Windows of a batch that are written into the caches, where whoever reads them finds them: 6 MB. More of them would drive one
+/// another out.
+const NEAR_WINDOWS_MAX: usize = 64;
+
 /// What a market is and how much it may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -294,7 +298,9 @@ impl Market {
         Ok(Planned { outcome, work: work.map(|work| (slot, work)) })
     }
 
-    /// The first candle of a symbol.
+    /// The first candle of a symbol. Apart from the others, because a new engine lies on the stack for a moment: touching so much
+    /// of it for every candle would cost more than the rest.
+    #[inline(never)]
     fn meet(&mut self, key: (Symbol, i64), candle: Candle, is_forming: bool) -> Result<Planned, Refusal> {
         let ledger = Ledger::new(candle);
         let verdict = if is_forming { Verdict::Peeked } else { Verdict::Accepted };
@@ -353,6 +359,7 @@ impl Market {
         rows.fill(f32::NAN);
         let mut pushed = Pushed { outcomes: Vec::with_capacity(planned.len()), ready: 0 };
         let mut jobs = Vec::with_capacity(planned.len());
+        let is_far = planned.len() > NEAR_WINDOWS_MAX;
         let (mut rooms, mut rows) = (windows.rooms(planned.len()), rows.chunks_exact_mut(WIDTH));
         for (candle, Planned { mut outcome, work }) in planned.into_iter().enumerate() {
             let row = rows.next();
@@ -364,7 +371,7 @@ impl Market {
                 }
                 // What nobody has room for is not made.
                 if room.is_some() || row.is_some() || matches!(work, Work::Take(_)) {
-                    jobs.push(Job { candle, slot, work, room, row });
+                    jobs.push(Job { candle, slot, work, room, is_far, row });
                 }
             }
             pushed.outcomes.push(outcome);

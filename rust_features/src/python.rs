@@ -1,6 +1,9 @@
 //! The only file that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
 
 use half::f16;
 use numpy::{
@@ -100,10 +103,11 @@ struct Pushed {
     close: Py<PyArray1<f64>>,
     open_time_ms: Py<PyArray1<i64>>,
     ready: usize,
+    core_ns: u64,
 }
 
 impl Pushed {
-    fn new(py: Python<'_>, market::Pushed { outcomes, ready }: market::Pushed) -> Self {
+    fn new(py: Python<'_>, (market::Pushed { outcomes, ready }, core_ns): (market::Pushed, u64)) -> Self {
         fn column<T: Element>(py: Python<'_>, outcomes: &[Outcome], of: impl Fn(&Outcome) -> T) -> Py<PyArray1<T>> {
             PyArray1::from_iter(py, outcomes.iter().map(of)).unbind()
         }
@@ -121,6 +125,7 @@ impl Pushed {
             close: column(py, &outcomes, |outcome| outcome.close),
             open_time_ms: column(py, &outcomes, |outcome| outcome.open_time_ms),
             ready,
+            core_ns,
         }
     }
 }
@@ -191,7 +196,8 @@ impl Market {
                 forming: forming[i],
             };
             let batch: Vec<Input> = (0..n).map(input).collect();
-            Ok::<_, PyErr>(self.market()?.push_for_rows(&batch, now_ms, windows, rows))
+            let mut market = self.market()?;
+            Ok::<_, PyErr>(timed(|| market.push_for_rows(&batch, now_ms, windows, rows)))
         })?;
         Ok(Pushed::new(py, pushed))
     }
@@ -209,7 +215,8 @@ impl Market {
         let windows = out.windows()?;
         let pushed = py.detach(|| {
             let keys: Vec<_> = symbols.iter().map(|symbol| (*symbol, interval_ms)).collect();
-            Ok::<_, PyErr>(self.market()?.windows(&keys, now_ms, windows))
+            let market = self.market()?;
+            Ok::<_, PyErr>(timed(|| market.windows(&keys, now_ms, windows)))
         })?;
         Ok(Pushed::new(py, pushed))
     }
@@ -260,6 +267,13 @@ impl Market {
         // A panic half way through a batch leaves a state nobody has checked.
         self.market.lock().map_err(|_| PyRuntimeError::new_err("an earlier call failed half way: this market is lost"))
     }
+}
+
+/// What it gives, and nanoseconds it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let began = Instant::now();
+    let done = work();
+    (done, began.elapsed().as_nanos() as u64)
 }
 
 /// Optional inputs by their names.

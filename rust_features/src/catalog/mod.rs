@@ -24,8 +24,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     candle::Candle,
     extras::{Extras, OptionalInputs},
-    fetch::fetch,
     math::ln,
+    memory::fetch,
     shared::Shared,
 };
 
