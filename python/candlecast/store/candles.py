@@ -14,12 +14,13 @@ Row = tuple[Any, ...]
 """The first columns of a row are its key: symbol, interval, time."""
 
 
-def rows_of(candles: Candles) -> list[Row]:
-    """Return N rows as `candle_input` has them."""
+def rows_of(candles: Candles, accepted_ns: int = 0) -> list[Row]:
+    """Return N rows as `candle_input` has them, of candles that moved the state at `accepted_ns`, ns since 1970."""
     columns = (
         column.tolist() if not np.isnan(column).any() else _absent(column.tolist()) for column in candles.values.T
     )
-    return list(zip(candles.symbol, candles.interval_ms.tolist(), candles.open_time_ms.tolist(), *columns, strict=True))
+    times, accepted = candles.open_time_ms.tolist(), [accepted_ns] * len(candles)
+    return list(zip(candles.symbol, candles.interval_ms.tolist(), times, *columns, accepted, strict=True))
 
 
 async def known(pool: Pool, candles: Candles) -> list[Known]:

@@ -5,10 +5,11 @@
 -- Returns the keys of the forecasts that are new.
 WITH candle AS (
     INSERT INTO candles (
-        symbol, interval_ms, open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume)
+        symbol, interval_ms, open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
+        accepted_ns)
     SELECT
         symbol, interval_ms, to_timestamp(open_time_ms / 1000.0::double precision),
-        open, high, low, close, volume, quote_volume, trades, taker_buy_volume
+        open, high, low, close, volume, quote_volume, trades, taker_buy_volume, accepted_ns
     FROM unnest($1::candle_input[])
     ON CONFLICT (symbol, interval_ms, open_time) DO NOTHING
 ), prediction AS (
