@@ -1,8 +1,8 @@
 """What the Python door of the feature core costs: one call for 1,000 symbols, beyond the Rust work behind it.
 
-Prints nanoseconds per symbol-candle, medians of the rounds: the whole call, the core's part of it (as it says itself), and
-the door between: names, arrays, checks, answers. First for candles that move every engine, then for LATE ones, which move none:
-what is left of the core then is its book-keeping.
+Prints nanoseconds per symbol-candle, medians of the rounds: the whole call, the core's part of it (as it says itself),
+and the door between: names, arrays, checks, answers. First for candles that move every engine, then for LATE ones,
+which move none: what is left of the core then is its book-keeping.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def main() -> None:
     figures = {}
     for kind, first, step in ("moved", market.need, 1), ("late", 0, 0):
         call, core = np.array([push(first + step * i) for i in range(args.rounds)]).T
-        figures |= {f"{kind}_{name}_ns": float(np.median(ns)) for name, ns in zip(PARTS, (call, core, call - core), strict=True)}
+        figures |= {
+            f"{kind}_{name}_ns": float(np.median(ns)) for name, ns in zip(PARTS, (call, core, call - core), strict=True)
+        }
     if args.json:
         print(json.dumps(figures))
     else:

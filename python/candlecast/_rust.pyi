@@ -60,6 +60,9 @@ class Feature:
 def catalog() -> list[Feature]:
     """Return every feature, in column order."""
 
+def crc32c(data: bytes) -> int:
+    """Return the 32-bit checksum (Castagnoli) of data."""
+
 def feature_set_hash(optional_inputs: Sequence[str] = ...) -> int:
     """Return the 64-bit hash of the ordered (name, formula version) list and the optional inputs in use.
 

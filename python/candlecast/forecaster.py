@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,11 +20,12 @@ import numpy as np
 
 from candlecast import features as feature_state
 from candlecast.batching import Batched, Batcher
-from candlecast.errors import DeadlineExceeded, Overloaded, Stopped, Unavailable
+from candlecast.catch_up import Misses
+from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Stopped, Unavailable
 from candlecast.features import Features, Moved
 from candlecast.filters import Thresholds, judge
 from candlecast.interpret import interpret
-from candlecast.values import F32, F64, I64, Bool, Candles, Forecasts, Known, Model, StageTimes
+from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,15 @@ class Place(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def record(self, candles: Candles | None, forecasts: Forecasts | None) -> Bool:
-        """Store both in one transaction; return [B] whether each forecast is new, once they are stored."""
+    async def record(
+        self,
+        candles: Candles | None,
+        forecasts: Forecasts | None,
+        missed: Sequence[Missed] = (),
+        *,
+        durable: bool = True,
+    ) -> Recorded:
+        """Record all of it together; return once it is on disk, or at once unless durable."""
 
 
 class Recorder(Protocol):
@@ -53,6 +61,9 @@ class Recorder(Protocol):
 
     async def known(self, candles: Candles) -> list[Known]:
         """Return for each of N candles whether it is stored, with the same or with other values."""
+
+    async def settled(self) -> None:
+        """Return once everything recorded so far is on disk."""
 
 
 class Asks(Protocol):
@@ -68,7 +79,8 @@ class Answer:
     moved: Moved
     known: dict[int, Known]  # late candles by index: what storage knows of them
     forecasts: Forecasts | None
-    inserted: Bool  # [B] the forecast's row is new
+    recorded: Recorded
+    durable: bool  # it is on disk
     spool_us: int
     error: Exception | None  # why forecasts are missing, when they are
 
@@ -130,8 +142,11 @@ class Forecaster:
         self._thresholds = thresholds
         self._rows_max = rows_max
         self._model_wait_ms = model_wait_ms
+        self.misses = Misses(model)
+        """Candles whose forecast the model did not give in time."""
         self._rows = 0
         self._tasks: set[asyncio.Task[Answer]] = set()
+        self._unrecorded: set[asyncio.Future[None]] = set()  # of work whose candles were not given to the recorder yet
         self._stopping = asyncio.Event()
         self._batcher = Batcher(
             ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max
@@ -148,8 +163,10 @@ class Forecaster:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._batcher.__aexit__(kind, error, tb)
 
-    def accept(self, candles: Candles, *, decode_us: int = 0, forecast: bool = True) -> Work:
-        """Move the state by N candles now and return the work of forecasting and storing them.
+    def accept(self, candles: Candles, *, decode_us: int = 0, forecast: bool = True, durable: bool = True) -> Work:
+        """Move the state by N candles now and return the work of forecasting and recording them.
+
+        Unless durable, the answer does not wait for the disk.
 
         Raises:
             Overloaded, Stopped: before any state has moved.
@@ -158,9 +175,9 @@ class Forecaster:
             place = room.enter_context(self._admit(len(candles)))
             moved = self._features.push(candles, windows=forecast)
             room.pop_all()  # from here on it is the work's
-        return self._start(candles, moved, place, decode_us)
+        return self._start(candles, moved, place, decode_us, durable)
 
-    def newest(self, symbols: list[str], interval_ms: int) -> Work:
+    def newest(self, symbols: list[str], interval_ms: int, *, durable: bool = True) -> Work:
         """Forecast the newest closed candle of symbols; nothing moves.
 
         Raises:
@@ -179,7 +196,25 @@ class Forecaster:
             values=values,
             forming=np.zeros(len(symbols), dtype=np.bool_),
         )
-        return self._start(candles, moved, place, 0)
+        return self._start(candles, moved, place, 0, durable)
+
+    async def settled(self) -> None:
+        """Return once all that was accepted so far is on disk, a forecast the model still owes excepted.
+
+        Raises:
+            StorageUnavailable: the disk fails.
+        """
+        await asyncio.gather(*self._unrecorded)
+        await self._recorder.settled()
+
+    async def record_missed(self, missed: Sequence[Missed]) -> None:
+        """Put on record that forecasts were not made.
+
+        Raises:
+            StorageUnavailable, Overloaded, Stopped.
+        """
+        with self._admit(len(missed)) as place:
+            await place.record(None, None, missed)
 
     def _admit(self, rows: int) -> Place:
         if self._stopping.is_set():
@@ -188,14 +223,20 @@ class Forecaster:
             raise Overloaded(f"{self._rows} candles are under way, {self._rows_max} is the limit: try again later")
         return self._recorder.admit(2 * rows)  # a candle and a forecast each
 
-    def _start(self, candles: Candles, moved: Moved, place: Place, decode_us: int) -> Work:
+    def _start(self, candles: Candles, moved: Moved, place: Place, decode_us: int, durable: bool) -> Work:
         rows = len(candles)
         self._rows += rows
-        trouble: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._answer(candles, moved, place, decode_us, trouble))
+        loop = asyncio.get_running_loop()
+        trouble: asyncio.Future[Exception] = loop.create_future()
+        given: asyncio.Future[None] = loop.create_future()  # the candles, to the recorder
+        self._unrecorded.add(given)
+        given.add_done_callback(self._unrecorded.discard)
+        task = asyncio.create_task(self._answer(candles, moved, place, decode_us, durable, trouble, given))
         self._tasks.add(task)
 
         def done(task: asyncio.Task[Answer]) -> None:
+            if not given.done():
+                given.set_result(None)
             self._rows -= rows
             self._tasks.discard(task)
             error = None if task.cancelled() else task.exception() or task.result().error
@@ -206,40 +247,65 @@ class Forecaster:
         return Work(candles, task, trouble)
 
     async def _answer(
-        self, candles: Candles, moved: Moved, place: Place, decode_us: int, trouble: asyncio.Future[Exception]
+        self,
+        candles: Candles,
+        moved: Moved,
+        place: Place,
+        decode_us: int,
+        durable: bool,
+        trouble: asyncio.Future[Exception],
+        given: asyncio.Future[None],
     ) -> Answer:
         with place:
             verdict = moved.pushed.verdict
             accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
-            unstored = candles.take(accepted) if len(accepted) else None
+            unrecorded = candles.take(accepted) if len(accepted) else None
             batched: Batched | None
             forecasts, error = None, None
             if len(moved.windows):
                 try:
                     batched = await self._batcher.submit(moved.windows)
                 except Exception as away:
-                    # The candles have moved the state: they are stored whatever the model does.
+                    # The candles have moved the state: they are recorded whatever the model does.
                     trouble.set_result(away)
-                    await self._record_now(place, unstored)
-                    unstored = None
+                    await self._record_now(place, unrecorded)
+                    unrecorded = None
+                    given.set_result(None)
                     batched, error = await self._ask_again(moved.windows, away)
                 if batched is not None:
                     forecasts = self._interpret(candles, moved, batched, decode_us)
+                elif error is not None:
+                    self._miss(candles, moved, error)
             started = time.perf_counter()
-            inserted = np.zeros(0, dtype=np.bool_)
-            if unstored is not None or forecasts is not None:
-                inserted = await place.record(unstored, forecasts)
+            recorded = Recorded(new=np.zeros(0, dtype=np.bool_), stored=np.zeros(0, dtype=np.bool_))
+            if unrecorded is not None or forecasts is not None:
+                recorded = await place.record(unrecorded, forecasts, durable=durable)
             spool_us = int((time.perf_counter() - started) * 1e6)
             late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
-            known = await self._recorder.known(candles.take(late)) if len(late) else []
+            known = await self._known(candles.take(late)) if len(late) else []
             self._count_conflicts(candles, late, known)
-            return Answer(moved, dict(zip(late.tolist(), known, strict=True)), forecasts, inserted, spool_us, error)
+            return Answer(
+                moved, dict(zip(late.tolist(), known, strict=True)), forecasts, recorded, durable, spool_us, error
+            )
+
+    def _miss(self, candles: Candles, moved: Moved, error: Exception) -> None:
+        reason = error.reason if isinstance(error, CandlecastError) else type(error).__name__
+        for i in np.flatnonzero((moved.pushed.window >= 0) & ~candles.forming).tolist():
+            interval_ms = int(candles.interval_ms[i])
+            self.misses.add(candles.symbol[i], interval_ms, int(candles.open_time_ms[i]) + interval_ms, reason)
+
+    async def _known(self, candles: Candles) -> list[Known]:
+        try:
+            return await self._recorder.known(candles)
+        except Unavailable as error:  # it is late, that much is known without storage
+            log.warning("candles=%d late, storage not asked error=%s", len(candles), error)
+            return [Known.NOT_STORED] * len(candles)
 
     async def _record_now(self, place: Place, candles: Candles | None) -> None:
         if candles is not None:
             try:
                 await place.record(candles, None)
-            except Unavailable as error:  # they stay queued
+            except Unavailable as error:  # they wait for the disk
                 log.warning("candles=%d error=%s", len(candles), error)
 
     async def _ask_again(self, windows: F32, error: Exception) -> tuple[Batched | None, Exception | None]:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import AliasChoices, Field, ValidationError, field_validator
@@ -49,6 +49,17 @@ class Settings(BaseSettings):
     )
     feature_threads: int = Field(1, ge=1, le=256, description="threads that a message of 128 candles or more may use")
 
+    # What is promised
+    durability: Literal["durable", "fast"] = Field(
+        "durable", description="what a reply waits for: its rows on this disk, or nothing"
+    )
+    journal_full: Literal["refuse", "drop_oldest"] = Field(
+        "refuse", description="what gives way when the journal is full: new candles, or the oldest rows"
+    )
+    forecast_fresh_intervals: float = Field(
+        1.0, ge=0, description="intervals after its close until which a missed forecast is still made"
+    )
+
     # Limits, each with its unit
     symbols_max: int = Field(20_000, ge=1, description="symbols kept in memory")
     conflicts_max: int = Field(3, ge=1, description="conflicting candles before a symbol is quarantined")
@@ -62,8 +73,9 @@ class Settings(BaseSettings):
     model_wait_ms: int = Field(30_000, ge=0, description="how long a model that is away is asked again")
     infer_timeout_ms: int = Field(2_000, ge=1, description="longest wait for one inference request")
     canary_interval_ms: int = Field(1_000, ge=10, description="pause between canary inferences")
-    record_queue_rows_max: int = Field(50_000, ge=1, description="rows waiting for PostgreSQL")
-    record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be stored")
+    journal_bytes_max: int = Field(1024**3, ge=2**20, description="rows on disk that wait for PostgreSQL")
+    drain_rows_max: int = Field(4_000, ge=1, description="rows of one transaction")
+    record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be on disk")
     database_timeout_ms: int = Field(5_000, ge=1, description="longest database statement")
     database_connections_max: int = Field(4, ge=2, description="connections in the pool; one of them writes")
     stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")

@@ -65,6 +65,26 @@ class Known(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """A forecast that was not made while it was worth something."""
+
+    symbol: str
+    interval_ms: int
+    close_time_ms: int
+    model: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of B forecasts."""
+
+    new: Bool  # [B] was not recorded before; False for one that is not kept, because its candle is still forming
+    stored: Bool  # [B] is in PostgreSQL already, not only on disk
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Which model speaks."""
 

@@ -33,7 +33,7 @@ mod module {
     use super::*;
 
     #[pymodule_export]
-    use super::{Feature, Market, Pushed, Status, catalog, feature_set_hash};
+    use super::{Feature, Market, Pushed, Status, catalog, crc32c, feature_set_hash};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -78,6 +78,11 @@ fn catalog() -> Vec<Feature> {
 #[pyo3(signature = (optional_inputs = Vec::new()))]
 fn feature_set_hash(optional_inputs: Vec<String>) -> PyResult<u64> {
     Ok(crate::catalog::feature_set_hash(named(&optional_inputs)?))
+}
+
+#[pyfunction]
+fn crc32c(py: Python<'_>, data: &[u8]) -> u32 {
+    py.detach(|| crate::snapshot::crc32c(data))
 }
 
 #[pyclass(frozen, get_all, module = "candlecast._rust")]

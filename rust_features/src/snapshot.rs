@@ -143,6 +143,7 @@ impl Market {
     }
 }
 
-fn crc32c(bytes: &[u8]) -> u32 {
+/// The checksum of snapshots and of journal records.
+pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }

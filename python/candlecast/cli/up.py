@@ -90,7 +90,8 @@ async def _run_parts(settings: Settings) -> None:
             port=lifecycle.free_port(),
         )
         keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
-        env = {**os.environ, "DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
+        env = {**os.environ, "CANDLECAST_STATE_DIR": str(settings.state_dir)}
+        env |= {"DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
         env.pop("PGPASSWORD", None)  # would go before the password file that the URL names
 
         def server() -> ReadyChild:

@@ -14,15 +14,19 @@ from grpc_reflection.v1alpha import reflection
 
 from candlecast import features as feature_state
 from candlecast import lifecycle, outputs
+from candlecast._rust import crc32c
+from candlecast.catch_up import CatchUp
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
+from candlecast.journal import Journal
 from candlecast.models.bundle import Bundle
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
 from candlecast.settings import Settings, require_loopback
+from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
 from candlecast.store.pool import open_pool
 from candlecast.store.recorder import Recorder
@@ -85,6 +89,15 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         async with _forecaster(settings, bundle, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
         forecaster = await stack.enter_async_context(_forecaster(settings, bundle, model, features, recorder))
+        await stack.enter_async_context(
+            CatchUp(
+                forecaster.misses,
+                features,
+                forecaster,
+                forecaster.record_missed,
+                fresh_intervals=settings.forecast_fresh_intervals,
+            )
+        )
         readiness = await stack.enter_async_context(Readiness(canary, interval_ms=settings.canary_interval_ms))
         yield await stack.enter_async_context(_listening(settings, forecaster, features, readiness))
 
@@ -105,21 +118,34 @@ def features_for(bundle: Bundle, *, symbols_max: int, conflicts_max: int, thread
 async def _recorder(settings: Settings) -> AsyncIterator[Recorder]:
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
-    async with open_pool(
-        settings.database_url,
-        connections_max=settings.database_connections_max,
-        command_timeout_ms=settings.database_timeout_ms,
-    ) as pool:
-        await check_schema(pool)
-        async with Recorder(
+    directory = settings.state_dir / "journal"
+    async with (
+        open_pool(
+            settings.database_url,
+            connections_max=settings.database_connections_max,
+            command_timeout_ms=settings.database_timeout_ms,
+        ) as pool,
+        Journal(directory, checksum=crc32c) as journal,
+        Drain(
+            journal,
+            pool,
+            refused_path=directory / "refused.jsonl",
+            rows_max=settings.drain_rows_max,
+            stop_timeout_ms=settings.stop_timeout_ms,
+        ) as drain,
+        Recorder(
+            journal,
+            drain,
             pool,
             feature_names=feature_state.NAMES,
             states=feature_state.STATES,
-            rows_max=settings.record_queue_rows_max,
+            journal_bytes_max=settings.journal_bytes_max,
+            drop_oldest=settings.journal_full == "drop_oldest",
             timeout_ms=settings.record_timeout_ms,
-            stop_timeout_ms=settings.stop_timeout_ms,
-        ) as recorder:
-            yield recorder
+        ) as recorder,
+    ):
+        await check_schema(pool)
+        yield recorder
 
 
 def _forecaster(
@@ -168,6 +194,7 @@ async def _listening(
         candles_per_message_max=settings.candles_per_message_max,
         unary_timeout_ms=settings.unary_timeout_ms,
         answer_timeout_ms=settings.answer_timeout_ms,
+        durable=settings.durability == "durable",
     )
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)

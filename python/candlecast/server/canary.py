@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,7 @@ from candlecast.errors import StorageUnavailable
 from candlecast.features import now_ms
 from candlecast.forecaster import Forecaster
 from candlecast.store.recorder import Recorder
-from candlecast.values import DEFAULT_INTERVAL_MS, Bool, Candles, Forecasts, Known
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Missed, Recorded
 
 SYMBOL = "CANARY"
 
@@ -32,11 +33,20 @@ class Rehearsal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def record(self, candles: Candles | None, forecasts: Forecasts | None) -> Bool:
+    async def record(
+        self,
+        candles: Candles | None,
+        forecasts: Forecasts | None,
+        missed: Sequence[Missed] = (),
+        *,
+        durable: bool = True,
+    ) -> Recorded:
         return await self._recorder.rehearse(candles, forecasts)
 
     async def known(self, candles: Candles) -> list[Known]:
         return [Known.NOT_STORED] * len(candles)
+
+    async def settled(self) -> None: ...
 
 
 async def sing(forecaster: Forecaster, need: int) -> None:
@@ -51,7 +61,7 @@ async def sing(forecaster: Forecaster, need: int) -> None:
     answer = await forecaster.accept(candles.take(newest))
     if answer.error is not None:
         raise answer.error
-    if answer.inserted.tolist() != [True]:
+    if answer.recorded.new.tolist() != [True]:
         raise StorageUnavailable("PostgreSQL did not take the canary's forecast")
 
 

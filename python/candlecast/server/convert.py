@@ -117,14 +117,22 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
             gap_filled=bool(columns.gap_filled[i]),
             model=model,
             features_hash=int(columns.features_hash[i]),
-            durability=pb.DURABILITY_UNSPECIFIED if forming else pb.DURABILITY_STORED,
+            durability=_durability(answer, i, forming),
             times=spent,
             forming=forming,
-            already_stored=not forming and not answer.inserted[i],
+            already_stored=not forming and not answer.recorded.new[i],
         )
         for name, number in zip(_NUMBERS, numbers, strict=True):
             setattr(forecast, name, number)
         yield forecast
+
+
+def _durability(answer: Answer, i: int, forming: bool) -> Any:
+    if forming:
+        return pb.DURABILITY_UNSPECIFIED
+    if answer.recorded.stored[i]:
+        return pb.DURABILITY_STORED
+    return pb.DURABILITY_SPOOLED if answer.durable else pb.DURABILITY_PENDING
 
 
 _NUMBERS = (

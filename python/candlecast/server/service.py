@@ -32,6 +32,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
     Args:
         unary_timeout_ms: deadline of a call that brings none.
         answer_timeout_ms: longest wait for one message of a stream.
+        durable: what a reply waits for when its request does not say.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         candles_per_message_max: int,
         unary_timeout_ms: int,
         answer_timeout_ms: int,
+        durable: bool = True,
     ) -> None:
         self._forecaster = forecaster
+        self._is_durable = durable
         self._features = features
         self._candles_per_message_max = candles_per_message_max
         self._unary_timeout_ms = unary_timeout_ms
@@ -92,11 +95,11 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
         response, started = pb.PredictResponse(), time.perf_counter()
         if request.candles:
-            work = self._accept(request.candles)
+            work = self._accept(request.candles, request.wait)
             answer = await work.answer(timeout_ms, patient=False)
             response.results.extend(convert.results(work.candles, _whole(answer), self._features.need))
         if request.symbols:
-            work = self._forecaster.newest(list(request.symbols), interval_ms)
+            work = self._forecaster.newest(list(request.symbols), interval_ms, durable=self._durable(request.wait))
             left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
             answer = await work.answer(max(left_ms, 1), patient=False)
             response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, asked=True))
@@ -115,7 +118,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
                     while messages >= _STREAM_MESSAGES_MAX or candles >= _STREAM_CANDLES_MAX:
                         fewer.clear()
                         await fewer.wait()
-                    work = self._accept(request.candles)
+                    work = self._accept(request.candles, request.wait)
                     messages, candles = messages + 1, candles + len(work.candles)
                     under_way.put_nowait(work)
             except asyncio.CancelledError:
@@ -180,11 +183,14 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             conflicts=status.conflicts,
         )
 
-    def _accept(self, messages: Sequence[types_pb2.Candle]) -> Work:
+    def _durable(self, wait: types_pb2.Wait) -> bool:
+        return self._is_durable if wait == types_pb2.WAIT_UNSPECIFIED else wait == types_pb2.WAIT_DURABLE
+
+    def _accept(self, messages: Sequence[types_pb2.Candle], wait: types_pb2.Wait) -> Work:
         started = time.perf_counter()
         candles = self._candles(messages)
         decode_us = int((time.perf_counter() - started) * 1e6)
-        return self._forecaster.accept(candles, decode_us=decode_us)
+        return self._forecaster.accept(candles, decode_us=decode_us, durable=self._durable(wait))
 
     def _candles(self, messages: Sequence[types_pb2.Candle]) -> Candles:
         if len(messages) > self._candles_per_message_max:

@@ -2,7 +2,6 @@
 
 -- name: record
 -- One round trip and one commit for candles and forecasts; a key that is there already keeps its first values.
--- Returns the keys of the forecasts that are new.
 WITH candle AS (
     INSERT INTO candles (
         symbol, interval_ms, open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
@@ -30,10 +29,11 @@ WITH candle AS (
         stop_loss, take_profit, reasons, decode_us, features_us, queue_us, model_us, interpret_us
     FROM unnest($2::ml_prediction_input[])
     ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING
-    RETURNING symbol, interval_ms, close_time, model, version
 )
-SELECT symbol, interval_ms, (date_part('epoch', close_time) * 1000)::bigint AS close_time_ms, model, version
-FROM prediction;
+INSERT INTO ml_missed_predictions (symbol, interval_ms, close_time, model, version, reason)
+SELECT symbol, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision), model, version, reason
+FROM unnest($3::ml_missed_input[])
+ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING;
 
 -- name: create_inboxes
 -- Where COPY puts a batch before `record` takes it from there; each connection that writes has its own.

@@ -1,148 +1,240 @@
-"""Stores candles and forecasts exactly once and says when they are committed. Knows no model, no wire and no SQL."""
+"""Puts candles and forecasts on local disk before anybody is told, each forecast once. Knows no model and no wire.
+
+From the journal the drain takes them into PostgreSQL, now or when it is back.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from candlecast.errors import ConfigurationError, InvalidRequest, Overloaded, Stopped, StorageUnavailable
+from candlecast.errors import Overloaded, Stopped, StorageUnavailable
+from candlecast.journal import Failed, Journal
 from candlecast.store import candles as candle_rows
 from candlecast.store import predictions as prediction_rows
-from candlecast.store.flusher import Flusher, Part
+from candlecast.store.drain import Batch, Drain
 from candlecast.store.pool import Pool
 from candlecast.store.writer import Writer
-from candlecast.values import I64, Bool, Candles, Forecasts, Known
+from candlecast.values import Bool, Candles, Forecasts, Known, Missed, Recorded
+
+Series = tuple[str, int, str, int]
+"""Symbol, interval, model, version."""
+OnDisk = asyncio.Future[int]
+"""The end of a record in the journal, once it is on disk."""
+ROW_BYTES_MAX = 2_048
+"""Of a forecast in the journal, generously; a candle has fewer."""
+RECORD_ROWS_MAX = 2_000
 
 
 class Recorder:
-    """Stores rows while the body runs; leaving it stores what still waits.
+    """Records rows while the body runs.
 
     Args:
-        pool: of two connections or more; one is kept for writing.
+        journal, drain: entered.
         feature_names: [F] names of the features in forecasts.rows.
         states: names of the values of forecasts.state.
-        rows_max: rows that may wait or be under way; beyond it callers are refused at once.
-        flush_rows_max: rows of one transaction.
-        timeout_ms: longest wait of a caller for its rows.
-        stop_timeout_ms: longest wait for what still waits when leaving.
-
-    Raises:
-        ConfigurationError: the pool is too small.
+        journal_bytes_max: what may wait for PostgreSQL; beyond it callers are refused at once.
+        drop_oldest: when that is reached, give up the oldest instead; counted and said.
+        timeout_ms: longest wait of a caller for its rows to be on disk.
     """
 
     def __init__(
         self,
+        journal: Journal,
+        drain: Drain,
         pool: Pool,
         *,
         feature_names: Sequence[str],
         states: Sequence[str],
-        rows_max: int = 50_000,
-        flush_rows_max: int = 2_000,
+        journal_bytes_max: int = 1024**3,
+        drop_oldest: bool = False,
         timeout_ms: int = 5_000,
-        stop_timeout_ms: int = 10_000,
     ) -> None:
-        if pool.connections_max < 2:
-            raise ConfigurationError("database_connections_max: 2 or more are needed, one is kept for writing")
+        self._journal = journal
+        self._drain = drain
         self._pool = pool
         self._feature_names = tuple(feature_names)
         self._states = tuple(states)
-        self._rows_max = rows_max
-        self._flush_rows_max = flush_rows_max
+        self._bytes_max = journal_bytes_max
+        self._drop_oldest = drop_oldest
         self._timeout_ms = timeout_ms
-        self._flusher = Flusher(pool, flush_rows_max=flush_rows_max, stop_timeout_ms=stop_timeout_ms)
         self._admitted = 0
+        self._accepted_ns = 0
+        self._newest: dict[
+            Series, tuple[int, OnDisk]
+        ] = {}  # the newest forecast of each: its time, and when it is on disk
+        self._appended: OnDisk | None = None
+        self._stopping = False
+        self.dropped_bytes = 0
+        """Given up since the start."""
 
     async def __aenter__(self) -> Self:
-        await self._flusher.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._flusher.__aexit__(kind, error, trace)
+        self._stopping = True
+
+    @property
+    def fullness(self) -> float:
+        """Return how much of the journal's limit is taken, 0 to 1."""
+        return self._journal.size / self._bytes_max
 
     def admit(self, rows: int) -> Place:
         """Take room for rows before anything is done that would need to be undone; a context manager.
 
         Raises:
             Overloaded: there is not enough.
+            StorageUnavailable: the disk takes nothing now.
             Stopped.
         """
-        if self._flusher.stopping:
+        if self._stopping:
             raise Stopped("the recorder is shutting down")
-        if (taken := self._flusher.rows + self._admitted) + rows > self._rows_max:
-            raise Overloaded(f"{taken} rows wait for PostgreSQL, {self._rows_max} is the limit: try again later")
+        if trouble := self._journal.failed or self._journal.blocked:
+            raise StorageUnavailable(trouble)
+        wanted = (self._admitted + rows) * ROW_BYTES_MAX
+        if self._journal.size + wanted > self._bytes_max and not self._drop_oldest:
+            raise Overloaded(
+                f"{self._journal.size} bytes wait for PostgreSQL, {self._bytes_max} is the limit"
+                f" ({self._drain.failure or 'it is slow'}): try again later"
+            )
         return Place(self, rows)
 
-    async def record(self, candles: Candles | None, forecasts: Forecasts | None) -> Bool:
-        """Store what is not forming; return [B] whether each forecast is new, once all of it is committed.
-
-        A row that is found there after a lost connection, though it was ours, counts as not new.
-
-        Raises:
-            Overloaded, Stopped: at once; nothing is stored.
-            InvalidRequest: PostgreSQL refuses some of the rows; the others are stored.
-            StorageUnavailable: not stored within timeout_ms; the rows stay and are stored later.
-        """
-        with self.admit(len(candles or ()) + len(forecasts or ())) as place:
-            return await place.record(candles, forecasts)
-
-    async def rehearse(self, candles: Candles | None, forecasts: Forecasts | None) -> Bool:
-        """Do what `record` does and take it back: proof that rows can be stored. Not grouped with others.
+    async def rehearse(self, candles: Candles | None, forecasts: Forecasts | None) -> Recorded:
+        """Have PostgreSQL take rows and give them back: proof that they can be stored.
 
         Raises:
             StorageUnavailable: they cannot be.
         """
-        parts, stored = self._parts(candles, forecasts)
-        inserted = np.zeros(len(forecasts or ()), dtype=np.bool_)
+        batch, stored = self._batch(candles, forecasts, 0)
         async with self._pool.connection() as connection:
             writer, transaction = await Writer.on(connection), connection.transaction()
             await transaction.start()
-            new = [len((await writer.write(part.candles, part.predictions))[0]) for part in parts]
+            refused = await writer.write(batch.candles, batch.predictions)
             await transaction.rollback()
-        inserted[stored[: sum(new)]] = True
-        return inserted
+        if refused:
+            raise StorageUnavailable(f"PostgreSQL refuses a row of the rehearsal: {refused[0][1]}")
+        return Recorded(new=stored, stored=stored)
 
     async def known(self, candles: Candles) -> list[Known]:
         """Return for each of N candles whether it is stored, with the same or with other values."""
         return await candle_rows.known(self._pool, candles)
 
-    async def check(self) -> None:
-        """Raise StorageUnavailable when rows cannot be written now."""
-        if self._flusher.failure is not None:
-            raise StorageUnavailable(self._flusher.failure)
-        await self._pool.fetch("SELECT 1")
+    async def settled(self) -> None:
+        """Return once everything recorded so far is on disk.
 
-    def _parts(self, candles: Candles | None, forecasts: Forecasts | None) -> tuple[list[Part], I64]:
-        """Return the rows, in parts that one transaction may hold, and [K] which forecasts are among them."""
-        given: list[candle_rows.Row] = []
+        Raises:
+            StorageUnavailable: the disk fails.
+        """
+        if (newest := self._appended) is not None:
+            try:
+                await asyncio.shield(newest)
+            except Failed as error:
+                raise StorageUnavailable(str(error)) from error
+
+    async def check(self) -> None:
+        """Raise StorageUnavailable when rows cannot be recorded now; whether PostgreSQL is there plays no part."""
+        if trouble := self._journal.failed or self._journal.blocked:
+            raise StorageUnavailable(trouble)
+        if self.fullness >= 1 and not self._drop_oldest:
+            raise StorageUnavailable(f"the journal is full ({self._drain.failure or 'PostgreSQL is slow'})")
+
+    def remember(self, symbol: str, interval_ms: int, close_time_ms: int, model: str, version: int) -> None:
+        """Take note of a forecast that is in PostgreSQL already."""
+        done: OnDisk = asyncio.get_running_loop().create_future()
+        done.set_result(self._journal.mark)
+        self._newest[symbol, interval_ms, model, version] = close_time_ms, done
+
+    def next_accepted_ns(self) -> int:
+        """Return the time at which a batch moves the state, later than any before."""
+        self._accepted_ns = max(self._accepted_ns + 1, time.time_ns())
+        return self._accepted_ns
+
+    def _batch(self, candles: Candles | None, forecasts: Forecasts | None, accepted_ns: int) -> tuple[Batch, Bool]:
+        """Return the rows of what is not forming, and [B] which forecasts are among them."""
+        batch = Batch()
         if candles:
             closed = candles if not candles.forming.any() else candles.take(np.flatnonzero(~candles.forming))
-            given = candle_rows.rows_of(closed)
-        told: list[prediction_rows.Row] = []
-        stored = np.flatnonzero(~forecasts.forming) if forecasts else np.zeros(0, dtype=np.int64)
+            batch.candles = candle_rows.rows_of(closed, accepted_ns)
+        stored = ~forecasts.forming if forecasts else np.zeros(0, dtype=np.bool_)
         if forecasts:
-            told = prediction_rows.rows_of(forecasts, self._feature_names, self._states)
-            if len(stored) < len(told):
-                told = [told[i] for i in stored.tolist()]
-        size, future = self._flush_rows_max, asyncio.get_running_loop().create_future
-        if len(given) + len(told) <= size:
-            return [Part(given, told, future())] if given or told else [], stored
-        parts = [Part(given[i : i + size], [], future()) for i in range(0, len(given), size)]
-        parts += [Part([], told[i : i + size], future()) for i in range(0, len(told), size)]
-        return parts, stored
+            rows = prediction_rows.rows_of(forecasts, self._feature_names, self._states)
+            batch.predictions = (
+                rows if stored.all() else [row for row, is_kept in zip(rows, stored, strict=True) if is_kept]
+            )
+        return batch, stored
+
+    def _leave_out_known(self, batch: Batch, kept: Bool) -> Bool:
+        """Take out of the batch what was recorded before; return [B] which forecasts are new."""
+        new = kept.copy()
+        for i, row in zip(np.flatnonzero(kept).tolist(), batch.predictions, strict=True):
+            close_time_ms, _ = self._newest.get(_series(row), (-1, None))
+            new[i] = row[2] > close_time_ms
+        if not new[kept].all():
+            is_new = new[kept].tolist()
+            batch.predictions = [row for row, is_so in zip(batch.predictions, is_new, strict=True) if is_so]
+        return new
+
+    def _append(self, batch: Batch) -> list[OnDisk]:
+        """Append the rows; return what is done once they are on disk."""
+        if not batch:
+            return []
+        for part in _parts(batch):
+            self._appended = self._journal.append(part.packed())  # on disk no sooner than those before
+        assert self._appended is not None, "there is at least one part"
+        for row in batch.predictions:
+            self._newest[_series(row)] = row[2], self._appended
+        return [self._appended]
+
+    def _told(self, forecasts: Forecasts | None, kept: Bool) -> list[OnDisk | None]:
+        """Return [B] when each forecast is on disk, None for one that is not kept."""
+        if forecasts is None:
+            return []
+        model = forecasts.model
+        keys = zip(forecasts.symbol, forecasts.interval_ms.tolist(), kept.tolist(), strict=True)
+        return [
+            self._newest[symbol, interval_ms, model.name, model.version][1] if is_kept else None
+            for symbol, interval_ms, is_kept in keys
+        ]
+
+    async def _on_disk(self, waits: set[OnDisk]) -> None:
+        if not waits:
+            return
+        _, late = await asyncio.wait(waits, timeout=self._timeout_ms / 1000)
+        if late:
+            raise StorageUnavailable(
+                f"not on disk within {self._timeout_ms} ms ({self._journal.blocked or 'the disk is slow'});"
+                " the rows wait and are written when it takes them"
+            )
+        for done in waits:
+            if isinstance(error := done.exception(), Failed):
+                raise StorageUnavailable(str(error)) from error
+
+    def _is_stored(self, done: OnDisk | None) -> bool:
+        """Say whether the record that ends there is in PostgreSQL already."""
+        return done is not None and done.done() and done.exception() is None and done.result() <= self._journal.mark
+
+    async def _make_room(self) -> None:
+        while self._drop_oldest and self.fullness > 1 and (lost := await self._journal.drop_oldest()):
+            self.dropped_bytes += lost
 
 
 class Place:
-    """Room that was taken in the queue; what is not used by the end of the body is given back."""
+    """Room that was taken; what is not used by the end of the body is given back.
+
+    Its candles are accepted together, at `accepted_ns`.
+    """
 
     def __init__(self, recorder: Recorder, rows: int) -> None:
         self._recorder = recorder
         self._rows = rows
+        self._accepted_ns = recorder.next_accepted_ns()
         recorder._admitted += rows
 
     def __enter__(self) -> Self:
@@ -154,23 +246,42 @@ class Place:
         self._recorder._admitted -= self._rows
         self._rows = 0
 
-    async def record(self, candles: Candles | None, forecasts: Forecasts | None) -> Bool:
-        """As `Recorder.record`, and never refused for want of room."""
-        recorder, inserted = self._recorder, np.zeros(len(forecasts or ()), dtype=np.bool_)
-        parts, stored = recorder._parts(candles, forecasts)
-        recorder._flusher.put(parts)
+    async def record(
+        self,
+        candles: Candles | None,
+        forecasts: Forecasts | None,
+        missed: Sequence[Missed] = (),
+        *,
+        durable: bool = True,
+    ) -> Recorded:
+        """Put on disk what is not forming and not recorded yet; return once it is there, or at once unless durable.
+
+        Raises:
+            StorageUnavailable: not on disk within the timeout; the rows wait and are written when it takes them.
+        """
+        recorder = self._recorder
+        batch, kept = recorder._batch(candles, forecasts, self._accepted_ns)
+        batch.missed = [(m.symbol, m.interval_ms, m.close_time_ms, m.model, m.version, m.reason) for m in missed]
+        new = recorder._leave_out_known(batch, kept)
+        appended, told = recorder._append(batch), recorder._told(forecasts, kept)
         self.__exit__(None, None, None)
-        if not parts:
-            return inserted
-        _, late = await asyncio.wait([part.done for part in parts], timeout=recorder._timeout_ms / 1000)
-        if any(part.done.cancelled() for part in parts):
-            raise Stopped("the recorder stopped before the rows were stored")
-        if late:
-            raise StorageUnavailable(
-                f"not stored within {recorder._timeout_ms} ms ({recorder._flusher.failure or 'PostgreSQL is slow'});"
-                " the rows stay queued and are stored when it is back"
-            )
-        if refused := [why for part in parts for why in part.refused]:
-            raise InvalidRequest("rows", f"PostgreSQL refuses {len(refused)}: {refused[0]}")
-        inserted[stored] = [new for part in parts for new in part.done.result()]
-        return inserted
+        await recorder._make_room()
+        if durable:
+            await recorder._on_disk({done for done in (*appended, *told) if done is not None})
+        return Recorded(new=new, stored=np.array([recorder._is_stored(done) for done in told], dtype=np.bool_))
+
+
+def _parts(batch: Batch) -> Iterator[Batch]:
+    """Cut a batch into records of RECORD_ROWS_MAX rows; one record is on disk wholly or not at all."""
+    if len(batch) <= RECORD_ROWS_MAX:
+        yield batch
+        return
+    for name in ("candles", "predictions", "missed"):
+        rows = getattr(batch, name)
+        for start in range(0, len(rows), RECORD_ROWS_MAX):
+            yield Batch(**{name: rows[start : start + RECORD_ROWS_MAX]})
+
+
+def _series(row: prediction_rows.Row) -> Series:
+    symbol, interval_ms, _, model, version = row[: prediction_rows.KEY]
+    return symbol, interval_ms, model, version

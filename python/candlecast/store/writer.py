@@ -24,6 +24,7 @@ COPIED: Final = (
     STATEMENTS["record"]
     .replace("unnest($1::candle_input[])", "candle_inbox")
     .replace("unnest($2::ml_prediction_input[])", "ml_prediction_inbox")
+    .replace("$3", "$1")
 )
 DAY_MS: Final = 86_400_000
 EPOCH: Final = date(1970, 1, 1)
@@ -46,8 +47,10 @@ class Writer:
         await connection.execute(STATEMENTS["create_inboxes"])
         return cls(connection, await connection.prepare(STATEMENTS["record"]), await connection.prepare(COPIED))
 
-    async def write(self, candles: Sequence[Row], predictions: Sequence[Row]) -> tuple[set[Row], dict[Row, str]]:
-        """Write rows whose key is not there yet; return the keys of new predictions, and refused rows with why.
+    async def write(
+        self, candles: Sequence[Row], predictions: Sequence[Row], missed: Sequence[Row] = ()
+    ) -> list[tuple[Row, str]]:
+        """Write rows whose key is not there yet; return those that PostgreSQL refuses, with why.
 
         Rows are written in one transaction. If PostgreSQL refuses one of them, they are written in halves, so that
         the others get through.
@@ -56,38 +59,31 @@ class Writer:
             await self._create_months("candles", candles)
             await self._create_months("ml_predictions", predictions)
             if len(candles) + len(predictions) < COPY_ROWS_MIN:
-                return {tuple(key) for key in await self._few.fetch(candles, predictions)}, {}
-            return {tuple(key) for key in await self._copy(candles, predictions)}, {}
+                await self._few.fetch(candles, predictions, missed)
+            else:
+                await self._copy(candles, predictions, missed)
+            return []
         except Exception as error:
             if not is_refusal(error):
                 raise
             if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
                 raise StorageUnavailable("a partition has gone: creating it again") from error
-            if len(candles) + len(predictions) == 1:
-                row = (*candles, *predictions)[0]
-                log.error("row refused key=%s error=%s", row[:3], error)
-                return set(), {row: f"{row[:3]}: {error}"}
-        if candles and predictions:
-            halves = [(candles, predictions[:0]), (candles[:0], predictions)]
+            if len(candles) + len(predictions) + len(missed) == 1:
+                return [((*candles, *predictions, *missed)[0], str(error))]
+        if sum(map(bool, (candles, predictions, missed))) > 1:
+            parts = [(candles, (), ()), ((), predictions, ()), ((), (), missed)]
         else:
-            a, b = (len(candles) + 1) // 2, (len(predictions) + 1) // 2
-            halves = [(candles[:a], predictions[:b]), (candles[a:], predictions[b:])]
-        new: set[Row] = set()
-        refused: dict[Row, str] = {}
-        for half in halves:
-            new_of_half, refused_of_half = await self.write(*half)
-            new |= new_of_half
-            refused |= refused_of_half
-        return new, refused
+            a, b, c = ((len(rows) + 1) // 2 for rows in (candles, predictions, missed))
+            parts = [(candles[:a], predictions[:b], missed[:c]), (candles[a:], predictions[b:], missed[c:])]
+        return [row for part in parts if any(part) for row in await self.write(*part)]
 
-    async def _copy(self, candles: Sequence[Row], predictions: Sequence[Row]) -> list[Any]:
+    async def _copy(self, candles: Sequence[Row], predictions: Sequence[Row], missed: Sequence[Row]) -> None:
         async with self._connection.transaction():
             if candles:
                 await self._connection.copy_records_to_table("candle_inbox", records=candles)
             if predictions:
                 await self._connection.copy_records_to_table("ml_prediction_inbox", records=predictions)
-            keys: list[Any] = await self._many.fetch()
-            return keys
+            await self._many.fetch(missed)
 
     async def _create_months(self, table: str, rows: Sequence[Row]) -> None:
         """Create the partitions that rows need and that we have not seen yet."""

@@ -8,14 +8,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PredictRequest(_message.Message):
-    __slots__ = ("candles", "symbols", "interval_ms")
+    __slots__ = ("candles", "symbols", "interval_ms", "wait")
     CANDLES_FIELD_NUMBER: _ClassVar[int]
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     candles: _containers.RepeatedCompositeFieldContainer[_types_pb2.Candle]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     interval_ms: int
-    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., symbols: _Optional[_Iterable[str]] = ..., interval_ms: _Optional[int] = ...) -> None: ...
+    wait: _types_pb2.Wait
+    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., symbols: _Optional[_Iterable[str]] = ..., interval_ms: _Optional[int] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("results",)
@@ -24,10 +26,12 @@ class PredictResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_types_pb2.CandleResult, _Mapping]]] = ...) -> None: ...
 
 class StreamRequest(_message.Message):
-    __slots__ = ("candles",)
+    __slots__ = ("candles", "wait")
     CANDLES_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     candles: _containers.RepeatedCompositeFieldContainer[_types_pb2.Candle]
-    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ...) -> None: ...
+    wait: _types_pb2.Wait
+    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ...) -> None: ...
 
 class StreamResponse(_message.Message):
     __slots__ = ("results",)

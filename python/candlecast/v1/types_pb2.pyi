@@ -45,6 +45,13 @@ class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DURABILITY_UNSPECIFIED: _ClassVar[Durability]
     DURABILITY_SPOOLED: _ClassVar[Durability]
     DURABILITY_STORED: _ClassVar[Durability]
+    DURABILITY_PENDING: _ClassVar[Durability]
+
+class Wait(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WAIT_UNSPECIFIED: _ClassVar[Wait]
+    WAIT_DURABLE: _ClassVar[Wait]
+    WAIT_FAST: _ClassVar[Wait]
 SYMBOL_STATE_UNSPECIFIED: SymbolState
 SYMBOL_STATE_COLD: SymbolState
 SYMBOL_STATE_WARMING: SymbolState
@@ -69,6 +76,10 @@ STRENGTH_STRONG: Strength
 DURABILITY_UNSPECIFIED: Durability
 DURABILITY_SPOOLED: Durability
 DURABILITY_STORED: Durability
+DURABILITY_PENDING: Durability
+WAIT_UNSPECIFIED: Wait
+WAIT_DURABLE: Wait
+WAIT_FAST: Wait
 
 class Candle(_message.Message):
     __slots__ = ("symbol", "interval_ms", "open_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume", "forming")

@@ -1,0 +1,171 @@
+"""From the journal into PostgreSQL, for as long as it takes. Knows neither callers nor models.
+
+Records are read where the mark stands, written in one transaction, and then the mark moves: what was written and not
+marked is written once more, which changes nothing, because a key that is there already stays as it is. While PostgreSQL
+is away the records wait on disk. A row that it will never take is set aside with the reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgpack
+
+from candlecast.errors import StorageUnavailable
+from candlecast.journal import Journal
+from candlecast.store.pool import Pool
+from candlecast.store.writer import Row, Writer
+
+BACKOFF_MIN_S: Final = 0.02
+BACKOFF_MAX_S: Final = 2.0
+READ_BYTES_MAX: Final = 4 * 1024 * 1024
+REFUSED_BYTES_MAX: Final = 64 * 1024 * 1024
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows as the tables' input types have them."""
+
+    candles: list[Row] = field(default_factory=list)
+    predictions: list[Row] = field(default_factory=list)
+    missed: list[Row] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.candles) + len(self.predictions) + len(self.missed)
+
+    def packed(self) -> bytes:
+        """Return the batch as a record of the journal."""
+        data: bytes = msgpack.packb((self.candles, self.predictions, self.missed))
+        return data
+
+    def add(self, record: bytes) -> None:
+        """Take the rows of a record, too."""
+        if record:  # empty: it could not be read, and the journal has said so
+            candles, predictions, missed = msgpack.unpackb(record, use_list=False)
+            self.candles += candles
+            self.predictions += predictions
+            self.missed += missed
+
+
+class Drain:
+    """Writes records while it is entered; leaving it writes what is left, for a limited time.
+
+    Args:
+        refused_path: where rows that PostgreSQL refuses are set aside, one JSON object a line.
+        rows_max: rows of one transaction, unless a single record has more.
+        stop_timeout_ms: longest wait for what is left when leaving; the rest stays in the journal.
+    """
+
+    def __init__(
+        self, journal: Journal, pool: Pool, *, refused_path: Path, rows_max: int, stop_timeout_ms: int
+    ) -> None:
+        self._journal = journal
+        self._pool = pool
+        self._refused_path = refused_path
+        self._rows_max = rows_max
+        self._stop_timeout_ms = stop_timeout_ms
+        self._stopping = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.failure: str | None = None
+        """Why rows cannot be written now."""
+        self.refused_rows = 0
+        """Rows set aside since the start."""
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None, "not entered"
+        self._stopping.set()
+        try:
+            if self.failure is None:
+                await asyncio.wait({self._task}, timeout=self._stop_timeout_ms / 1000)
+        finally:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            if left := self._journal.end - self._journal.mark:
+                log.warning("left in the journal bytes=%d because=%s", left, self.failure or "no time")
+
+    async def caught_up(self, position: int) -> None:
+        """Return once everything before a position of the journal is in PostgreSQL."""
+        while self._journal.mark < position:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def _run(self) -> None:
+        pause_s = BACKOFF_MIN_S
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    writer = await Writer.on(connection)
+                    while await self._something_to_do():
+                        await self._step(writer)
+                        pause_s, self.failure = BACKOFF_MIN_S, None
+                return
+            except Exception as error:
+                if not isinstance(error, StorageUnavailable):
+                    log.exception("a mistake of ours: rows are tried again")
+                self.failure = str(error) if isinstance(error, StorageUnavailable) else repr(error)
+                if self._stopping.is_set():
+                    return
+                waiting = self._journal.size
+                log.warning("not stored bytes=%d retry_seconds=%.2f because=%s", waiting, pause_s, self.failure)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+                pause_s = min(2 * pause_s, BACKOFF_MAX_S)
+
+    async def _something_to_do(self) -> bool:
+        """Wait for records; False: we stop, and there are none."""
+        if self._journal.end > self._journal.mark:
+            return True
+        waits = [asyncio.ensure_future(self._journal.wait()), asyncio.ensure_future(self._stopping.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return self._journal.end > self._journal.mark
+
+    async def _step(self, writer: Writer) -> None:
+        batch, position = Batch(), self._journal.mark
+        for end, record in await self._journal.read(READ_BYTES_MAX):
+            if len(batch) >= self._rows_max:
+                break
+            batch.add(record)
+            position = end
+        if refused := await writer.write(batch.candles, batch.predictions, batch.missed):
+            await asyncio.to_thread(self._set_aside, refused)
+        await self._journal.advance(position)
+        self._moved.set()
+
+    def _set_aside(self, refused: Sequence[tuple[Row, str]]) -> None:
+        """Keep refused rows where a person finds them; when that file is full, the log line is what is left."""
+        self.refused_rows += len(refused)
+        for row, why in refused:
+            log.error("row refused key=%s error=%s", row[:3], why)
+        try:
+            if self._refused_path.exists() and self._refused_path.stat().st_size > REFUSED_BYTES_MAX:
+                return
+            with self._refused_path.open("a") as file:
+                for row, why in refused:
+                    line = {"refused_at_s": round(time.time(), 3), "why": why, "row": row}
+                    file.write(json.dumps(line, default=_plain) + "\n")
+        except OSError as error:
+            log.error("refused rows not kept rows=%d error=%s", len(refused), error)
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else str(value)
