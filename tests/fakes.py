@@ -13,7 +13,7 @@ from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.models import bundle
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest
-from candlecast.values import Candles, Forecasts, Known, Model
+from candlecast.values import Candles, Forecasts, Known, Missed, Model, Recorded
 
 
 class FakeModel:
@@ -43,6 +43,7 @@ class FakeRecorder:
     def __init__(self) -> None:
         self.candles: dict[tuple[str, int, int], tuple[float, ...]] = {}
         self.forecasts: dict[tuple[str, int, int], np.ndarray] = {}
+        self.missed: list[Missed] = []
 
     def admit(self, rows: int):
         return self
@@ -53,7 +54,8 @@ class FakeRecorder:
     def __exit__(self, *_):
         return None
 
-    async def record(self, candles: Candles | None, forecasts: Forecasts | None):
+    async def record(self, candles: Candles | None, forecasts: Forecasts | None, missed=(), *, durable=True):
+        self.missed += missed
         if candles is not None:
             for i, symbol in enumerate(candles.symbol):
                 key = (symbol, int(candles.interval_ms[i]), int(candles.open_time_ms[i]))
@@ -64,7 +66,11 @@ class FakeRecorder:
             inserted.append(not forecasts.forming[i] and key not in self.forecasts)
             if not forecasts.forming[i]:
                 self.forecasts.setdefault(key, forecasts.outputs[i])
-        return np.array(inserted, dtype=np.bool_)
+        new = np.array(inserted, dtype=np.bool_)
+        return Recorded(new=new, stored=np.zeros_like(new))
+
+    async def settled(self):
+        return None
 
     async def known(self, candles: Candles) -> list[Known]:
         answers = []

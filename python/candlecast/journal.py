@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import struct
@@ -31,6 +32,10 @@ HEADER: Final = struct.Struct("<4sII")  # magic, length of the payload, its chec
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 BLOCKED_PAUSE_S: Final = 0.2
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class InUse(Exception):
+    """Another process keeps its journal there."""
 
 
 class Failed(Exception):
@@ -80,7 +85,7 @@ class Journal:
         self._write_all = write or _write_all
         self._sync = sync
         self._segments: list[Segment] = []
-        self._file = -1
+        self._file = self._lock = -1
         self._begun_s = 0.0
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
@@ -115,6 +120,7 @@ class Journal:
 
         Raises:
             OSError: the directory cannot be used.
+            InUse.
         """
         await _in(self._writer, self._open)
         self._task = asyncio.create_task(self._run())
@@ -137,6 +143,7 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+        os.close(self._lock)
 
     def append(self, payload: bytes) -> asyncio.Future[int]:
         """Queue a record; the future is its end position once it is on disk.
@@ -273,6 +280,12 @@ class Journal:
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self._directory / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise InUse(f"another process keeps its journal in {self._directory}") from error
         self._mark = self._load_mark()
         for path in sorted(self._directory.glob("*.journal")):
             if not path.stem.isdigit():

@@ -125,7 +125,7 @@ def test_one_symbol_answers_stored_through_the_python_client(stack):
     with Client(stack.grpc) as client:
         client.backfill(history[:NEED])
         (result,) = client.predict([history[NEED]])
-    assert result.forecast.durability == 2  # STORED
+    assert result.forecast.durability == 1  # SPOOLED
     assert result.forecast.model.name == "patchtst"
     assert count(stack, "EEEUSDT") == 1
 

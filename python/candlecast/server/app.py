@@ -20,7 +20,7 @@ from candlecast.errors import BundleError, ConfigurationError
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
-from candlecast.journal import Journal
+from candlecast.journal import InUse, Journal
 from candlecast.models.bundle import Bundle
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
@@ -120,12 +120,12 @@ async def _recorder(settings: Settings) -> AsyncIterator[Recorder]:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
     async with (
+        _journal(directory) as journal,
         open_pool(
             settings.database_url,
             connections_max=settings.database_connections_max,
             command_timeout_ms=settings.database_timeout_ms,
         ) as pool,
-        Journal(directory, checksum=crc32c) as journal,
         Drain(
             journal,
             pool,
@@ -146,6 +146,16 @@ async def _recorder(settings: Settings) -> AsyncIterator[Recorder]:
     ):
         await check_schema(pool)
         yield recorder
+
+
+@asynccontextmanager
+async def _journal(directory: Path) -> AsyncIterator[Journal]:
+    async with AsyncExitStack() as stack:
+        try:
+            journal = await stack.enter_async_context(Journal(directory, checksum=crc32c))
+        except (InUse, OSError) as error:
+            raise ConfigurationError(f"state_dir: {error}: choose another, or stop what uses it") from error
+        yield journal
 
 
 def _forecaster(

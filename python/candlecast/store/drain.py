@@ -45,13 +45,13 @@ class Batch:
 
     def packed(self) -> bytes:
         """Return the batch as a record of the journal."""
-        data: bytes = msgpack.packb((self.candles, self.predictions, self.missed))
+        data: bytes = msgpack.packb((self.candles, self.predictions, self.missed), unicode_errors="surrogatepass")
         return data
 
     def add(self, record: bytes) -> None:
         """Take the rows of a record, too."""
         if record:  # empty: it could not be read, and the journal has said so
-            candles, predictions, missed = msgpack.unpackb(record, use_list=False)
+            candles, predictions, missed = msgpack.unpackb(record, use_list=False, unicode_errors="surrogatepass")
             self.candles += candles
             self.predictions += predictions
             self.missed += missed

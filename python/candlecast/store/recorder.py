@@ -172,10 +172,12 @@ class Recorder:
 
     def _leave_out_known(self, batch: Batch, kept: Bool) -> Bool:
         """Take out of the batch what was recorded before; return [B] which forecasts are new."""
-        new = kept.copy()
+        new, seen = kept.copy(), dict[Series, int]()
         for i, row in zip(np.flatnonzero(kept).tolist(), batch.predictions, strict=True):
-            close_time_ms, _ = self._newest.get(_series(row), (-1, None))
-            new[i] = row[2] > close_time_ms
+            series = _series(row)
+            before = seen.get(series) or self._newest.get(series, (-1, None))[0]
+            new[i] = row[2] > before
+            seen[series] = max(row[2], before)
         if not new[kept].all():
             is_new = new[kept].tolist()
             batch.predictions = [row for row, is_so in zip(batch.predictions, is_new, strict=True) if is_so]
