@@ -112,7 +112,7 @@ async def test_forecasts_that_a_model_missed_are_made_when_it_is_back():
                 await work.answer(5_000, patient=False)
         model.broken = False
         answers = [await work.answer(5_000, patient=True) for work in works]
-    assert [answer.inserted.tolist() for answer in answers] == [[True]] * 3
+    assert [answer.recorded.new.tolist() for answer in answers] == [[True]] * 3
     assert len(recorder.forecasts) == 3
 
 
