@@ -12,6 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import random
+import time
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -40,6 +43,7 @@ __all__ = [
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 _BACKFILL_CANDLES = 1_000  # per message
+_RESUME_PAUSE_S = 0.3
 _OPTIONAL = ("quote_volume", "trades", "taker_buy_volume")
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -200,10 +204,40 @@ class Client:
             raise ServerError(error) from error
 
 
-class AsyncClient:
-    """The same for asyncio."""
+class _Source:
+    """Batches that several calls take from, one after the other: what one call was waiting for, the next one gets."""
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, batches: AsyncIterable[Sequence[Candle]]) -> None:
+        self._batches = aiter(batches)
+        self._next: asyncio.Task[Sequence[Candle] | None] | None = None
+        self.mistake: Exception | None = None
+        """What the batches raised; grpc would only cancel the call."""
+
+    async def next(self) -> Sequence[Candle] | None:
+        """Return the next batch, None at the end."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._take())
+        batch = await asyncio.shield(self._next)
+        self._next = None
+        return batch
+
+    async def _take(self) -> Sequence[Candle] | None:
+        try:
+            return await anext(self._batches, None)
+        except Exception as error:
+            self.mistake = error
+            raise
+
+
+class AsyncClient:
+    """The same for asyncio.
+
+    Args:
+        resume_s: for how long a stream whose server went away is tried again.
+    """
+
+    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 10.0, resume_s: float = 60.0) -> None:
+        self._resume_s = resume_s
         self._channel = grpc.aio.insecure_channel(server, options=_options(server))
         self._stub: Any = ForecastsStub(self._channel)
         self._timeout_s = timeout_s
@@ -227,28 +261,38 @@ class AsyncClient:
             raise ServerError(error) from error
 
     async def stream(self, batches: AsyncIterable[Sequence[Candle]]) -> AsyncIterator[list[CandleResult]]:
-        """As Client.stream."""
+        """As Client.stream, and it goes on when the server comes back: what was not answered is sent again.
 
-        mistake: Exception | None = None
+        A batch that had arrived before is answered with DUPLICATE, and with its forecast while it is the newest.
+        """
+        unanswered: deque[pb.StreamRequest] = deque()
+        source = _Source(batches)
 
         async def requests() -> AsyncIterator[pb.StreamRequest]:
-            nonlocal mistake
-            try:
-                async for batch in batches:
-                    yield pb.StreamRequest(candles=batch)
-            except Exception as error:  # grpc would only cancel the call
-                mistake = error
-                raise
+            for request in list(unanswered):
+                yield request
+            while (batch := await source.next()) is not None:
+                unanswered.append(pb.StreamRequest(candles=batch))
+                yield unanswered[-1]
 
-        try:
-            async for response in self._stub.Stream(requests()):
-                yield list(response.results)
-        except grpc.RpcError as error:
-            raise ServerError(error) from error
-        except asyncio.CancelledError:
-            if mistake is not None:
-                raise mistake from None
-            raise
+        answered, give_up_s = False, math.inf
+        while True:
+            try:
+                async for response in self._stub.Stream(requests()):
+                    unanswered.popleft()
+                    answered, give_up_s = True, math.inf
+                    yield list(response.results)
+                return
+            except grpc.RpcError as error:
+                give_up_s = min(give_up_s, time.monotonic() + self._resume_s)
+                retryable = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+                if not (retryable and answered) or time.monotonic() >= give_up_s:
+                    raise ServerError(error) from error
+            except asyncio.CancelledError:
+                if source.mistake is not None:
+                    raise source.mistake from None
+                raise
+            await asyncio.sleep(_RESUME_PAUSE_S * random.uniform(0.5, 1.5))
 
     async def backfill(self, candles: Iterable[Candle]) -> pb.BackfillResponse:
         """As Client.backfill."""

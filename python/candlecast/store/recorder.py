@@ -6,6 +6,7 @@ From the journal the drain takes them into PostgreSQL, now or when it is back.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -29,6 +30,9 @@ OnDisk = asyncio.Future[int]
 ROW_BYTES_MAX = 2_048
 """Of a forecast in the journal, generously; a candle has fewer."""
 RECORD_ROWS_MAX = 2_000
+LEVELS = 0.7, 0.9
+"""Of the journal's limit: from the first on it is said, from the second on said loudly."""
+log = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -70,6 +74,7 @@ class Recorder:
         ] = {}  # the newest forecast of each: its time, and when it is on disk
         self._appended: OnDisk | None = None
         self._stopping = False
+        self._level = 0
         self.dropped_bytes = 0
         """Given up since the start."""
 
@@ -223,6 +228,11 @@ class Recorder:
         return done is not None and done.done() and done.exception() is None and done.result() <= self._journal.mark
 
     async def _make_room(self) -> None:
+        level = sum(self.fullness >= limit for limit in LEVELS)
+        if level != self._level:
+            say = log.info if level < self._level else log.warning if level == 1 else log.error
+            say("journal fullness=%.0f%% level=%s", 100 * self.fullness, ("OK", "WARNING", "DEGRADED")[level])
+            self._level = level
         while self._drop_oldest and self.fullness > 1 and (lost := await self._journal.drop_oldest()):
             self.dropped_bytes += lost
 

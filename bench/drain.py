@@ -1,0 +1,123 @@
+"""Durable recording, sustained: forecasts through the journal and the drain, beside raw COPY of the same rows in the same run.
+
+Each round records the same number of forecasts in messages of 1,000: as a server does (rows made, packed, on disk with fsync,
+read back, checked, COPY into an inbox, INSERT … ON CONFLICT DO NOTHING, mark moved), and by asyncpg's COPY straight into
+tables with the same columns: one with the same indexes, one bare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from candlecast import features
+from candlecast._rust import crc32c
+from candlecast.journal import Journal
+from candlecast.store import predictions
+from candlecast.store.drain import Drain
+from candlecast.store.embedded import EmbeddedPostgres
+from candlecast.store.migrate import migrate
+from candlecast.store.pool import Pool, open_pool
+from candlecast.store.recorder import Recorder
+from candlecast.values import Forecasts
+from tests.integration.conftest import forecasts
+
+MESSAGE_ROWS = 1_000
+INDEXES = (
+    "ALTER TABLE {t} ADD PRIMARY KEY (symbol, close_time_ms, interval_ms, model, version)",
+    "CREATE INDEX ON {t} (close_time_ms)",
+    "CREATE INDEX ON {t} (direction, close_time_ms) WHERE direction <> 'NEUTRAL'",
+    "CREATE INDEX ON {t} (confidence) WHERE direction <> 'NEUTRAL'",
+)
+
+
+def messages(rows: int, series: int) -> list[Forecasts]:
+    """Return forecasts, each message of a symbol of its own."""
+    rng = np.random.default_rng(series)
+    whole = forecasts(MESSAGE_ROWS)
+    values = rng.normal(0, 3, (MESSAGE_ROWS, len(features.NAMES))).astype(np.float32)
+    names = [f"S{series}.{i}" for i in range(rows // MESSAGE_ROWS)]
+    return [replace(whole, symbol=[name] * MESSAGE_ROWS, rows=values) for name in names]
+
+
+async def recorded(pool: Pool, directory: Path, given: list[Forecasts]) -> tuple[float, float]:
+    """Return seconds until all is on disk, and until all is in PostgreSQL."""
+    async with Journal(directory, checksum=crc32c) as journal:
+        drain = Drain(journal, pool, refused_path=directory / "refused", rows_max=4_000, stop_timeout_ms=60_000)
+        recorder = Recorder(journal, drain, pool, feature_names=features.NAMES, states=features.STATES)
+        async with drain, recorder:
+            started = time.perf_counter()
+            for message in given:
+                with recorder.admit(len(message)) as place:
+                    await place.record(None, message)
+            on_disk = time.perf_counter() - started
+            await drain.caught_up(journal.end)
+            return on_disk, time.perf_counter() - started
+
+
+async def copied(dsn: str, table: str, given: list[Forecasts], indexes: tuple[str, ...]) -> float:
+    """Return seconds of making the rows and copying them into a table of their own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f"CREATE TABLE {table} OF ml_prediction_input")
+        for statement in indexes:
+            await connection.execute(statement.format(t=table))
+        started = time.perf_counter()
+        for message in given:
+            rows = predictions.rows_of(message, features.NAMES, features.STATES)
+            await connection.copy_records_to_table(table, records=rows)
+        return time.perf_counter() - started
+    finally:
+        await connection.execute(f"DROP TABLE {table}")
+        await connection.close()
+
+
+async def measure(rows: int, rounds: int) -> dict[str, float]:
+    """Return rows a second, medians of the rounds."""
+    figures: dict[str, list[float]] = {"journal": [], "stored": [], "copy_indexed": [], "copy_bare": []}
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        directory.chmod(0o755)
+        async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
+            await migrate(server.dsn)
+            async with open_pool(server.dsn, command_timeout_ms=60_000) as pool:
+                for i in range(rounds):
+                    given = messages(rows, i)
+                    on_disk, stored = await recorded(pool, directory / f"journal{i}", given)
+                    figures["journal"].append(rows / on_disk)
+                    figures["stored"].append(rows / stored)
+                    figures["copy_indexed"].append(rows / await copied(server.dsn, f"raw{i}", given, INDEXES))
+                    figures["copy_bare"].append(rows / await copied(server.dsn, f"bare{i}", given, ()))
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000, help="forecasts in a round (default 20,000)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    args = parser.parse_args()
+    figures = asyncio.run(measure(args.rows, args.rounds))
+    figures["stored_over_copy_indexed"] = figures["stored"] / figures["copy_indexed"]
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:26} {value:10,.2f}")
+
+
+if __name__ == "__main__":
+    main()
