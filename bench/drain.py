@@ -1,8 +1,8 @@
-"""Durable recording, sustained: forecasts through the journal and the drain, beside raw COPY of the same rows in the same run.
+"""Durable recording, sustained: forecasts through journal and drain, beside raw COPY of the same rows in the same run.
 
-Each round records the same number of forecasts in messages of 1,000: as a server does (rows made, packed, on disk with fsync,
-read back, checked, COPY into an inbox, INSERT … ON CONFLICT DO NOTHING, mark moved), and by asyncpg's COPY straight into
-tables with the same columns: one with the same indexes, one bare.
+Each round records the same forecasts in messages of 1,000: as a server does (rows made, packed, on disk with fsync,
+read back, checked, COPY into an inbox, INSERT … ON CONFLICT DO NOTHING, mark moved), and by asyncpg's COPY straight
+into tables with the same columns: one with the same indexes, one bare.
 """
 
 from __future__ import annotations
@@ -84,22 +84,19 @@ async def copied(dsn: str, table: str, given: list[Forecasts], indexes: tuple[st
         await connection.close()
 
 
-async def measure(rows: int, rounds: int) -> dict[str, float]:
+async def measure(directory: Path, rows: int, rounds: int) -> dict[str, float]:
     """Return rows a second, medians of the rounds."""
     figures: dict[str, list[float]] = {"journal": [], "stored": [], "copy_indexed": [], "copy_bare": []}
-    with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary)
-        directory.chmod(0o755)
-        async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
-            await migrate(server.dsn)
-            async with open_pool(server.dsn, command_timeout_ms=60_000) as pool:
-                for i in range(rounds):
-                    given = messages(rows, i)
-                    on_disk, stored = await recorded(pool, directory / f"journal{i}", given)
-                    figures["journal"].append(rows / on_disk)
-                    figures["stored"].append(rows / stored)
-                    figures["copy_indexed"].append(rows / await copied(server.dsn, f"raw{i}", given, INDEXES))
-                    figures["copy_bare"].append(rows / await copied(server.dsn, f"bare{i}", given, ()))
+    async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
+        await migrate(server.dsn)
+        async with open_pool(server.dsn, command_timeout_ms=60_000) as pool:
+            for i in range(rounds):
+                given = messages(rows, i)
+                on_disk, stored = await recorded(pool, directory / f"journal{i}", given)
+                figures["journal"].append(rows / on_disk)
+                figures["stored"].append(rows / stored)
+                figures["copy_indexed"].append(rows / await copied(server.dsn, f"raw{i}", given, INDEXES))
+                figures["copy_bare"].append(rows / await copied(server.dsn, f"bare{i}", given, ()))
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
@@ -110,7 +107,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     args = parser.parse_args()
-    figures = asyncio.run(measure(args.rows, args.rounds))
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        directory.chmod(0o755)  # PostgreSQL may run as another user
+        figures = asyncio.run(measure(directory, args.rows, args.rounds))
     figures["stored_over_copy_indexed"] = figures["stored"] / figures["copy_indexed"]
     if args.json:
         print(json.dumps(figures))
