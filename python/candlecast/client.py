@@ -26,10 +26,23 @@ from grpc_status import rpc_status
 from candlecast.errors import CandlecastError
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
-from candlecast.v1.types_pb2 import Candle, CandleResult, Direction, Forecast, SymbolState, Verdict
+from candlecast.v1.types_pb2 import (
+    WAIT_DURABLE,
+    WAIT_FAST,
+    WAIT_UNSPECIFIED,
+    Candle,
+    CandleResult,
+    Direction,
+    Forecast,
+    SymbolState,
+    Verdict,
+    Wait,
+)
 from candlecast.values import DEFAULT_INTERVAL_MS, Candles
 
 __all__ = [
+    "WAIT_DURABLE",
+    "WAIT_FAST",
     "AsyncClient",
     "Candle",
     "CandleResult",
@@ -170,18 +183,29 @@ class Client:
         self._channel.close()
 
     def predict(
-        self, candles: Sequence[Candle] = (), *, symbols: Sequence[str] = (), interval_ms: int = DEFAULT_INTERVAL_MS
+        self,
+        candles: Sequence[Candle] = (),
+        *,
+        symbols: Sequence[str] = (),
+        interval_ms: int = DEFAULT_INTERVAL_MS,
+        wait: Wait = WAIT_UNSPECIFIED,
     ) -> list[CandleResult]:
-        """Send candles just closed (or forming) and return a result for each; symbols ask for their newest candle."""
-        request = pb.PredictRequest(candles=candles, symbols=symbols, interval_ms=interval_ms)
+        """Send candles just closed (or forming) and return a result for each; symbols ask for their newest candle.
+
+        Args:
+            wait: WAIT_FAST answers before the rows are on the server's disk; unspecified is the server's setting.
+        """
+        request = pb.PredictRequest(candles=candles, symbols=symbols, interval_ms=interval_ms, wait=wait)
         try:
             return list(self._stub.Predict(request, timeout=self._timeout_s).results)
         except grpc.RpcError as error:
             raise ServerError(error) from error
 
-    def stream(self, batches: Iterable[Sequence[Candle]]) -> Iterator[list[CandleResult]]:
-        """Send batches of candles as they come and yield the results of each, in order."""
-        requests = (pb.StreamRequest(candles=batch) for batch in batches)
+    def stream(
+        self, batches: Iterable[Sequence[Candle]], *, wait: Wait = WAIT_UNSPECIFIED
+    ) -> Iterator[list[CandleResult]]:
+        """Send batches of candles as they come and yield the results of each, in order; `wait` as in predict."""
+        requests = (pb.StreamRequest(candles=batch, wait=wait) for batch in batches)
         try:
             for response in self._stub.Stream(requests):
                 yield list(response.results)
@@ -251,16 +275,23 @@ class AsyncClient:
         await self._channel.close()
 
     async def predict(
-        self, candles: Sequence[Candle] = (), *, symbols: Sequence[str] = (), interval_ms: int = DEFAULT_INTERVAL_MS
+        self,
+        candles: Sequence[Candle] = (),
+        *,
+        symbols: Sequence[str] = (),
+        interval_ms: int = DEFAULT_INTERVAL_MS,
+        wait: Wait = WAIT_UNSPECIFIED,
     ) -> list[CandleResult]:
         """As Client.predict."""
-        request = pb.PredictRequest(candles=candles, symbols=symbols, interval_ms=interval_ms)
+        request = pb.PredictRequest(candles=candles, symbols=symbols, interval_ms=interval_ms, wait=wait)
         try:
             return list((await self._stub.Predict(request, timeout=self._timeout_s)).results)
         except grpc.RpcError as error:
             raise ServerError(error) from error
 
-    async def stream(self, batches: AsyncIterable[Sequence[Candle]]) -> AsyncIterator[list[CandleResult]]:
+    async def stream(
+        self, batches: AsyncIterable[Sequence[Candle]], *, wait: Wait = WAIT_UNSPECIFIED
+    ) -> AsyncIterator[list[CandleResult]]:
         """As Client.stream, and it goes on when the server comes back: what was not answered is sent again.
 
         A batch that had arrived before is answered with DUPLICATE, and with its forecast while it is the newest.
@@ -272,7 +303,7 @@ class AsyncClient:
             for request in list(unanswered):
                 yield request
             while (batch := await source.next()) is not None:
-                unanswered.append(pb.StreamRequest(candles=batch))
+                unanswered.append(pb.StreamRequest(candles=batch, wait=wait))
                 yield unanswered[-1]
 
         answered, give_up_s = False, math.inf
