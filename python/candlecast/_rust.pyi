@@ -220,6 +220,8 @@ class Market:
         Raises:
             TypeError, ValueError: as `push`.
         """
+    def symbols(self) -> list[tuple[str, int]]:
+        """Return every known (symbol, interval_ms): the reference symbol's first, then by name and interval."""
     def snapshot(self, symbol: str, interval_ms: int) -> bytes | None:
         """Return all that is remembered of a symbol, for the reference symbol its closes too; None for one never seen.
 

@@ -49,6 +49,8 @@ class Features:
         reference_symbol: str | None = None,
         threads: int = 1,
     ) -> None:
+        self.reference_symbol = reference_symbol if "reference" in optional_inputs else None
+        self.moves = 0  # grows with every change
         self._market = _rust.Market(
             symbols_max=symbols_max,
             conflicts_max=conflicts_max,
@@ -83,13 +85,32 @@ class Features:
 
     def count_conflict(self, symbol: str, interval_ms: int) -> None:
         """Count a conflict that storage found: with a candle too old for the core to remember."""
+        self.moves += 1
         self._market.count_conflict(symbol, interval_ms)
 
     def status(self, symbol: str, interval_ms: int) -> _rust.Status:
         """Return where a symbol stands now, by the wall clock."""
         return self._market.status(symbol, interval_ms, now_ms())
 
+    def symbols(self) -> list[tuple[str, int]]:
+        """Return every known (symbol, interval_ms), the reference symbol's first."""
+        return self._market.symbols()
+
+    def snapshot(self, symbol: str, interval_ms: int) -> bytes | None:
+        """Return all that is remembered of a symbol; None for one never seen."""
+        return self._market.snapshot(symbol, interval_ms)
+
+    def restore(self, snapshot: bytes) -> tuple[str, int]:
+        """Put a symbol back as its snapshot has it and return its name and interval in ms.
+
+        Raises:
+            ValueError: the bytes are damaged, foreign, or of one symbol too many; nothing has changed.
+        """
+        self.moves += 1
+        return self._market.restore(snapshot)
+
     def _push(self, candles: Candles, windows: F32, rows: F32 | None = None) -> _rust.Pushed:
+        self.moves += 1
         return self._market.push(
             candles.symbol,
             candles.interval_ms,

@@ -80,6 +80,13 @@ class Settings(BaseSettings):
     database_connections_max: int = Field(4, ge=2, description="connections in the pool; one of them writes")
     stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")
 
+    # After a restart
+    snapshot_interval_s: float = Field(300, gt=0, description="pause between two snapshots of all symbols")
+    rebuild_candles_max: int = Field(2_000, ge=1, description="stored candles that rebuild a symbol without a snapshot")
+    rebuild_age_max_h: float = Field(
+        48, gt=0, description="hours since the newest candle of such a symbol; older: COLD"
+    )
+
     # Filters of a signal
     min_confidence: float = Field(0.6, ge=0, le=1, description="below: NEUTRAL")
     strong_confidence: float = Field(0.8, ge=0, le=1, description="at or above: STRONG")

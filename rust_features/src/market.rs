@@ -218,9 +218,15 @@ impl Market {
         [older.as_flattened(), newer.as_flattened()].concat()
     }
 
-    /// Symbols known.
-    pub fn symbols(&self) -> usize {
-        self.slots.len()
+    /// What is known: the reference symbol first, then by name and interval. A series of snapshots in this order can be taken
+    /// while candles come in: the reference never knows more than the others do.
+    pub fn symbols(&self) -> Vec<(Symbol, i64)> {
+        let mut known: Vec<_> = self.slots.keys().copied().collect();
+        known.sort_unstable_by(|a, b| {
+            let place = |key: &(Symbol, i64)| !self.is_reference(key.0);
+            (place(a), a.0.as_str(), a.1).cmp(&(place(b), b.0.as_str(), b.1))
+        });
+        known
     }
 
     /// What a symbol is made of.

@@ -226,6 +226,11 @@ impl Market {
         Ok(Pushed::new(py, pushed))
     }
 
+    fn symbols(&self, py: Python<'_>) -> PyResult<Vec<(String, i64)>> {
+        let known = py.detach(|| Ok::<_, PyErr>(self.market()?.symbols()))?;
+        Ok(known.into_iter().map(|(symbol, interval_ms)| (symbol.to_string(), interval_ms)).collect())
+    }
+
     fn snapshot<'py>(&self, py: Python<'py>, symbol: &str, interval_ms: i64) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let symbol = known(symbol)?;
         let bytes = py.detach(|| Ok::<_, PyErr>(self.market()?.snapshot(symbol, interval_ms)))?;

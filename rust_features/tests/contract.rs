@@ -146,7 +146,7 @@ fn a_malformed_candle_is_refused_by_field_and_reason_and_touches_nothing_else() 
         assert!(outcomes[2..].iter().all(|good| good.verdict == Verdict::Accepted && good.refusal.is_none()));
     }
     assert_eq!(standing(&market).0, standing(&having_seen(&candles)).0);
-    assert_eq!(market.symbols(), 2);
+    assert_eq!(market.symbols().len(), 2);
 }
 
 #[test]

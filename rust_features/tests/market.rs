@@ -53,7 +53,7 @@ fn a_forming_candle_of_the_past_is_late_and_one_of_nobody_or_far_ahead_starts_fr
         assert_eq!(outcome.window, None);
     }
     assert_eq!(standing(&market), before);
-    assert_eq!(market.symbols(), 1);
+    assert_eq!(market.symbols().len(), 1);
 }
 
 #[test]

@@ -84,3 +84,16 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
     }
     assert_eq!(standing(&market), before);
 }
+
+#[test]
+fn the_reference_is_named_before_those_that_are_compared_with_it() {
+    let candle = lively(43, 1)[0];
+    let hourly = candlecast_features::candle::Values { interval_ms: 4 * INTERVAL_MS, open_time_ms: 0, ..candle };
+    let settings = Settings { used: OptionalInputs::ALL, reference: Some(symbol(BTC)), ..SETTINGS };
+    let mut market = Market::new(settings);
+    let batch = [of("Z", candle), of("A", candle), closed(hourly), of("A", hourly), closed(candle)];
+    market.push(&batch, i64::MAX, Windows::None);
+    let expected =
+        [(BTC, INTERVAL_MS), (BTC, 4 * INTERVAL_MS), ("A", INTERVAL_MS), ("A", 4 * INTERVAL_MS), ("Z", INTERVAL_MS)];
+    assert_eq!(market.symbols(), expected.map(|(name, interval_ms)| (symbol(name), interval_ms)));
+}

@@ -226,6 +226,27 @@ def test_a_part_that_is_killed_is_reported_and_everything_works_again(stack, par
     assert count(stack, history[0].symbol) == 1
 
 
+def test_a_server_that_was_stopped_goes_on_where_it_was(stack):
+    history = candles("GOESON", NEED + 3)
+    with Client(stack.grpc) as client:
+        client.backfill(messages(history)[: NEED + 1])
+    stack.processes()["server"].terminate()
+    stack.until(lambda: "server ended with 0; starting it again" in stack.output, "reported", 20)
+
+    def goes_on():
+        try:
+            with Client(stack.grpc, timeout_s=5) as client:
+                return client.predict(messages(history)[NEED + 1 :])
+        except Exception:
+            return None
+
+    results = []
+    stack.until(lambda: results or results.extend(goes_on() or ()), "answering again", 30)
+    assert [state(result) for result in results] == ["READY"] * 2
+    expected = served_features().push(history).pushed.features_hash[NEED + 1 :]
+    assert [result.forecast.features_hash for result in results] == expected.tolist()
+
+
 def test_a_triton_that_dies_in_the_middle_of_a_replay_leaves_no_hole(stack, tmp_path):
     file = written(tmp_path, "HOLES", NEED + 400)
     command = [*CANDLECAST, "replay", str(file), "--server", stack.grpc, "--json", "--in-flight", "4"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -25,10 +26,12 @@ from candlecast.models.bundle import Bundle
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
+from candlecast.server.warm import warm_up
 from candlecast.settings import Settings, require_loopback
+from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
-from candlecast.store.pool import open_pool
+from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.triton.client import TritonModel
 from candlecast.v1 import forecasts_pb2_grpc
@@ -61,14 +64,16 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
     require_loopback("grpc", settings.grpc)
-    features = features_for(
+    empty = partial(
+        features_for,
         bundle,
         symbols_max=settings.symbols_max,
         conflicts_max=settings.conflicts_max,
         threads=settings.feature_threads,
     )
+    features = empty()
     async with AsyncExitStack() as stack:
-        recorder = await stack.enter_async_context(_recorder(settings))
+        pool, recorder = await stack.enter_async_context(_recorder(settings))
         model = await stack.enter_async_context(
             TritonModel(
                 settings.triton,
@@ -88,7 +93,21 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         rehearsed = features_for(bundle, symbols_max=1, conflicts_max=1)
         async with _forecaster(settings, bundle, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
-        forecaster = await stack.enter_async_context(_forecaster(settings, bundle, model, features, recorder))
+        forecaster = _forecaster(settings, bundle, model, features, recorder)
+        snapshots = Snapshots(
+            settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
+        )
+        await warm_up(
+            features,
+            snapshots,
+            pool,
+            empty,
+            rebuild_candles_max=settings.rebuild_candles_max,
+            rebuild_age_max_h=settings.rebuild_age_max_h,
+            symbols_max=settings.symbols_max,
+        )
+        await stack.enter_async_context(snapshots)
+        await stack.enter_async_context(forecaster)
         await stack.enter_async_context(
             CatchUp(
                 forecaster.misses,
@@ -115,7 +134,7 @@ def features_for(bundle: Bundle, *, symbols_max: int, conflicts_max: int, thread
 
 
 @asynccontextmanager
-async def _recorder(settings: Settings) -> AsyncIterator[Recorder]:
+async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
@@ -145,7 +164,8 @@ async def _recorder(settings: Settings) -> AsyncIterator[Recorder]:
         ) as recorder,
     ):
         await check_schema(pool)
-        yield recorder
+        await drain.caught_up(journal.end)  # what was accepted before is read from the tables
+        yield pool, recorder
 
 
 @asynccontextmanager

@@ -81,3 +81,85 @@ FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
+
+-- name: recent_symbols
+-- Every symbol and interval with a candle since $1, $2 at most. Each step is one look-up in the primary key: there is no
+-- reading through the candles of a month to find the few names in them.
+WITH RECURSIVE found AS (
+    (SELECT symbol, interval_ms FROM candles WHERE open_time >= $1 ORDER BY symbol, interval_ms LIMIT 1)
+    UNION ALL
+    SELECT next.symbol, next.interval_ms
+    FROM found
+    CROSS JOIN LATERAL (
+        SELECT c.symbol, c.interval_ms
+        FROM candles AS c
+        WHERE (c.symbol, c.interval_ms) > (found.symbol, found.interval_ms) AND c.open_time >= $1
+        ORDER BY c.symbol, c.interval_ms
+        LIMIT 1
+    ) AS next
+)
+SELECT symbol, interval_ms FROM found LIMIT $2;
+
+-- name: before_the_newest
+-- For each of N symbols the open time before its newest $3 candles; -1 when it has no more than that.
+SELECT coalesce((
+    SELECT (date_part('epoch', c.open_time) * 1000)::bigint
+    FROM candles AS c
+    WHERE c.symbol = given.symbol AND c.interval_ms = given.interval_ms
+    ORDER BY c.open_time DESC
+    OFFSET $3 LIMIT 1
+), -1) AS open_time_ms
+FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS given (symbol, interval_ms, ordinality)
+ORDER BY given.ordinality;
+
+-- name: accepted_after
+-- The candles of N symbols after each one's open time, in the order in which they moved the state. Within a symbol that is the
+-- order of time, whatever accepted_ns says: a state that began anew may have taken again what was stored before. Where it
+-- says nothing, a candle is taken to have come at its close. The reference symbol $4 goes before the others of its bar.
+SELECT
+    taken.symbol, taken.interval_ms, (date_part('epoch', taken.open_time) * 1000)::bigint AS open_time_ms,
+    taken.open, taken.high, taken.low, taken.close, taken.volume,
+    taken.quote_volume, taken.trades, taken.taker_buy_volume, taken.moved_ns
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS given (symbol, interval_ms, after_ms)
+CROSS JOIN LATERAL (
+    SELECT
+        c.symbol, c.interval_ms, c.open_time, c.open, c.high, c.low, c.close, c.volume,
+        c.quote_volume, c.trades, c.taker_buy_volume,
+        max(CASE
+            WHEN c.accepted_ns > 0 THEN c.accepted_ns
+            ELSE ((date_part('epoch', c.open_time) * 1000)::bigint + c.interval_ms) * 1000000
+        END) OVER (ORDER BY c.open_time) AS moved_ns
+    FROM candles AS c
+    WHERE c.symbol = given.symbol AND c.interval_ms = given.interval_ms
+        AND c.open_time > to_timestamp(given.after_ms / 1000.0::double precision)
+) AS taken
+ORDER BY taken.moved_ns, taken.open_time, taken.symbol IS DISTINCT FROM $4, taken.symbol, taken.interval_ms;
+
+-- name: be_patient
+-- For the rest of the transaction: a statement that reads and sorts much may take $1 ms, and memory enough to do it well.
+SELECT set_config('statement_timeout', $1, true), set_config('work_mem', '64MB', true);
+
+-- name: unforecast
+-- Of the given closes of candles those without a forecast of model $4, version $5, made or missed.
+-- LATERAL: one index look-up each, whatever the planner thinks of their number.
+SELECT given.symbol, given.interval_ms
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
+    AS given (symbol, interval_ms, close_time_ms, ordinality)
+LEFT JOIN LATERAL (
+    SELECT true AS is_there
+    FROM ml_predictions AS p
+    WHERE p.symbol = given.symbol AND p.interval_ms = given.interval_ms
+        AND p.close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
+        AND p.model = $4 AND p.version = $5
+    LIMIT 1
+) AS made ON true
+LEFT JOIN LATERAL (
+    SELECT true AS is_there
+    FROM ml_missed_predictions AS m
+    WHERE m.symbol = given.symbol AND m.interval_ms = given.interval_ms
+        AND m.close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
+        AND m.model = $4 AND m.version = $5
+    LIMIT 1
+) AS missed ON true
+WHERE made.is_there IS NULL AND missed.is_there IS NULL
+ORDER BY given.ordinality;

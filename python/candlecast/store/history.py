@@ -1,0 +1,110 @@
+"""What was stored before a restart: candles as they moved the state, forecasts that were never made. Knows no state."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from candlecast.store.pool import Connection, Pool
+from candlecast.store.queries import STATEMENTS
+from candlecast.values import I64, Candles
+
+ROWS: Final = 4_096
+"""Candles that are in memory at once."""
+TIMEOUT_MS: Final = 300_000
+"""Longest statement at a start, when nothing is in PostgreSQL's memory yet, and longest sort of candles."""
+
+Key = tuple[str, int]
+"""Symbol and interval in ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """N candles in the order in which they moved the state."""
+
+    candles: Candles
+    moved_ns: I64  # [N] those of one batch share it
+
+
+async def recent_symbols(pool: Pool, since_ms: int, limit: int) -> list[Key]:
+    """Return every symbol and interval with a candle that opened since then; `limit` at most.
+
+    Raises:
+        StorageUnavailable.
+    """
+    since = datetime.fromtimestamp(since_ms / 1000, UTC)
+    async with _patient(pool) as connection:
+        rows = await connection.fetch(STATEMENTS["recent_symbols"], since, limit, timeout=TIMEOUT_MS / 1000)
+    return [(symbol, interval_ms) for symbol, interval_ms in rows]
+
+
+async def before_the_newest(pool: Pool, keys: Sequence[Key], count: int) -> list[int]:
+    """Return for each symbol the open time in ms before its newest `count` candles; -1 when it has no more.
+
+    Raises:
+        StorageUnavailable.
+    """
+    async with _patient(pool) as connection:
+        rows = await connection.fetch(
+            STATEMENTS["before_the_newest"], *_columns(keys, 2), count, timeout=TIMEOUT_MS / 1000
+        )
+    return [row[0] for row in rows]
+
+
+async def accepted_after(
+    pool: Pool, after: Mapping[Key, int], reference_symbol: str | None
+) -> AsyncGenerator[Accepted, None]:
+    """Yield the candles of each symbol after its open time in ms, all in the order in which they moved the state.
+
+    Of candles that moved it together, those of the reference symbol go before the others of their bar.
+
+    Raises:
+        StorageUnavailable.
+    """
+    columns = _columns(((*key, open_time_ms) for key, open_time_ms in after.items()), 3)
+    async with _patient(pool) as connection:
+        cursor = await connection.cursor(STATEMENTS["accepted_after"], *columns, reference_symbol)
+        while rows := await cursor.fetch(ROWS, timeout=TIMEOUT_MS / 1000):
+            yield _accepted(rows)
+
+
+async def unforecast(pool: Pool, closes: Sequence[tuple[str, int, int]], model: str, version: int) -> list[Key]:
+    """Return those of (symbol, interval_ms, close_time_ms) that the model has neither forecast nor missed to.
+
+    Raises:
+        StorageUnavailable.
+    """
+    found = await pool.fetch(STATEMENTS["unforecast"], *_columns(closes, 3), model, version)
+    return [(symbol, interval_ms) for symbol, interval_ms in found]
+
+
+@asynccontextmanager
+async def _patient(pool: Pool) -> AsyncIterator[Connection]:
+    """Lend a connection whose statements may take TIMEOUT_MS."""
+    async with pool.connection() as connection, connection.transaction(readonly=True):
+        await connection.execute(STATEMENTS["be_patient"], str(TIMEOUT_MS))
+        yield connection
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+def _accepted(rows: Sequence[Any]) -> Accepted:
+    symbol, interval_ms, open_time_ms, *values, moved_ns = zip(*rows, strict=True)
+    return Accepted(
+        Candles(
+            symbol=list(symbol),
+            interval_ms=np.array(interval_ms, dtype=np.int64),
+            open_time_ms=np.array(open_time_ms, dtype=np.int64),
+            # None, which is absent, becomes NaN.
+            values=np.ascontiguousarray(np.array(values, dtype=np.float64).T),
+            forming=np.zeros(len(rows), dtype=np.bool_),
+        ),
+        np.array(moved_ns, dtype=np.int64),
+    )
