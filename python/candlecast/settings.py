@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     model_wait_ms: int = Field(30_000, ge=0, description="how long a model that is away is asked again")
     infer_timeout_ms: int = Field(2_000, ge=1, description="longest wait for one inference request")
     canary_interval_ms: int = Field(1_000, ge=10, description="pause between canary inferences")
+    triton_recycle_h: float = Field(
+        0, ge=0, description="hours after which `up` restarts Triton in good order; 0: never"
+    )
     record_queue_rows_max: int = Field(50_000, ge=1, description="rows waiting for PostgreSQL")
     record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be stored")
     database_timeout_ms: int = Field(5_000, ge=1, description="longest database statement")

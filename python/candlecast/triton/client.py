@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from candlecast.errors import CandlecastError, DeadlineExceeded, InvalidRequest, ModelUnavailable, Overloaded
+from candlecast.triton.breaker import Breaker
 from candlecast.triton.stream import InferStream, Refused
 
 CHANNEL_OPTIONS: list[tuple[str, int]] = [
@@ -59,11 +60,20 @@ class TritonModel:
     """A connection to one model; an async context manager.
 
     Triton 2.51 mishandles deadlines and cancellations (a version may stay UNLOADING for ever), so none is ever sent:
-    a caller that waits too long, or is cancelled, leaves, and its answer is dropped when it comes.
+    a caller that waits too long, or is cancelled, leaves, and its answer is dropped when it comes. While a breaker is
+    open `infer` refuses at once; a golden check that passes closes it.
     """
 
     def __init__(
-        self, address: str, name: str, timeout_ms: int, *, version: str = "", late_calls_max: int = 16
+        self,
+        address: str,
+        name: str,
+        timeout_ms: int,
+        *,
+        version: str = "",
+        late_calls_max: int = 16,
+        failures_max: int = 5,
+        open_ms: int = 2_000,
     ) -> None:
         """Describe the model `name` at `address` (HOST:PORT).
 
@@ -71,6 +81,8 @@ class TritonModel:
             timeout_ms: longest wait for one answer.
             version: which is asked; the newest when empty.
             late_calls_max: calls nobody waits for any more, at which new ones are refused at once.
+            failures_max: failures in a row that open the breaker.
+            open_ms: how long it refuses before it lets one request through.
         """
         self.address = address
         self.name = name
@@ -80,6 +92,8 @@ class TritonModel:
         self._stream: InferStream | None = None
         self._calls: set[asyncio.Task[Any]] = set()
         self._late: set[asyncio.Task[Any]] = set()
+        self._breaker = Breaker(name, failures_max=failures_max, open_ms=open_ms)
+        self._instances = 0  # of the model in Triton; 0 until asked
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
@@ -100,11 +114,15 @@ class TritonModel:
         """Run the model on `windows` [batch, ...] and return one row of outputs for each.
 
         Raises:
-            ModelUnavailable: Triton or the model is away, or answered nonsense; retryable.
+            ModelUnavailable: Triton or the model is away, or answered nonsense, or the breaker is open; retryable.
             Overloaded: Triton's own queue is full; retryable.
             DeadlineExceeded: no answer within the timeout.
             InvalidRequest: Triton refuses this shape or batch; a retry is of no use.
         """
+        with self._breaker.request():
+            return await self._infer(windows)
+
+    async def _infer(self, windows: NDArray[np.float32]) -> Inference:
         request = service_pb2.ModelInferRequest(
             model_name=self.name,
             model_version=self._version,
@@ -133,26 +151,22 @@ class TritonModel:
     async def check_golden(self, inputs: NDArray[np.float32], outputs: NDArray[np.float32]) -> str:
         """Compare the model's answer to `inputs` [batch, ...] with `outputs` [batch, output]; return its version.
 
-        This is the canary: Triton calls itself ready when its Python stub is dead or computes garbage.
+        This is the canary: Triton calls itself ready when its Python stub is dead or computes garbage. Each instance of
+        the model gets its share of the rows at the same time, for one that is dead would be met every other time only.
 
         Raises:
             ModelUnavailable: no answer in time, or other values; the message says by how much.
             Overloaded: Triton is busy, which says nothing of its values.
         """
-        try:
-            inference = await self.infer(inputs)
-        except DeadlineExceeded as error:
-            raise ModelUnavailable(f"the golden inputs got no answer: {error}") from error
-        got, who = inference.outputs, f"{self.name} version {inference.version}"
-        if got.shape != outputs.shape:
-            raise ModelUnavailable(f"{who} answers the golden inputs with shape {got.shape}, not {outputs.shape}")
-        if not np.isfinite(got).all():
-            raise ModelUnavailable(f"{who} answers the golden inputs with values that are not finite")
-        worst, largest = float(np.abs(got - outputs).max()), float(np.abs(outputs).max())
-        if worst > RELATIVE_TOLERANCE * largest + ABSOLUTE_TOLERANCE:
-            relative = worst / largest if largest else float("inf")
-            raise ModelUnavailable(f"{who} computes wrong values: maximum relative error {relative:.2g}")
-        return inference.version
+        with self._breaker.request(canary=True):
+            try:
+                shares = np.array_split(inputs, min(await self._count_instances(), len(inputs)))
+                answers = await asyncio.gather(*map(self._infer, shares))
+            except DeadlineExceeded as error:
+                raise ModelUnavailable(f"the golden inputs got no answer: {error}") from error
+            version = answers[0].version
+            _compare(f"{self.name} version {version}", np.concatenate([a.outputs for a in answers]), outputs)
+        return version
 
     async def ready(self) -> bool:
         """Say whether Triton claims that the model is loaded; only `check_golden` proves it.
@@ -170,6 +184,13 @@ class TritonModel:
         """Return the `--id` of the tritonserver that answers; raises as `metadata`."""
         answer = await self._call(self._stub.ServerMetadata, service_pb2.ServerMetadataRequest())
         return str(answer.name)
+
+    async def _count_instances(self) -> int:
+        if not self._instances:
+            answer = await self._call(self._stub.ModelConfig, service_pb2.ModelConfigRequest(name=self.name))
+            groups = answer.config.instance_group
+            self._instances = sum(group.count * max(1, len(group.gpus)) for group in groups) or 1
+        return self._instances
 
     async def _exchange(self, request: Any) -> Any:
         if self._stream is None or self._stream.broken:
@@ -197,7 +218,10 @@ class TritonModel:
         if isinstance(error, grpc.aio.AioRpcError):
             raise self._translated(f"{error.code().name}: {error.details()}") from error
         if isinstance(error, Refused):
-            raise self._translated(str(error)) from error
+            translated = self._translated(str(error))
+            if isinstance(translated, ModelUnavailable) and self._stream is not None:
+                self._stream.retire()  # a Triton that stops waits for open streams, idle ones too
+            raise translated from error
         return call.result()
 
     def _forget(self, call: asyncio.Task[Any]) -> None:
@@ -212,6 +236,17 @@ class TritonModel:
         if re.search(MISTAKES, words):
             return InvalidRequest("windows", words)
         return ModelUnavailable(f"{self.name} at {self.address}: {words}")
+
+
+def _compare(who: str, got: NDArray[np.float32], golden: NDArray[np.float32]) -> None:
+    if got.shape != golden.shape:
+        raise ModelUnavailable(f"{who} answers the golden inputs with shape {got.shape}, not {golden.shape}")
+    if not np.isfinite(got).all():
+        raise ModelUnavailable(f"{who} answers the golden inputs with values that are not finite")
+    worst, largest = float(np.abs(got - golden).max()), float(np.abs(golden).max())
+    if worst > RELATIVE_TOLERANCE * largest + ABSOLUTE_TOLERANCE:
+        relative = worst / largest if largest else float("inf")
+        raise ModelUnavailable(f"{who} computes wrong values: maximum relative error {relative:.2g}")
 
 
 async def _answer(method: Callable[[Any], Any], request: Any) -> Any:
