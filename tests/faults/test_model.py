@@ -1,4 +1,7 @@
-"""What happens to Triton under a running `candlecast up`, and how soon health tells it: false in 3 s, true in 10 s."""
+"""Faults of Triton under a running `candlecast up`: health is false within 3 s of one and true again within 10 s.
+
+A stub is replaced, with its tritonserver, so soon that the canary of the server may never meet the fault.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ NEED = Features(symbols_max=1, conflicts_max=1).need
 DETECTED_S, RECOVERED_S = 3.0, 10.0
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("stack") / "state")
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "state")
     stack.start()
     yield stack
     assert stack.stop() == 0
@@ -42,10 +45,13 @@ def serving(stack: Stack) -> Iterator[Callable[[], bool]]:
         yield serving
 
 
-def triton_of(stack: Stack) -> tuple[psutil.Process, psutil.Process]:
-    """Return tritonserver and one of its stubs."""
-    server = stack.processes()["tritonserver"]
-    return server, next(p for p in server.children(recursive=True) if "stub" in p.name())
+def triton_of(stack: Stack) -> psutil.Process | None:
+    return stack.processes().get("tritonserver")
+
+
+def renewed(stack: Stack, old: psutil.Process) -> bool:
+    triton = triton_of(stack)
+    return triton is not None and triton.pid != old.pid
 
 
 @pytest.mark.parametrize("fault", ["kill", "suspend"])
@@ -53,19 +59,17 @@ def triton_of(stack: Stack) -> tuple[psutil.Process, psutil.Process]:
 def test_a_dead_or_frozen_triton_is_told_and_repaired(
     stack: Stack, serving: Callable[[], bool], record_property: Callable[[str, object], None], part: str, fault: str
 ) -> None:
-    server, stub = triton_of(stack)
+    server = triton_of(stack)
+    assert server is not None
+    stub = next(process for process in server.children(recursive=True) if "stub" in process.name())
     begin = time.monotonic()
     getattr({"tritonserver": server, "stub": stub}[part], fault)()
-    stack.until(lambda: not serving(), "not serving", DETECTED_S)
+    stack.until(lambda: not serving() or renewed(stack, server), "told, or repaired already,", DETECTED_S)
     detected = time.monotonic()
     psutil.wait_procs([server], timeout=10)
     assert not server.is_running(), "the watchdog kills what is frozen"
     killed = time.monotonic()
-
-    def lasting() -> bool:
-        return serving() and triton_of(stack)[0].pid != server.pid
-
-    stack.until(lasting, "serving again", RECOVERED_S)
+    stack.until(lambda: renewed(stack, server) and serving(), "serving again", RECOVERED_S)
     again = time.monotonic()
     for name, seconds in {"detected": detected - begin, "killed": killed - begin, "again": again - begin}.items():
         record_property(f"{name}_s", round(seconds, 2))
@@ -79,10 +83,9 @@ def test_a_dead_or_frozen_triton_is_told_and_repaired(
     assert result.HasField("forecast")
 
 
-def test_a_stopped_triton_is_started_again_and_clients_ride_over_it(
-    stack: Stack, serving: Callable[[], bool]
-) -> None:
-    server, _ = triton_of(stack)
+def test_a_stopped_triton_is_started_again_and_clients_ride_over_it(stack: Stack, serving: Callable[[], bool]) -> None:
+    server = triton_of(stack)
+    assert server is not None
     history = messages(candles("RIDE", NEED + 1))
     with Client(stack.grpc) as client:
         client.backfill(history[:NEED])
@@ -93,7 +96,7 @@ def test_a_stopped_triton_is_started_again_and_clients_ride_over_it(
         print(f"stop in good order: serving again after {time.monotonic() - started:.2f} s")
         (result,) = client.predict(history[NEED:])
     assert result.HasField("forecast")
-    assert "Triton ended with 0" in stack.output
+    assert "Triton ended with" in stack.output
 
 
 def test_a_triton_past_its_time_is_recycled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +104,10 @@ def test_a_triton_past_its_time_is_recycled(tmp_path: Path, monkeypatch: pytest.
     stack = Stack(tmp_path / "state")
     stack.start()
     try:
-        first = triton_of(stack)[0].pid
+        first = triton_of(stack)
+        assert first is not None
         stack.until(lambda: "triton recycle" in stack.output, "recycled", 20)
-        stack.until(lambda: triton_of(stack)[0].pid != first, "started again", 10)
+        stack.until(lambda: renewed(stack, first), "started again", 10)
         assert "stopped part=triton exit=0" in stack.output  # in good order
     finally:
         assert stack.stop() == 0

@@ -90,13 +90,16 @@ def stubs(triton: EmbeddedTriton) -> list[psutil.Process]:
 
 async def freeze(process: psutil.Process) -> None:
     """Stop a process and wait until all of its threads stand still."""
-    tasks = Path(f"/proc/{process.pid}/task")
 
     async def still() -> bool:
-        return all(") T " in stat.read_text() for stat in tasks.glob("*/stat"))
+        return all(") T " in _stat(process.pid, thread.id) for thread in process.threads())
 
     process.suspend()
     await poll("a standstill", still, timeout_ms=5_000, interval_ms=5)
+
+
+def _stat(pid: int, thread: int) -> str:
+    return Path(f"/proc/{pid}/task/{thread}/stat").read_text()
 
 
 def _group(pid: int) -> int:

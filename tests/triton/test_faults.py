@@ -128,7 +128,7 @@ async def golden_check(address: str, golden: tuple[F32, F32]) -> AsyncIterator[C
 
 
 @pytest.mark.parametrize("frozen", ["one stub of two", "tritonserver"])
-async def test_a_server_whose_canary_fails_is_killed_and_may_be_started_again(
+async def test_what_is_frozen_is_killed_and_may_be_started_again(
     make: Make, tmp_path: Path, reference: Reference, frozen: str
 ) -> None:
     golden = windows(4), reference(windows(4))
