@@ -30,6 +30,9 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 ]
+GOLDEN_TIMEOUT_MS = 1_500
+"""Longest golden check, where the timeout is not shorter: with a check each second, an absence shows within 3 s. Triton
+takes 1 s to say that a stub is dead."""
 RELATIVE_TOLERANCE = 2e-3
 MISTAKES = r"INVALID_ARGUMENT|shape|batch-size|unexpected inference (in|out)put|expected \\d+ inputs"
 """How Triton speaks of a request that is wrong in itself; on a stream there is no status to tell."""
@@ -120,16 +123,16 @@ class TritonModel:
             InvalidRequest: Triton refuses this shape or batch; a retry is of no use.
         """
         with self._breaker.request():
-            return await self._infer(windows)
+            return await self._infer(windows, self._timeout_s)
 
-    async def _infer(self, windows: NDArray[np.float32]) -> Inference:
+    async def _infer(self, windows: NDArray[np.float32], timeout_s: float) -> Inference:
         request = service_pb2.ModelInferRequest(
             model_name=self.name,
             model_version=self._version,
             inputs=[{"name": "features", "datatype": "FP32", "shape": windows.shape}],
             raw_input_contents=[np.ascontiguousarray(windows, np.float32).tobytes()],
         )
-        answer = await self._call(self._exchange, request)
+        answer = await self._call(self._exchange, request, timeout_s)
         try:
             (tensor,), (content,) = answer.outputs, answer.raw_output_contents
             outputs = np.frombuffer(content, np.float32).reshape(len(windows), -1)
@@ -161,7 +164,8 @@ class TritonModel:
         with self._breaker.request(canary=True):
             try:
                 shares = np.array_split(inputs, min(await self._count_instances(), len(inputs)))
-                answers = await asyncio.gather(*map(self._infer, shares))
+                timeout_s = min(self._timeout_s, GOLDEN_TIMEOUT_MS / 1000)
+                answers = await asyncio.gather(*(self._infer(share, timeout_s) for share in shares))
             except DeadlineExceeded as error:
                 raise ModelUnavailable(f"the golden inputs got no answer: {error}") from error
             version = answers[0].version
@@ -197,21 +201,22 @@ class TritonModel:
             self._stream = InferStream(self._stub)
         return await self._stream.exchange(request)
 
-    async def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
+    async def _call(self, method: Callable[[Any], Any], request: Any, timeout_s: float | None = None) -> Any:
+        timeout_s = timeout_s or self._timeout_s
         if len(self._late) >= self._late_calls_max:
             raise ModelUnavailable(f"{self.name} owes {len(self._late)} answers that nobody waits for any more")
         call = asyncio.create_task(_answer(method, request))
         self._calls.add(call)
         call.add_done_callback(self._forget)
         try:
-            await asyncio.wait({call}, timeout=self._timeout_s)  # unlike wait_for, it never cancels the call
+            await asyncio.wait({call}, timeout=timeout_s)  # unlike wait_for, it never cancels the call
         finally:
             if not call.done():
                 self._late.add(call)
         if not call.done():
             if self._stream is not None:
                 self._stream.retire()
-            raise DeadlineExceeded(f"{self.name} did not answer within {self._timeout_s * 1000:.0f} ms")
+            raise DeadlineExceeded(f"{self.name} did not answer within {timeout_s * 1000:.0f} ms")
         if call.cancelled():
             raise ModelUnavailable(f"the connection to {self.address} was closed")
         error = call.exception()
