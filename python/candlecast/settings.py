@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     journal_bytes_max: int = Field(1024**3, ge=2**20, description="rows on disk that wait for PostgreSQL")
     drain_rows_max: int = Field(4_000, ge=1, description="rows of one transaction")
     record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be on disk")
+    triton_recycle_h: float = Field(
+        0, ge=0, description="hours after which `up` restarts Triton in good order; 0: never"
+    )
     database_timeout_ms: int = Field(5_000, ge=1, description="longest database statement")
     database_connections_max: int = Field(4, ge=2, description="connections in the pool; one of them writes")
     stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")

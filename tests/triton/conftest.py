@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from candlecast.lifecycle import poll
 from candlecast.settings import CHECKOUT
 from candlecast.triton.client import TritonModel
 from candlecast.triton.embedded import SHM_DIR, EmbeddedTriton
@@ -85,6 +86,20 @@ def free_port() -> int:
 
 def stubs(triton: EmbeddedTriton) -> list[psutil.Process]:
     return [p for p in psutil.Process(triton.pid).children(recursive=True) if "stub" in " ".join(p.cmdline()[:1])]
+
+
+async def freeze(process: psutil.Process) -> None:
+    """Stop a process and wait until all of its threads stand still."""
+
+    async def still() -> bool:
+        return all(") T " in _stat(process.pid, thread.id) for thread in process.threads())
+
+    process.suspend()
+    await poll("a standstill", still, timeout_ms=5_000, interval_ms=5)
+
+
+def _stat(pid: int, thread: int) -> str:
+    return Path(f"/proc/{pid}/task/{thread}/stat").read_text()
 
 
 def _group(pid: int) -> int:

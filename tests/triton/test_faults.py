@@ -8,7 +8,8 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from candlecast.lifecycle import poll
 from candlecast.triton.client import Inference, TritonModel
 from candlecast.triton.embedded import EmbeddedTriton
 from candlecast.triton.repository import render_config
+from candlecast.triton.watchdog import Canary
 from tests.triton.conftest import (
     COLUMNS,
     ENV_DIR,
@@ -26,6 +28,7 @@ from tests.triton.conftest import (
     OUTPUTS,
     WINDOW,
     free_port,
+    freeze,
     gone,
     stubs,
     windows,
@@ -66,6 +69,134 @@ async def test_a_late_answer_is_dropped_and_the_server_still_stops_cleanly(
         stopping = time.monotonic()
     assert await triton.wait() == 0
     assert time.monotonic() - stopping < 8
+
+
+async def test_a_frozen_server_opens_the_breaker_and_requests_fail_at_once(
+    make: Make, tmp_path: Path, reference: Reference
+) -> None:
+    golden = windows(4), reference(windows(4))
+    triton = make(write_model(tmp_path / "repository"), port=free_port(), stop_timeout_ms=200)
+    model = TritonModel(triton.address, "rows", timeout_ms=150, failures_max=2, open_ms=60_000)
+    async with triton, model:
+        await model.check_golden(*golden)
+        await freeze(psutil.Process(triton.pid))
+        for _ in range(2):
+            started = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                await model.infer(windows(2))
+            assert time.monotonic() - started < 0.2  # the deadline and 50 ms
+        for _ in range(20):
+            started = time.monotonic()
+            with pytest.raises(ModelUnavailable, match=r"breaker is open since .* next try in"):
+                await model.infer(windows(2))
+            assert time.monotonic() - started < 0.05
+        with pytest.raises(ModelUnavailable, match="no answer"):
+            await model.check_golden(*golden)
+        psutil.Process(triton.pid).resume()
+        async with asyncio.timeout(2):
+            await recovered(model, *golden)
+            await model.infer(windows(2))
+
+
+async def test_a_frozen_stub_opens_the_breaker_and_a_new_start_closes_it(
+    make: Make, tmp_path: Path, reference: Reference
+) -> None:
+    config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1)
+    triton = make(write_model(tmp_path / "repository", config=config), port=free_port())
+    golden = windows(4), reference(windows(4))
+    async with TritonModel(triton.address, "rows", timeout_ms=300, failures_max=3, open_ms=60_000) as model:
+        async with triton:
+            await model.check_golden(*golden)
+            await freeze(stubs(triton)[0])
+            late = await asyncio.gather(*(model.infer(windows(2)) for _ in range(3)), return_exceptions=True)
+            assert [type(error) for error in late] == [DeadlineExceeded] * 3
+            started = time.monotonic()
+            with pytest.raises(ModelUnavailable, match="breaker is open"):
+                await model.infer(windows(2))
+            assert time.monotonic() - started < 0.05
+            os.kill(triton.pid, signal.SIGKILL)
+        async with triton, asyncio.timeout(2):
+            await recovered(model, *golden)
+            await model.infer(windows(2))
+            os.kill(triton.pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def golden_check(address: str, golden: tuple[F32, F32]) -> AsyncIterator[Canary]:
+    async with TritonModel(address, "rows", timeout_ms=1_500) as model:
+        yield lambda: model.check_golden(*golden)
+
+
+@pytest.mark.parametrize("frozen", ["one stub of two", "tritonserver"])
+async def test_what_is_frozen_is_killed_and_may_be_started_again(
+    make: Make, tmp_path: Path, reference: Reference, frozen: str
+) -> None:
+    golden = windows(4), reference(windows(4))
+    triton = make(
+        write_model(tmp_path / "repository"),
+        canary=lambda address: golden_check(address, golden),
+        canary_interval_ms=100,
+        canary_limit_ms=1_500,
+    )
+    async with triton:
+        waiting = asyncio.create_task(triton.wait())
+        await freeze(stubs(triton)[0] if frozen == "one stub of two" else psutil.Process(triton.pid))
+        async with asyncio.timeout(12):
+            assert await waiting == -signal.SIGKILL
+        group = triton.pid
+    await gone(triton, group)
+    async with triton, golden_check(triton.address, golden) as check:
+        await check()
+
+
+async def test_a_well_server_outlives_its_canary_until_it_is_recycled(
+    make: Make, tmp_path: Path, reference: Reference
+) -> None:
+    golden = windows(4), reference(windows(4))
+    sung = 0
+
+    @asynccontextmanager
+    async def counted(address: str) -> AsyncIterator[Canary]:
+        async with golden_check(address, golden) as check:
+
+            async def canary() -> None:
+                nonlocal sung
+                await check()
+                sung += 1
+
+            yield canary
+
+    repository = write_model(tmp_path / "repository")
+    async with make(repository, canary=counted, canary_interval_ms=50, recycle_h=1 / 3600) as triton:
+        async with asyncio.timeout(5):
+            assert await triton.wait() == 0
+        assert sung > 5
+        assert psutil.pid_exists(triton.pid)
+        stopping = time.monotonic()
+    assert await triton.wait() == 0  # of itself: the stop was an orderly one
+    assert time.monotonic() - stopping < 8
+
+
+async def test_triton_stops_in_good_order_though_a_client_stays(
+    make: Make, tmp_path: Path, reference: Reference
+) -> None:
+    golden = windows(4), reference(windows(4))
+    triton = make(write_model(tmp_path / "repository"), port=free_port())
+    async with TritonModel(triton.address, "rows", timeout_ms=2_000) as model:
+
+        async def keeps_asking() -> None:
+            while True:
+                with suppress(ModelUnavailable):
+                    await model.check_golden(*golden)
+                await asyncio.sleep(0.1)
+
+        async with triton:
+            await model.check_golden(*golden)
+            asking = asyncio.create_task(keeps_asking())
+            stopping = time.monotonic()
+        assert await triton.wait() == 0
+        assert time.monotonic() - stopping < 8
+        asking.cancel()
 
 
 async def test_a_full_queue_of_triton_is_overload(make: Make, tmp_path: Path) -> None:

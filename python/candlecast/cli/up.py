@@ -9,17 +9,21 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from candlecast import lifecycle
 from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError, Unavailable
 from candlecast.lifecycle import Child, Keeper
 from candlecast.settings import Settings, require_loopback
+
+if TYPE_CHECKING:
+    from candlecast.models.bundle import Bundle
+    from candlecast.triton.watchdog import Canary
 
 _START_TIMEOUT_MS = 30_000
 
@@ -65,6 +69,7 @@ async def up(settings: Settings) -> int:
 
 
 async def _run_parts(settings: Settings) -> None:
+    from candlecast.server.app import newest_bundle
     from candlecast.store.cluster import psql
     from candlecast.store.embedded import EmbeddedPostgres
     from candlecast.store.migrate import MIGRATIONS, migrate
@@ -82,14 +87,20 @@ async def _run_parts(settings: Settings) -> None:
         _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
             _say(f"migrated {name}")
+        bundle = newest_bundle(settings.model_repository / settings.model)
         triton = EmbeddedTriton(
             env_dir=settings.triton_env_dir,
             repository=settings.model_repository,
             models=[settings.model],
             work_dir=settings.state_dir / "triton",
-            port=lifecycle.free_port(),
+            port=lifecycle.free_port(),  # stays over restarts
+            canary=lambda address: _golden_check(address, bundle, settings),
+            canary_interval_ms=settings.canary_interval_ms,
+            canary_limit_ms=settings.infer_timeout_ms,
+            recycle_h=settings.triton_recycle_h,
         )
         keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
+        stack.enter_context(_told(settings.state_dir / "triton_address", triton.address))
         env = {**os.environ, "CANDLECAST_STATE_DIR": str(settings.state_dir)}
         env |= {"DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
         env.pop("PGPASSWORD", None)  # would go before the password file that the URL names
@@ -119,6 +130,16 @@ async def _run_parts(settings: Settings) -> None:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
+
+
+@asynccontextmanager
+async def _golden_check(address: str, bundle: Bundle, settings: Settings) -> AsyncIterator[Canary]:
+    """Connect to Triton and give what asks it for the golden outputs of the bundle."""
+    from candlecast.triton.client import TritonModel
+
+    version = str(bundle.manifest.version)
+    async with TritonModel(address, settings.model, settings.infer_timeout_ms, version=version) as model:
+        yield lambda: model.check_golden(bundle.golden_inputs, bundle.golden_outputs)
 
 
 class ReadyChild:
@@ -226,6 +247,16 @@ def _require_free(name: str, address: str) -> None:
         raise ConfigurationError(
             f"{name}: cannot listen on {address}: {error.strerror}; choose another by --{name}"
         ) from error
+
+
+@contextmanager
+def _told(path: Path, text: str) -> Iterator[None]:
+    """Keep a file with this text for as long as the body runs."""
+    _write_private(path, text)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _write_private(path: Path, text: str) -> None:

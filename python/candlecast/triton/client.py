@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from candlecast.errors import CandlecastError, DeadlineExceeded, InvalidRequest, ModelUnavailable, Overloaded
+from candlecast.triton.breaker import Breaker
 from candlecast.triton.stream import InferStream, Refused
 
 CHANNEL_OPTIONS: list[tuple[str, int]] = [
@@ -29,6 +30,9 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 ]
+GOLDEN_TIMEOUT_MS = 1_500
+"""Longest golden check, where the timeout is not shorter: with a check each second, an absence shows within 3 s. Triton
+takes 1 s to say that a stub is dead."""
 RELATIVE_TOLERANCE = 2e-3
 MISTAKES = r"INVALID_ARGUMENT|shape|batch-size|unexpected inference (in|out)put|expected \\d+ inputs"
 """How Triton speaks of a request that is wrong in itself; on a stream there is no status to tell."""
@@ -59,11 +63,20 @@ class TritonModel:
     """A connection to one model; an async context manager.
 
     Triton 2.51 mishandles deadlines and cancellations (a version may stay UNLOADING for ever), so none is ever sent:
-    a caller that waits too long, or is cancelled, leaves, and its answer is dropped when it comes.
+    a caller that waits too long, or is cancelled, leaves, and its answer is dropped when it comes. While a breaker is
+    open `infer` refuses at once; a golden check that passes closes it.
     """
 
     def __init__(
-        self, address: str, name: str, timeout_ms: int, *, version: str = "", late_calls_max: int = 16
+        self,
+        address: str,
+        name: str,
+        timeout_ms: int,
+        *,
+        version: str = "",
+        late_calls_max: int = 16,
+        failures_max: int = 5,
+        open_ms: int = 2_000,
     ) -> None:
         """Describe the model `name` at `address` (HOST:PORT).
 
@@ -71,6 +84,8 @@ class TritonModel:
             timeout_ms: longest wait for one answer.
             version: which is asked; the newest when empty.
             late_calls_max: calls nobody waits for any more, at which new ones are refused at once.
+            failures_max: failures in a row that open the breaker.
+            open_ms: how long it refuses before it lets one request through.
         """
         self.address = address
         self.name = name
@@ -80,6 +95,8 @@ class TritonModel:
         self._stream: InferStream | None = None
         self._calls: set[asyncio.Task[Any]] = set()
         self._late: set[asyncio.Task[Any]] = set()
+        self._breaker = Breaker(name, failures_max=failures_max, open_ms=open_ms)
+        self._instances = 0  # of the model in Triton; 0 until asked
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
@@ -100,18 +117,22 @@ class TritonModel:
         """Run the model on `windows` [batch, ...] and return one row of outputs for each.
 
         Raises:
-            ModelUnavailable: Triton or the model is away, or answered nonsense; retryable.
+            ModelUnavailable: Triton or the model is away, or answered nonsense, or the breaker is open; retryable.
             Overloaded: Triton's own queue is full; retryable.
             DeadlineExceeded: no answer within the timeout.
             InvalidRequest: Triton refuses this shape or batch; a retry is of no use.
         """
+        with self._breaker.request():
+            return await self._infer(windows, self._timeout_s)
+
+    async def _infer(self, windows: NDArray[np.float32], timeout_s: float) -> Inference:
         request = service_pb2.ModelInferRequest(
             model_name=self.name,
             model_version=self._version,
             inputs=[{"name": "features", "datatype": "FP32", "shape": windows.shape}],
             raw_input_contents=[np.ascontiguousarray(windows, np.float32).tobytes()],
         )
-        answer = await self._call(self._exchange, request)
+        answer = await self._call(self._exchange, request, timeout_s)
         try:
             (tensor,), (content,) = answer.outputs, answer.raw_output_contents
             outputs = np.frombuffer(content, np.float32).reshape(len(windows), -1)
@@ -133,26 +154,23 @@ class TritonModel:
     async def check_golden(self, inputs: NDArray[np.float32], outputs: NDArray[np.float32]) -> str:
         """Compare the model's answer to `inputs` [batch, ...] with `outputs` [batch, output]; return its version.
 
-        This is the canary: Triton calls itself ready when its Python stub is dead or computes garbage.
+        This is the canary: Triton calls itself ready when its Python stub is dead or computes garbage. Each instance of
+        the model gets its share of the rows at the same time, for one that is dead would be met every other time only.
 
         Raises:
             ModelUnavailable: no answer in time, or other values; the message says by how much.
             Overloaded: Triton is busy, which says nothing of its values.
         """
-        try:
-            inference = await self.infer(inputs)
-        except DeadlineExceeded as error:
-            raise ModelUnavailable(f"the golden inputs got no answer: {error}") from error
-        got, who = inference.outputs, f"{self.name} version {inference.version}"
-        if got.shape != outputs.shape:
-            raise ModelUnavailable(f"{who} answers the golden inputs with shape {got.shape}, not {outputs.shape}")
-        if not np.isfinite(got).all():
-            raise ModelUnavailable(f"{who} answers the golden inputs with values that are not finite")
-        worst, largest = float(np.abs(got - outputs).max()), float(np.abs(outputs).max())
-        if worst > RELATIVE_TOLERANCE * largest + ABSOLUTE_TOLERANCE:
-            relative = worst / largest if largest else float("inf")
-            raise ModelUnavailable(f"{who} computes wrong values: maximum relative error {relative:.2g}")
-        return inference.version
+        with self._breaker.request(canary=True):
+            try:
+                shares = np.array_split(inputs, min(await self._count_instances(), len(inputs)))
+                timeout_s = min(self._timeout_s, GOLDEN_TIMEOUT_MS / 1000)
+                answers = await asyncio.gather(*(self._infer(share, timeout_s) for share in shares))
+            except DeadlineExceeded as error:
+                raise ModelUnavailable(f"the golden inputs got no answer: {error}") from error
+            version = answers[0].version
+            _compare(f"{self.name} version {version}", np.concatenate([a.outputs for a in answers]), outputs)
+        return version
 
     async def ready(self) -> bool:
         """Say whether Triton claims that the model is loaded; only `check_golden` proves it.
@@ -171,33 +189,44 @@ class TritonModel:
         answer = await self._call(self._stub.ServerMetadata, service_pb2.ServerMetadataRequest())
         return str(answer.name)
 
+    async def _count_instances(self) -> int:
+        if not self._instances:
+            answer = await self._call(self._stub.ModelConfig, service_pb2.ModelConfigRequest(name=self.name))
+            groups = answer.config.instance_group
+            self._instances = sum(group.count * max(1, len(group.gpus)) for group in groups) or 1
+        return self._instances
+
     async def _exchange(self, request: Any) -> Any:
         if self._stream is None or self._stream.broken:
             self._stream = InferStream(self._stub)
         return await self._stream.exchange(request)
 
-    async def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
+    async def _call(self, method: Callable[[Any], Any], request: Any, timeout_s: float | None = None) -> Any:
+        timeout_s = timeout_s or self._timeout_s
         if len(self._late) >= self._late_calls_max:
             raise ModelUnavailable(f"{self.name} owes {len(self._late)} answers that nobody waits for any more")
         call = asyncio.create_task(_answer(method, request))
         self._calls.add(call)
         call.add_done_callback(self._forget)
         try:
-            await asyncio.wait({call}, timeout=self._timeout_s)  # unlike wait_for, it never cancels the call
+            await asyncio.wait({call}, timeout=timeout_s)  # unlike wait_for, it never cancels the call
         finally:
             if not call.done():
                 self._late.add(call)
         if not call.done():
             if self._stream is not None:
                 self._stream.retire()
-            raise DeadlineExceeded(f"{self.name} did not answer within {self._timeout_s * 1000:.0f} ms")
+            raise DeadlineExceeded(f"{self.name} did not answer within {timeout_s * 1000:.0f} ms")
         if call.cancelled():
             raise ModelUnavailable(f"the connection to {self.address} was closed")
         error = call.exception()
         if isinstance(error, grpc.aio.AioRpcError):
             raise self._translated(f"{error.code().name}: {error.details()}") from error
         if isinstance(error, Refused):
-            raise self._translated(str(error)) from error
+            translated = self._translated(str(error))
+            if isinstance(translated, ModelUnavailable) and self._stream is not None:
+                self._stream.retire()  # a Triton that stops waits for open streams, idle ones too
+            raise translated from error
         return call.result()
 
     def _forget(self, call: asyncio.Task[Any]) -> None:
@@ -212,6 +241,17 @@ class TritonModel:
         if re.search(MISTAKES, words):
             return InvalidRequest("windows", words)
         return ModelUnavailable(f"{self.name} at {self.address}: {words}")
+
+
+def _compare(who: str, got: NDArray[np.float32], golden: NDArray[np.float32]) -> None:
+    if got.shape != golden.shape:
+        raise ModelUnavailable(f"{who} answers the golden inputs with shape {got.shape}, not {golden.shape}")
+    if not np.isfinite(got).all():
+        raise ModelUnavailable(f"{who} answers the golden inputs with values that are not finite")
+    worst, largest = float(np.abs(got - golden).max()), float(np.abs(golden).max())
+    if worst > RELATIVE_TOLERANCE * largest + ABSOLUTE_TOLERANCE:
+        relative = worst / largest if largest else float("inf")
+        raise ModelUnavailable(f"{who} computes wrong values: maximum relative error {relative:.2g}")
 
 
 async def _answer(method: Callable[[Any], Any], request: Any) -> Any:

@@ -9,7 +9,8 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from candlecast.lifecycle import free_port
 from candlecast.triton.client import TritonModel
 from candlecast.triton.environment import Environment
 from candlecast.triton.process import TritonProcess
+from candlecast.triton.watchdog import Canary, until_sick
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,11 @@ class EmbeddedTriton:
         port: int = 0,
         start_timeout_ms: int = 30_000,
         stop_timeout_ms: int = 10_000,
+        canary: Callable[[str], AbstractAsyncContextManager[Canary]] | None = None,
+        canary_interval_ms: int = 1_000,
+        canary_limit_ms: int = 2_000,
+        canary_failures_max: int = 3,
+        recycle_h: float = 0.0,
     ) -> None:
         """Describe a server of `models` from the model repository `repository`.
 
@@ -49,6 +56,9 @@ class EmbeddedTriton:
             work_dir: for the backend directory and triton.log (triton.log.1 is the run before); made if absent.
             port: of gRPC on 127.0.0.1; 0 takes a free one at each start.
             stop_timeout_ms: longest orderly shutdown, before SIGKILL.
+            canary: opened with the address while `wait` waits, it runs every canary_interval_ms for at most
+                canary_limit_ms; after canary_failures_max failures in a row tritonserver is killed.
+            recycle_h: hours after which `wait` returns 0 while tritonserver is well, for an orderly restart; 0: never.
         """
         self._env_dir = env_dir.absolute()
         self._repository = repository.absolute()
@@ -57,6 +67,11 @@ class EmbeddedTriton:
         self._port = port
         self._start_timeout_s = start_timeout_ms / 1000
         self._stop_timeout_ms = stop_timeout_ms
+        self._canary = canary
+        self._canary_interval_ms = canary_interval_ms
+        self._canary_limit_ms = canary_limit_ms
+        self._canary_failures_max = canary_failures_max
+        self._recycle_h = recycle_h
         self._run: TritonProcess | None = None
         self.address = f"127.0.0.1:{port}"
         """HOST:PORT of gRPC; valid inside."""
@@ -72,9 +87,34 @@ class EmbeddedTriton:
         return self._run.pid
 
     async def wait(self) -> int:
-        """Return tritonserver's exit status once it or a stub of it has ended, -N for signal N; then leave."""
+        """Return tritonserver's exit status, -N for signal N; then leave.
+
+        That is once it or a stub of it has ended, once its canary had it killed, or, with 0, when it is to be recycled.
+        """
         assert self._run is not None, "tritonserver runs only inside its context"
-        return await self._run.wait()
+        watch = asyncio.create_task(self._watch(self._run))
+        try:
+            async with asyncio.timeout(self._recycle_h * 3600 or None):
+                return await self._run.wait()
+        except TimeoutError:
+            log.info("triton recycle pid=%d after_h=%g", self.pid, self._recycle_h)
+            return 0
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _watch(self, run: TritonProcess) -> None:
+        if self._canary is None:
+            return
+        async with self._canary(self.address) as canary:
+            why = await until_sick(
+                canary,
+                interval_ms=self._canary_interval_ms,
+                limit_ms=self._canary_limit_ms,
+                failures_max=self._canary_failures_max,
+            )
+            log.warning("triton killed pid=%d failures=%d error=%s", run.pid, self._canary_failures_max, why)
+            run.kill()
 
     async def __aenter__(self) -> Self:
         """Start tritonserver and return once it serves every model.

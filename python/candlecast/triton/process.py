@@ -29,7 +29,8 @@ class TritonProcess(Child):
     async def wait(self) -> int:
         """Return the exit status once tritonserver has ended.
 
-        A dead stub is the end, too: Triton never replaces it and fails every request that meets it, so all is killed.
+        A dead or stopped stub is the end, too: Triton never replaces it and fails every request that meets it, and may
+        abort when one that stood still for a second goes on. So all is killed.
         """
         dead: set[str] = set()
         while (code := self.returncode) is None:
@@ -38,7 +39,7 @@ class TritonProcess(Child):
                     await super().wait()
             before, dead = dead, self._dead_stubs()
             if before & dead:
-                log.warning("triton stub died pid=%s", ",".join(before & dead))
+                log.warning("triton stub dead or stopped pid=%s", ",".join(before & dead))
                 self.kill()
         return code
 
@@ -49,9 +50,13 @@ class TritonProcess(Child):
         return re.sub(r'^E\d{4} .*?\] "|"$|\\n\\nAt:.*', "", errors[-1]) if errors else last_lines(self.log_path, 3)
 
     def _dead_stubs(self) -> set[str]:
-        """Return the stubs that ended by themselves: Triton reaps only those that it ended, the rest stay zombies."""
+        """Return the stubs that stand still or ended by themselves.
+
+        Triton reaps only those that it ended, the rest stay zombies.
+        """
         with suppress(OSError):
             threads = Path(f"/proc/{self.pid}/task").glob("*/children")
             stubs = [stub for children in threads for stub in children.read_text().split()]
-            return {stub for stub in stubs if ") Z " in Path(f"/proc/{stub}/stat").read_text()}
+            states = {stub: Path(f"/proc/{stub}/stat").read_text().rpartition(") ")[2][0] for stub in stubs}
+            return {stub for stub, state in states.items() if state in "ZT"}
         return set()
