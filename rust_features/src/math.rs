@@ -1,4 +1,16 @@
-//! Logarithms, several at a time and the same on every machine: the C library's differ in the last bit from one to another.
+//! Numbers, the same on every machine: the C library's logarithms differ in the last bit from one to another. Several at a time.
+
+/// The larger of two numbers. One instruction, where [`f64::max`] minds NaN: of a NaN and a number it is the second.
+#[inline(always)]
+pub fn larger(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+/// The smaller of two numbers, as [`larger`].
+#[inline(always)]
+pub fn smaller(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
 
 /// Natural logarithms of positive, normal, finite numbers.
 ///

@@ -31,7 +31,8 @@ impl Indicator for Hull {
     #[inline]
     fn update(&mut self, xs: [f64; 16]) -> Option<f64> {
         self.raw.push(2.0 * weighted_mean(&xs[8..]) - weighted_mean(&xs));
-        self.raw.last::<4>().map(|raw| weighted_mean(raw))
+        let raw = self.raw.all();
+        (!raw[0].is_nan()).then(|| weighted_mean(raw))
     }
 }
 

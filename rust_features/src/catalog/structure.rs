@@ -30,10 +30,10 @@ group! {
     "structure", x;
 
     indicators {
-        channel_96 => x.channel::<96>()?;
-        since_96 => x.since_extremes::<96>()?;
-        top_20: Lag<1> = Lag::new() => x.channel::<20>()?.0;
-        bottom_20: Lag<1> = Lag::new() => x.channel::<20>()?.1;
+        channel_96 => x.channel::<96>();
+        since_96 => x.since_extremes::<96>();
+        top_20: Lag<1> = Lag::new() => x.channel::<20>().0;
+        bottom_20: Lag<1> = Lag::new() => x.channel::<20>().1;
         higher_lower_20: SignSum<20> = SignSum::new() => i8::from(x.h > x.previous?.h) - i8::from(x.l < x.previous?.l);
 
         // Peaks from before these are known have left when the features that read them are warm.
@@ -49,7 +49,7 @@ group! {
 
     features {
         range_pos_96, 96, [-1, 1], "2*DIV(c-MIN(l,96), MAX(h,96)-MIN(l,96), ec, 0.5)-1" => 2.0 * place(x.c, channel_96?, x.ec) - 1.0;
-        range_pos_480, 480, [-1, 1], "2*DIV(c-MIN(l,480), MAX(h,480)-MIN(l,480), ec, 0.5)-1" => 2.0 * place(x.c, x.channel::<480>()?, x.ec) - 1.0;
+        range_pos_480, 480, [-1, 1], "2*DIV(c-MIN(l,480), MAX(h,480)-MIN(l,480), ec, 0.5)-1" => 2.0 * place(x.c, x.channel::<480>(), x.ec) - 1.0;
         high_dist_96, 96, [0, 5], "CLIP((MAX(h,96)-c)/(A*sqrt(96)), 5)" => clip(x.in_atr(channel_96?.0 - x.c, 96.0), 5.0);
         low_dist_96, 96, [0, 5], "CLIP((c-MIN(l,96))/(A*sqrt(96)), 5)" => clip(x.in_atr(x.c - channel_96?.1, 96.0), 5.0);
         bars_since_high_96, 96, [-1, 1], "2*(bars since the highest h of 96 bars)/95-1", "latest bar wins ties" => 2.0 * f64::from(since_96?.0) / 95.0 - 1.0;

@@ -36,7 +36,7 @@ impl<const N: usize> Sorted<N> {
     #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(&mut self, window: &Window<KEEP, CAP>) {
         const { assert!(N < KEEP, "the value that leaves must still be known") }
-        let Some(new) = window.lag(0) else { return };
+        let new = window.lag(0);
         self.newest = self.newest.wrapping_add(1);
         let len = usize::from(self.len);
         let hole = if len < N {
@@ -44,7 +44,7 @@ impl<const N: usize> Sorted<N> {
             len
         } else {
             let leaving = self.newest.wrapping_sub(N as u8);
-            let first = window.lag(N).map_or(0, |old| self.below(window, old));
+            let first = self.below(window, window.lag(N));
             (first..N - 1).find(|place| self.order[*place] == leaving).unwrap_or(N - 1)
         };
         // The new value's place among the others; one to the left when the hole lies before it.
@@ -71,7 +71,7 @@ impl<const N: usize> Sorted<N> {
 
     #[inline(always)]
     fn value<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, number: u8) -> f64 {
-        window.lag(usize::from(self.newest.wrapping_sub(number))).unwrap_or(0.0)
+        window.lag(usize::from(self.newest.wrapping_sub(number)))
     }
 }
 
