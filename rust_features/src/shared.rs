@@ -3,12 +3,12 @@
 use std::array::from_fn;
 
 use crate::{
-    average::{Ema, Wilder},
+    average::{Averages, Ema},
     candle::Candle,
     extras::Extras,
     indicator::Indicator,
     math::{larger, ln, smaller},
-    momentum::Rsi,
+    momentum::strength,
     rolling::{LongMaximum, Widening, Window, age_of, sum, sum_of},
     timeframe::{Bucket, Timeframe},
     volatility::true_range,
@@ -39,7 +39,7 @@ impl Earlier {
 /// The channels of highs and lows that are kept.
 macro_rules! channels {
     ($($n:literal),*) => {
-        const CHANNELS: [usize; [$($n),*].len()] = [$($n),*];
+        const CHANNELS: [u32; [$($n),*].len()] = [$($n),*];
 
         /// What `best` gives of the newest 9, 13, … 96 of `xs`. Lengths known to the compiler make the loops straight.
         #[inline(always)]
@@ -51,6 +51,11 @@ macro_rules! channels {
 }
 
 channels![9, 13, 14, 20, 24, 26, 28, 48, 52, 56, 96];
+
+/// Lengths of the averages of the close, of the true range, and of gains and losses.
+const EMAS: [u32; 9] = [8, 12, 13, 20, 21, 26, 50, 55, 104];
+const ATRS: [u32; 5] = [7, 10, 14, 20, 28];
+const RSIS: [u32; 4] = [3, 5, 14, 42];
 
 /// The current bar and what is known around it. Names are those of the feature notation; `None` or NaN until defined.
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
@@ -105,8 +110,6 @@ pub struct Shared {
     pub ln_oc_1: Option<f64>,
     /// True range.
     pub tr: Option<f64>,
-    /// Wilder's ATR(14).
-    pub atr_14: Option<f64>,
     /// The price scale A: ATR(14), at least 1e-5·c.
     pub a: f64,
     /// The return scale S: sample deviation of 96 returns, at least 1e-5.
@@ -123,14 +126,8 @@ pub struct Shared {
     pub sma_100: f64,
     /// SMA(c, 200).
     pub sma_200: f64,
-    /// EMA(c, 20).
-    pub ema_20: Option<f64>,
-    /// EMA(c, 26).
-    pub ema_26: Option<f64>,
     /// The MACD line: EMAS(c, 12, 14) − EMA(c, 26).
     pub macd_12_26: Option<f64>,
-    /// RSI(c, 14).
-    pub rsi_14: Option<f64>,
     /// Sum and sum of squares of the newest 96 returns.
     pub return_sums_96: [f64; 2],
     /// The newest closes.
@@ -159,11 +156,11 @@ pub struct Shared {
     /// Of the negated lows.
     lowest_480: LongMaximum,
     channel_480: (f64, f64),
-    wilder_14: Wilder,
-    exponential_20: Ema,
-    exponential_26: Ema,
-    late_exponential_12: Ema,
-    strength_14: Rsi,
+    emas: Averages<{ EMAS.len() }>,
+    late_ema_12: Ema,
+    true_range_averages: Averages<{ ATRS.len() }>,
+    gains: Averages<{ RSIS.len() }>,
+    losses: Averages<{ RSIS.len() }>,
     /// 1/A and 1/S; NaN until they are defined.
     per_a: f64,
     per_s: f64,
@@ -198,7 +195,6 @@ impl Shared {
             r: None,
             ln_oc_1: None,
             tr: None,
-            atr_14: None,
             a: f64::NAN,
             s: f64::NAN,
             sma_5: f64::NAN,
@@ -207,10 +203,7 @@ impl Shared {
             sma_50: f64::NAN,
             sma_100: f64::NAN,
             sma_200: f64::NAN,
-            ema_20: None,
-            ema_26: None,
             macd_12_26: None,
-            rsi_14: None,
             return_sums_96: [f64::NAN; 2],
             closes: Window::new(),
             log_closes: Window::new(),
@@ -227,11 +220,11 @@ impl Shared {
             highest_480: LongMaximum::new(),
             lowest_480: LongMaximum::new(),
             channel_480: (0.0, 0.0),
-            wilder_14: Wilder::new(14),
-            exponential_20: Ema::new(20),
-            exponential_26: Ema::new(26),
-            late_exponential_12: Ema::new(12),
-            strength_14: Rsi::new(14),
+            emas: Averages::new(),
+            late_ema_12: Ema::new(12),
+            true_range_averages: Averages::new(),
+            gains: Averages::new(),
+            losses: Averages::new(),
             per_a: f64::NAN,
             per_s: f64::NAN,
         }
@@ -312,10 +305,9 @@ impl Shared {
         let sum_200 = sum_100 + between(100, 200);
         (self.sma_5, self.sma_10, self.sma_20) = (sum_5 / 5.0, sum_10 / 10.0, sum_20 / 20.0);
         (self.sma_50, self.sma_100, self.sma_200) = (sum_50 / 50.0, sum_100 / 100.0, sum_200 / 200.0);
-        self.ema_20 = self.exponential_20.update(self.c);
-        self.ema_26 = self.exponential_26.update(self.c);
-        let late = self.since(14).and_then(|()| self.late_exponential_12.update(self.c));
-        self.macd_12_26 = late.zip(self.ema_26).map(|(fast, slow)| fast - slow);
+        self.emas.update(self.c, EMAS, |n| 2.0 / (n + 1.0));
+        let late = self.since(14).and_then(|()| self.late_ema_12.update(self.c));
+        self.macd_12_26 = late.map(|late| late - self.ema::<26>());
     }
 
     /// What compares the bar with the one before, and the two scales built on it.
@@ -325,9 +317,10 @@ impl Shared {
         let (dc, tr) = (self.c - previous.c, true_range(self.h, self.l, previous.c));
         self.true_ranges.push(tr);
         (self.dc, self.tr) = (Some(dc), Some(tr));
-        self.rsi_14 = self.strength_14.update((dc, self.ec));
-        self.atr_14 = self.wilder_14.update(tr);
-        self.a = self.atr_14.map_or(f64::NAN, |atr| larger(atr, 1e-5 * self.c));
+        self.gains.update(larger(dc, 0.0), RSIS, |n| 1.0 / n);
+        self.losses.update(larger(-dc, 0.0), RSIS, |n| 1.0 / n);
+        self.true_range_averages.update(tr, ATRS, |n| 1.0 / n);
+        self.a = larger(1e-5 * self.c, self.atr::<14>());
         let returns = self.returns.last::<96>();
         let [sum, squares] = [sum(returns), sum_of(returns, |r| r * r)];
         self.return_sums_96 = [sum, squares];
@@ -335,22 +328,42 @@ impl Shared {
         (self.per_a, self.per_s) = (1.0 / self.a, 1.0 / self.s);
     }
 
-    /// (`MAX(h, N)`, `MIN(l, N)`). `N` is one of the lengths that are kept.
+    /// `EMA(c, N)`. `N` is one of the lengths that are kept, here as below.
     #[inline(always)]
-    pub fn channel<const N: usize>(&self) -> (f64, f64) {
-        if N == LongMaximum::LENGTH {
+    pub fn ema<const N: u32>(&self) -> f64 {
+        self.emas.values[const { place_of(EMAS, N) }]
+    }
+
+    /// `RMA(TR, N)`.
+    #[inline(always)]
+    pub fn atr<const N: u32>(&self) -> f64 {
+        self.true_range_averages.values[const { place_of(ATRS, N) }]
+    }
+
+    /// `RSI(c, N)`.
+    #[inline(always)]
+    pub fn rsi<const N: u32>(&self) -> f64 {
+        let i = const { place_of(RSIS, N) };
+        strength(self.gains.values[i], self.losses.values[i], self.ec)
+    }
+
+    /// (`MAX(h, N)`, `MIN(l, N)`).
+    #[inline(always)]
+    pub fn channel<const N: u32>(&self) -> (f64, f64) {
+        if N as usize == LongMaximum::LENGTH {
             self.channel_480
         } else {
-            let i = const { place_of(N) };
+            let i = const { place_of(CHANNELS, N) };
             (self.highest[i], self.lowest[i])
         }
     }
 
     /// How many bars ago the highest high and the lowest low of `N` bars were; the latest, on a tie.
     #[inline(always)]
-    pub fn since_extremes<const N: usize>(&self) -> (u32, u32) {
+    pub fn since_extremes<const N: u32>(&self) -> (u32, u32) {
         let (highest, lowest) = self.channel::<N>();
-        (age_of(highest, self.highs.last::<N>()) as u32, age_of(lowest, self.lows.last::<N>()) as u32)
+        let age = |x: f64, window: &Window<96, 108>| age_of(x, &window.all()[96 - N as usize..]) as u32;
+        (age(highest, &self.highs), age(lowest, &self.lows))
     }
 
     /// Opens, highs, lows and closes of the newest `N` bars, oldest first.
@@ -409,13 +422,13 @@ impl Default for Shared {
     }
 }
 
-/// Where the channel of `n` bars lies.
-const fn place_of(n: usize) -> usize {
+/// Where what is kept of `n` bars lies.
+const fn place_of<const K: usize>(lengths: [u32; K], n: u32) -> usize {
     let mut i = 0;
-    while i < CHANNELS.len() && CHANNELS[i] != n {
+    while i < K && lengths[i] != n {
         i += 1;
     }
-    assert!(i < CHANNELS.len() || n == LongMaximum::LENGTH, "no channel of this length is kept");
+    assert!(i < K || n as usize == LongMaximum::LENGTH, "nothing of this length is kept");
     i
 }
 

@@ -2,7 +2,7 @@
 
 use super::declare::group;
 use crate::{
-    average::{Ema, Hull, Kama, LongSma, Median, T3, weighted_mean},
+    average::{Hull, Kama, LongSma, Median, T3, weighted_mean},
     rolling::{Lag, Run, SignSum},
     shared::{Shared, clip, ratio},
     volatility::population_deviation,
@@ -29,23 +29,19 @@ group! {
 
     indicators {
         ribbon => ribbon(x);
-        ema_8: Ema = Ema::new(8) => x.c;
-        ema_21: Ema = Ema::new(21) => x.c;
-        ema_50: Ema = Ema::new(50) => x.c;
-        ema_55: Ema = Ema::new(55) => x.c;
         median_96: Median<96> = Median::new() => &x.closes;
         hull_16: Hull = Hull::new() => *x.closes.last();
         kama_10: Kama = Kama::new() => { x.since(10)?; (*x.closes.last(), x.ec) };
         t3_8: T3 = T3::new(8, 0.7) => x.c;
 
-        spread_8_21 => ema_8? - ema_21?;
-        spread_21_55 => ema_21? - ema_55?;
+        spread_8_21 => x.ema::<8>() - x.ema::<21>();
+        spread_21_55 => x.ema::<21>() - x.ema::<55>();
         square_8_21: LongSma<96> = LongSma::new() => (x.bar, spread_8_21? * spread_8_21?);
         square_21_55: LongSma<192> = LongSma::new() => (x.bar, spread_21_55? * spread_21_55?);
 
         kama_10_lag_5: Lag<5> = Lag::new() => kama_10?;
-        ema_20_lag_4: Lag<4> = Lag::new() => x.ema_20?;
-        ema_20_lag_8: Lag<8> = Lag::new() => x.ema_20?;
+        ema_20_lag_4: Lag<4> = Lag::new() => x.ema::<20>();
+        ema_20_lag_8: Lag<8> = Lag::new() => x.ema::<20>();
         sma_20_lag_5: Lag<5> = Lag::new() => x.sma_20;
         sma_100_lag_20: Lag<20> = Lag::new() => x.sma_100;
         sma_10_lag_4: Lag<4> = Lag::new() => x.sma_10;
@@ -67,7 +63,7 @@ group! {
         sma_dist_5, 15, [-5, 5], "CLIP((c-SMA(c,5))/(A*sqrt(5)), 5)" => clip(x.in_atr(x.c - x.sma_5, 5.0), 5.0);
         sma_dist_20, 20, [-5, 5], "CLIP((c-SMA(c,20))/(A*sqrt(20)), 5)" => clip(x.in_atr(x.c - x.sma_20, 20.0), 5.0);
         sma_dist_100, 100, [-5, 5], "CLIP((c-SMA(c,100))/(A*sqrt(100)), 5)" => clip(x.in_atr(x.c - x.sma_100, 100.0), 5.0);
-        ema_dist_50, 50, [-5, 5], "CLIP((c-EMA(c,50))/(A*sqrt(50)), 5)", "EMA seeded by SMA of bars 0..49" => clip(x.in_atr(x.c - ema_50?, 50.0), 5.0);
+        ema_dist_50, 50, [-5, 5], "CLIP((c-EMA(c,50))/(A*sqrt(50)), 5)", "EMA seeded by SMA of bars 0..49" => clip(x.in_atr(x.c - x.ema::<50>(), 50.0), 5.0);
         median_dist_96, 97, [-5, 5], "CLIP((c-MED(c,96))/(c*S*sqrt(96)), 5)", "MED = mean of the 2 middle order statistics" => clip(x.in_price_vol(x.c - median_96?, 96.0), 5.0);
         wma_z_60, 60, [-5, 5], "CLIP(DIV(c-WMA(c,60), PSD(c,60), ec, 0), 5)", "WMA weights 1..60, newest 60; population std" =>
             clip(ratio(x.c - weighted_mean(x.closes.last::<60>()), population_deviation(x.closes.last::<60>()), x.ec, 0.0), 5.0);
@@ -81,7 +77,7 @@ group! {
         ema_spread_z_21_55, 246, [-5, 5], "d=EMA(c,21)-EMA(c,55); CLIP(DIV(d, sqrt(SMA(d^2,192)), ec, 0), 5)", "both EMAs seeded from bar 0" => clip(ratio(spread_21_55?, square_21_55?.sqrt(), x.ec, 0.0), 5.0);
         sma_slope_20_5, 25, [-5, 5], "CLIP((SMA(c,20)-SMA(c,20)[5])/A, 5)" => clip(x.in_atr(x.sma_20 - sma_20_lag_5?, 1.0), 5.0);
         sma_slope_100_20, 120, [-5, 5], "CLIP((SMA(c,100)-SMA(c,100)[20])/(2*c*S), 5)" => clip(x.in_price_vol(x.sma_100 - sma_100_lag_20?, 1.0) / 2.0, 5.0);
-        ema_accel_20_4, 28, [-5, 5], "e=EMA(c,20); CLIP(2*(e-2*e[4]+e[8])/A, 5)" => clip(2.0 * x.in_atr(x.ema_20? - 2.0 * ema_20_lag_4? + ema_20_lag_8?, 1.0), 5.0);
+        ema_accel_20_4, 28, [-5, 5], "e=EMA(c,20); CLIP(2*(e-2*e[4]+e[8])/A, 5)" => clip(2.0 * x.in_atr(x.ema::<20>() - 2.0 * ema_20_lag_4? + ema_20_lag_8?, 1.0), 5.0);
         ma_ribbon_align, 200, [-1, 1], "(1/10)*sum over pairs i<j of (10,20,50,100,200) of SGNT(SMA(c,i)-SMA(c,j))", "SGNT tolerance ec" => order(x, ribbon?) / 10.0;
         ma_ribbon_width, 200, [0, 5], "m=(SMA(c,n)), n in {10,20,50,100,200}; CLIP((max m - min m)/(5*A), 5)" => clip(x.in_atr(width(ribbon?), 1.0) / 5.0, 5.0);
         ma_slope_align, 204, [-1, 1], "(1/5)*sum over n in {10,20,50,100,200} of SGNT(SMA(c,n)-SMA(c,n)[4])", "SGNT tolerance ec" =>

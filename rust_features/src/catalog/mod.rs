@@ -25,7 +25,7 @@ use crate::{
     candle::Candle,
     extras::{Extras, OptionalInputs},
     fetch::fetch,
-    math::ln,
+    math::{larger, ln, smaller},
     shared::Shared,
 };
 
@@ -85,14 +85,11 @@ const fn count_logarithms() -> usize {
 /// Finishes the columns that end in a logarithm, all at once.
 #[inline(always)]
 fn take_logarithms(row: &mut [f64; WIDTH]) {
-    // What is not warm is NaN and stays so.
-    let values = LOGARITHMS.map(|column| row[column]);
-    let logarithms = ln(values.map(|value| if value.is_nan() { 1.0 } else { value }));
-    for (i, column) in LOGARITHMS.into_iter().enumerate() {
-        if !values[i].is_nan() {
-            let Feature { ln, low, high, .. } = FEATURES[column];
-            row[column] = (ln * logarithms[i]).clamp(low, high);
-        }
+    // What is not warm has no logarithm, and its value is masked.
+    let logarithms = ln(LOGARITHMS.map(|column| if row[column] > 0.0 { row[column] } else { 1.0 }));
+    for (column, logarithm) in LOGARITHMS.into_iter().zip(logarithms) {
+        let Feature { ln, low, high, .. } = FEATURES[column];
+        row[column] = smaller(larger(ln * logarithm, low), high);
     }
 }
 

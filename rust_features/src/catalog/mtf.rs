@@ -58,7 +58,7 @@ group! {
         x4_new => x4?.completed();
         x4_close_lag_1: Held<Lag<1>> = Held::new(Lag::new()) => x4_new?.map(|new| new.c);
         x4_rsi_14: Held<Rsi> = Held::new(Rsi::new(14)) =>
-            x4_new?.zip(x4_close_lag_1).map(|(new, before)| (new.c - before, 1e-9 * new.c));
+            x4_new?.zip(x4_close_lag_1.filter(|c| !c.is_nan())).map(|(new, before)| (new.c - before, 1e-9 * new.c));
         x4_bands_20: Held<Scan<(f64, f64), 20, 22>> = Held::new(Scan::new()) => x4_new?.map(|new| (new.c, bands as fn(&_) -> _));
         x4_channel_14: Held<Channel<14, 16>> = Held::new(Channel::new()) => x4_new?.map(|new| (new.h, new.l));
         x4_slow_k: Held<Sma<3, 4>> = Held::new(Sma::new()) =>

@@ -37,7 +37,7 @@ group! {
         higher_lower_20: SignSum<20> = SignSum::new() => i8::from(x.h > x.previous?.h) - i8::from(x.l < x.previous?.l);
 
         // Peaks from before these are known have left when the features that read them are warm.
-        rsi => x.rsi_14.unwrap_or(0.0);
+        rsi => x.rsi::<14>();
         macd => x.macd_12_26.map_or(0.0, |macd| x.in_atr(macd, 1.0));
         highs: Swings<2> = Swings::new() => (x.h, [rsi?, macd?]);
         // The mirrored market: its peaks are the swing lows, and what falls in it rises.

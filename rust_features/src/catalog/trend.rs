@@ -42,7 +42,7 @@ group! {
         adx_lag_5: Lag<5> = Lag::new() => adx?;
         sar: ParabolicSar = ParabolicSar::new() => (x.h, x.l);
         sar_run: Run = Run::new(48) => x.sign(x.c - sar?);
-        super_trend: SuperTrend = SuperTrend::new(10, 3.0) => (x.tr?, x.hl2, x.c);
+        super_trend: SuperTrend = SuperTrend::new(3.0) => { x.since(10)?; (x.atr::<10>(), x.hl2, x.c) };
         super_trend_run: Run = Run::new(96) => super_trend?.1;
 
         tenkan => middle(x.channel::<9>());

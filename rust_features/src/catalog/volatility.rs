@@ -4,7 +4,6 @@ use std::f64::consts::{FRAC_PI_2, LN_2};
 
 use super::declare::group;
 use crate::{
-    average::Wilder,
     rolling::{Lag, LongSums, RingSums, Run, sum, sum_of},
     shared::{Shared, clip, ratio},
     volatility::{
@@ -40,10 +39,6 @@ group! {
     indicators {
         floor => 1e-5 * x.c;
         natr => x.a / x.c;
-        atr_7: Wilder = Wilder::new(7) => x.tr?;
-        atr_10: Wilder = Wilder::new(10) => x.tr?;
-        atr_20: Wilder = Wilder::new(20) => x.tr?;
-        atr_28: Wilder = Wilder::new(28) => x.tr?;
         a_lag_1: Lag<1> = Lag::new() => x.a;
         natr_rank: Rank<192> = Rank::new(1e-12) => natr?;
         tr_48 => mean_and_sample_deviation(x.true_ranges.last::<48>());
@@ -76,7 +71,7 @@ group! {
         channel_20 => x.channel::<20>();
         deviation_20 => population_deviation(x.closes.last::<20>());
         band_rank: Rank<96> = Rank::new(1e-12) => (4.0 * deviation_20? / x.sma_20).max(1e-5);
-        squeeze_age: Run = Run::new(48) => i8::from(2.0 * deviation_20? + x.ec < 1.5 * atr_20?);
+        squeeze_age: Run = Run::new(48) => i8::from(2.0 * deviation_20? + x.ec < 1.5 * x.atr::<20>());
         squeeze_momentum: SqueezeMomentum = SqueezeMomentum::new() => (x.c, channel_20?, x.sma_20);
         relative_volatility: RelativeVolatility = RelativeVolatility::new(14) => { x.since(9)?; (population_deviation(x.closes.last::<10>()), x.dc?, x.ec) };
         mass_25: MassIndex = MassIndex::new() => (x.bar, x.range, x.ec);
@@ -84,7 +79,7 @@ group! {
 
     features {
         natr_14, 15, [-6, 6], "LV(ATR14/c)", "Wilder ATR: seed = mean of TR at bars 1..14"; 1.0 ln => natr? / 0.004;
-        atr_ratio_7_28, 29, [-5, 5], "CLIP(2*LR(RMA(TR,7)/c, RMA(TR,28)/c), 5)", "Wilder"; 2.0 ln => atr_7?.max(floor?) / atr_28?.max(floor?);
+        atr_ratio_7_28, 29, [-5, 5], "CLIP(2*LR(RMA(TR,7)/c, RMA(TR,28)/c), 5)", "Wilder"; 2.0 ln => x.atr::<7>().max(floor?) / x.atr::<28>().max(floor?);
         atr_ratio_14_96, 97, [-5, 5], "CLIP(2*LR(ATR14/c, SMA(TR,96)/c), 5)"; 2.0 ln => x.a / (true_ranges_96? / 96.0).max(floor?);
         rv_16, 17, [-6, 6], "LV(RV(16)), RV(n)=sqrt(SUM(r^2,n)/n)", "zero-mean realised volatility"; 0.5 ln => log_variance(rv_16?);
         rv_ratio_8_48, 49, [-5, 5], "CLIP(1.5*LR(RV(8), RV(48)), 5)"; 0.75 ln => variance_ratio(rv_8?, rv_48?);
@@ -105,8 +100,8 @@ group! {
         bb_pctb_20, 20, [-2.18, 2.18], "DIV(c-SMA(c,20), 2*PSD(c,20), ec, 0)", "centred %b: -1 lower band, +1 upper band; population std (TA-Lib)" => ratio(x.c - x.sma_20, 2.0 * deviation_20?, x.ec, 0.0);
         donchian_width_20, 20, [0, 5], "CLIP((MAX(h,20)-MIN(l,20))/(A*sqrt(20)), 5)" => clip(x.in_atr(channel_20?.0 - channel_20?.1, 20.0), 5.0);
         bb_width_rank_96, 115, [-1, 1], "PRANK(max(4*PSD(c,20)/SMA(c,20),1e-5),96,1e-12)", "Bollinger bandwidth rank" => band_rank?;
-        keltner_pos_20, 20, [-5, 5], "CLIP((c-EMA(c,20))/(2*max(RMA(TR,10),1e-5*c)), 5)", "Keltner 20, 10, 2: +-1 = channel" => clip((x.c - x.ema_20?) / (2.0 * atr_10?.max(floor?)), 5.0);
-        squeeze_ratio_20, 21, [-5, 5], "CLIP(2*LR(2*PSD(c,20)/c, 1.5*RMA(TR,20)/c), 5)", "Bollinger half width over Keltner half width (1.5 ATR20); below 0 = squeeze"; 2.0 ln => (2.0 * deviation_20?).max(floor?) / (1.5 * atr_20?).max(floor?);
+        keltner_pos_20, 20, [-5, 5], "CLIP((c-EMA(c,20))/(2*max(RMA(TR,10),1e-5*c)), 5)", "Keltner 20, 10, 2: +-1 = channel" => clip((x.c - x.ema::<20>()) / (2.0 * x.atr::<10>().max(floor?)), 5.0);
+        squeeze_ratio_20, 21, [-5, 5], "CLIP(2*LR(2*PSD(c,20)/c, 1.5*RMA(TR,20)/c), 5)", "Bollinger half width over Keltner half width (1.5 ATR20); below 0 = squeeze"; 2.0 ln => (2.0 * deviation_20?).max(floor?) / (1.5 * x.atr::<20>()).max(floor?);
         squeeze_age_20, 21, [0, 4], "on=[2*PSD(c,20)+ec < 1.5*RMA(TR,20)]; RUN(on,48)/12", "bars the squeeze has been on" => squeeze_age? / 12.0;
         squeeze_mom_20, 39, [-5, 5], "y=c-((MAX(h,20)+MIN(l,20))/2+SMA(c,20))/2; CLIP(LRE(y,20)/(2*A), 5)", "TTM squeeze momentum; each y uses its own bar's window" => clip(x.in_atr(squeeze_momentum?, 1.0) / 2.0, 5.0);
         rvi_dorsey_14, 23, [-2, 2], "s=PSD(c,10); U=s*[c>c[1]], D=s*[c<c[1]]; (100*DIV(RMA(U,14), RMA(U,14)+RMA(D,14), ec, 0.5)-50)/25", "Dorsey Relative Volatility Index; RMA seeds over bars 9..22" => (relative_volatility? - 50.0) / 25.0;
