@@ -12,6 +12,17 @@ pub fn smaller(a: f64, b: f64) -> f64 {
     if a < b { a } else { b }
 }
 
+/// The array of `of(0)`, `of(1)`, … As [`std::array::from_fn`], but always a part of the function that asks for it: else what is
+/// compiled for wide registers would call what is not.
+#[inline(always)]
+pub fn each<const N: usize>(of: impl Fn(usize) -> f64) -> [f64; N] {
+    let mut values = [0.0; N];
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = of(i);
+    }
+    values
+}
+
 /// Natural logarithms of positive, normal, finite numbers.
 ///
 /// The method of FreeBSD's `log` (Ng 1993: reduce to [√½, √2), then a polynomial in s = f/(2 + f)), without branches, so that the

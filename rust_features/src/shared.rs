@@ -1,15 +1,13 @@
 //! What every feature group reads of a bar, computed once: prices, returns, the scales A and S, the shared windows.
 
-use std::array::from_fn;
-
 use crate::{
     average::{Averages, Ema},
     candle::Candle,
     extras::Extras,
     indicator::Indicator,
-    math::{larger, ln, smaller},
+    math::{each, larger, ln, smaller},
     momentum::strength,
-    rolling::{LongMaximum, Widening, Window, age_of, sum, sum_of},
+    rolling::{LongMaximum, Widening, Window, sum, sum_of},
     timeframe::{Bucket, Timeframe},
     volatility::true_range,
 };
@@ -358,14 +356,6 @@ impl Shared {
         }
     }
 
-    /// How many bars ago the highest high and the lowest low of `N` bars were; the latest, on a tie.
-    #[inline(always)]
-    pub fn since_extremes<const N: u32>(&self) -> (u32, u32) {
-        let (highest, lowest) = self.channel::<N>();
-        let age = |x: f64, window: &Window<96, 108>| age_of(x, &window.all()[96 - N as usize..]) as u32;
-        (age(highest, &self.highs), age(lowest, &self.lows))
-    }
-
     /// Opens, highs, lows and closes of the newest `N` bars, oldest first.
     #[inline(always)]
     pub fn candles<const N: usize>(&self) -> [&[f64; N]; 4] {
@@ -376,7 +366,7 @@ impl Shared {
     #[inline(always)]
     pub fn middles<const N: usize>(&self) -> [f64; N] {
         let (highs, lows) = (self.highs.last::<N>(), self.lows.last::<N>());
-        from_fn(|i| (highs[i] + lows[i]) / 2.0)
+        each(|i| (highs[i] + lows[i]) / 2.0)
     }
 
     /// A price move over `bars` bars in the ATRs a random walk would make: d / (A·√bars).
@@ -406,7 +396,7 @@ impl Shared {
     /// `SGNT`: the sign of a computed price difference, 0 within `ec`. Rounding noise decides no sign.
     #[inline]
     pub fn sign(&self, d: f64) -> i8 {
-        if d.abs() <= self.ec { 0 } else { exact_sign(d) }
+        i8::from(d > self.ec) - i8::from(d < -self.ec)
     }
 
     /// `Some` from bar `start` (counted from 0) on: what an average is fed from there.

@@ -30,8 +30,8 @@ impl<const K: usize> Averages<K> {
     /// Takes the next value.
     #[inline(always)]
     pub fn update(&mut self, x: f64, lengths: [u32; K], weight: impl Fn(f64) -> f64) {
-        for i in 0..K {
-            self.values[i] += weight(f64::from(lengths[i])) * (x - self.values[i]);
+        for (value, n) in self.values.iter_mut().zip(lengths) {
+            *value += weight(f64::from(n)) * (x - *value);
         }
         if lengths.iter().any(|n| self.seen < *n) {
             self.begin(x, lengths);

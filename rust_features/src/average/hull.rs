@@ -28,7 +28,7 @@ impl Indicator for Hull {
     type Input = [f64; 16];
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, xs: [f64; 16]) -> Option<f64> {
         self.raw.push(2.0 * weighted_mean(&xs[8..]) - weighted_mean(&xs));
         let raw = self.raw.all();

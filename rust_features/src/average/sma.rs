@@ -25,7 +25,7 @@ impl<const N: usize, const CAP: usize> Indicator for Sma<N, CAP> {
     type Input = f64;
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, x: f64) -> Option<f64> {
         Some(self.sum.update(x)? / N as f64)
     }

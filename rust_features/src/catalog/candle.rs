@@ -1,9 +1,8 @@
 //! The candle itself: returns, shape of the bar, streaks.
 
-use std::array::from_fn;
-
 use super::declare::group;
 use crate::{
+    math::each,
     rolling::{Run, SignSum, sum},
     shared::{Shared, clip, exact_sign, ratio},
 };
@@ -12,7 +11,7 @@ use crate::{
 #[inline(always)]
 fn sum_10(x: &Shared, of: impl Fn([f64; 4]) -> f64) -> f64 {
     let [o, h, l, c] = x.candles::<10>();
-    sum(&from_fn::<_, 10, _>(|i| of([o[i], h[i], l[i], c[i]])))
+    sum(&each::<10>(|i| of([o[i], h[i], l[i], c[i]])))
 }
 
 group! {

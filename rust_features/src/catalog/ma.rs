@@ -3,7 +3,7 @@
 use super::declare::group;
 use crate::{
     average::{Hull, Kama, LongSma, Median, T3, weighted_mean},
-    rolling::{Lag, Run, SignSum},
+    rolling::{Lag, Run, SignSum, extent},
     shared::{Shared, clip, ratio},
     volatility::population_deviation,
 };
@@ -14,14 +14,17 @@ fn ribbon(x: &Shared) -> [f64; 5] {
 }
 
 /// Sum of the signs of all differences, the shorter average minus the longer.
-fn order(x: &Shared, ribbon: [f64; 5]) -> f64 {
-    let signs = (0..5).flat_map(|i| (i + 1..5).map(move |j| x.sign(ribbon[i] - ribbon[j])));
-    f64::from(signs.sum::<i8>())
+#[inline(always)]
+fn order(x: &Shared, [a, b, c, d, e]: [f64; 5]) -> f64 {
+    let above = |x_1: f64, longer: &[f64]| longer.iter().map(|x_2| x.sign(x_1 - x_2)).sum::<i8>();
+    f64::from(above(a, &[b, c, d, e]) + above(b, &[c, d, e]) + above(c, &[d, e]) + above(d, &[e]))
 }
 
 /// Greatest minus least.
+#[inline(always)]
 fn width(ribbon: [f64; 5]) -> f64 {
-    ribbon.into_iter().fold(f64::MIN, f64::max) - ribbon.into_iter().fold(f64::MAX, f64::min)
+    let (most, least) = extent(&ribbon);
+    most - least
 }
 
 group! {

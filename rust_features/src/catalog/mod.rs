@@ -25,7 +25,7 @@ use crate::{
     candle::Candle,
     extras::{Extras, OptionalInputs},
     fetch::fetch,
-    math::{larger, ln, smaller},
+    math::{each, larger, ln, smaller},
     shared::Shared,
 };
 
@@ -60,18 +60,21 @@ pub struct Feature {
 
 declare::catalog! { candle, ma, momentum, volatility, trend, volume, stats, structure, mtf, cross, time, pattern }
 
-/// Columns that end in a logarithm.
-const LOGARITHMS: [usize; count_logarithms()] = {
-    let (mut columns, mut at, mut i) = ([0; count_logarithms()], 0, 0);
+/// Columns that end in a logarithm; of each how often it is taken, and its range.
+const LOGARITHMS: ([usize; LOGARITHM_COUNT], [[f64; LOGARITHM_COUNT]; 3]) = {
+    let (mut columns, mut numbers, mut at, mut i) = ([0; LOGARITHM_COUNT], [[0.0; LOGARITHM_COUNT]; 3], 0, 0);
     while i < WIDTH {
         if FEATURES[i].ln != 0.0 {
             columns[at] = i;
+            (numbers[0][at], numbers[1][at], numbers[2][at]) = (FEATURES[i].ln, FEATURES[i].low, FEATURES[i].high);
             at += 1;
         }
         i += 1;
     }
-    columns
+    (columns, numbers)
 };
+
+const LOGARITHM_COUNT: usize = count_logarithms();
 
 const fn count_logarithms() -> usize {
     let (mut count, mut i) = (0, 0);
@@ -85,11 +88,21 @@ const fn count_logarithms() -> usize {
 /// Finishes the columns that end in a logarithm, all at once.
 #[inline(always)]
 fn take_logarithms(row: &mut [f64; WIDTH]) {
-    // What is not warm has no logarithm, and its value is masked.
-    let logarithms = ln(LOGARITHMS.map(|column| if row[column] > 0.0 { row[column] } else { 1.0 }));
-    for (column, logarithm) in LOGARITHMS.into_iter().zip(logarithms) {
-        let Feature { ln, low, high, .. } = FEATURES[column];
-        row[column] = smaller(larger(ln * logarithm, low), high);
+    const COLUMNS: [usize; LOGARITHM_COUNT] = LOGARITHMS.0;
+    const OFTEN: [f64; LOGARITHM_COUNT] = LOGARITHMS.1[0];
+    const LOW: [f64; LOGARITHM_COUNT] = LOGARITHMS.1[1];
+    const HIGH: [f64; LOGARITHM_COUNT] = LOGARITHMS.1[2];
+    let mut values: [f64; LOGARITHM_COUNT] = each(|i| row[COLUMNS[i]]);
+    for value in &mut values {
+        // What is not warm may have no logarithm. It is masked.
+        *value = if *value > 0.0 { *value } else { 1.0 };
+    }
+    let logarithms = ln(values);
+    for i in 0..LOGARITHM_COUNT {
+        values[i] = smaller(larger(OFTEN[i] * logarithms[i], LOW[i]), HIGH[i]);
+    }
+    for i in 0..LOGARITHM_COUNT {
+        row[COLUMNS[i]] = values[i];
     }
 }
 

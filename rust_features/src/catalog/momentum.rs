@@ -1,11 +1,9 @@
 //! Momentum: oscillators and rates of change.
 
-use std::array::from_fn;
-
 use super::declare::group;
 use crate::{
     average::{Cascade, Ema, Sma},
-    math::smaller,
+    math::{each, smaller},
     momentum::{Fisher, Rsi, Streak, awesome, chande, commodity_channel, percent_rank, place, ultimate, vigor},
     rolling::{Lag, Window, extent},
     shared::{Shared, clip, exact_sign, ratio},
@@ -22,21 +20,21 @@ fn extent_14(window: &Window<14, 18>) -> Option<(f64, f64)> {
 #[inline(always)]
 fn prices<const N: usize>(x: &Shared) -> [f64; N] {
     let (highs, lows, closes) = (x.highs.last::<N>(), x.lows.last::<N>(), x.closes.last::<N>());
-    from_fn(|i| highs[i] + lows[i] + closes[i])
+    each(|i| highs[i] + lows[i] + closes[i])
 }
 
 /// c − min(l, c₁) of 28 bars.
 #[inline(always)]
 fn pressures_28(x: &Shared) -> [f64; 28] {
     let (lows, closes) = (x.lows.last::<28>(), x.closes.last::<29>());
-    from_fn(|i| closes[i + 1] - smaller(lows[i], closes[i]))
+    each(|i| closes[i + 1] - smaller(lows[i], closes[i]))
 }
 
 /// Bodies and ranges of 13 bars.
 #[inline(always)]
 fn bodies_and_ranges(x: &Shared) -> ([f64; 13], [f64; 13]) {
     let [o, h, l, c] = x.candles::<13>();
-    (from_fn(|i| c[i] - o[i]), from_fn(|i| h[i] - l[i]))
+    (each(|i| c[i] - o[i]), each(|i| h[i] - l[i]))
 }
 
 group! {

@@ -4,7 +4,7 @@ use super::declare::group;
 use crate::{
     levels::{Peaks, Swings, floor_pivots},
     momentum::place,
-    rolling::{Lag, SignSum},
+    rolling::{Age, Lag, SignSum},
     shared::{clip, ratio},
 };
 
@@ -31,7 +31,8 @@ group! {
 
     indicators {
         channel_96 => x.channel::<96>();
-        since_96 => x.since_extremes::<96>();
+        since_highest: Age = Age::new() => (channel_96?.0, x.highs.last::<96>());
+        since_lowest: Age = Age::new() => (channel_96?.1, x.lows.last::<96>());
         top_20: Lag<1> = Lag::new() => x.channel::<20>().0;
         bottom_20: Lag<1> = Lag::new() => x.channel::<20>().1;
         higher_lower_20: SignSum<20> = SignSum::new() => i8::from(x.h > x.previous?.h) - i8::from(x.l < x.previous?.l);
@@ -52,8 +53,8 @@ group! {
         range_pos_480, 480, [-1, 1], "2*DIV(c-MIN(l,480), MAX(h,480)-MIN(l,480), ec, 0.5)-1" => 2.0 * place(x.c, x.channel::<480>(), x.ec) - 1.0;
         high_dist_96, 96, [0, 5], "CLIP((MAX(h,96)-c)/(A*sqrt(96)), 5)" => clip(x.in_atr(channel_96?.0 - x.c, 96.0), 5.0);
         low_dist_96, 96, [0, 5], "CLIP((c-MIN(l,96))/(A*sqrt(96)), 5)" => clip(x.in_atr(x.c - channel_96?.1, 96.0), 5.0);
-        bars_since_high_96, 96, [-1, 1], "2*(bars since the highest h of 96 bars)/95-1", "latest bar wins ties" => 2.0 * f64::from(since_96?.0) / 95.0 - 1.0;
-        bars_since_low_96, 96, [-1, 1], "2*(bars since the lowest l of 96 bars)/95-1", "latest bar wins ties" => 2.0 * f64::from(since_96?.1) / 95.0 - 1.0;
+        bars_since_high_96, 96, [-1, 1], "2*(bars since the highest h of 96 bars)/95-1", "latest bar wins ties" => 2.0 * since_highest? / 95.0 - 1.0;
+        bars_since_low_96, 96, [-1, 1], "2*(bars since the lowest l of 96 bars)/95-1", "latest bar wins ties" => 2.0 * since_lowest? / 95.0 - 1.0;
         breakout_20, 21, [-5, 5], "CLIP((max(c-MAX(h,20)[1],0)-max(MIN(l,20)[1]-c,0))/A, 5)", "close beyond the previous 20-bar channel" => clip(x.in_atr((x.c - top_20?).max(0.0) - (bottom_20? - x.c).max(0.0), 1.0), 5.0);
         hh_ll_balance_20, 21, [-2, 2], "2*SMA([h>h[1]]-[l<l[1]],20)", "higher highs minus lower lows" => higher_lower_20? / 10.0;
         swing_structure_3, 99, [-1, 1], "(sgn(H1-H2)+sgn(L1-L2))/2; H1,H2 (L1,L2) = last two confirmed swing highs (lows), 3 bars each side, pivot not older than 95 bars", "see notation; missing pair -> that term 0" => f64::from(highs?.step() - lows?.step()) / 2.0;

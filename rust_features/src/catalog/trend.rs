@@ -2,11 +2,10 @@
 //!
 //! k·A is what a random walk makes in k² bars: d/(3·A) is `x.in_atr(d, 9.0)`.
 
-use std::array::from_fn;
-
 use super::declare::group;
 use crate::{
-    rolling::{Lag, Run, path, sum},
+    math::each,
+    rolling::{Age, Lag, Run, path, sum},
     shared::{Shared, clip, ratio},
     trend::{Adx, Line, ParabolicSar, SuperTrend, range},
 };
@@ -30,7 +29,7 @@ fn choppiness(ranges: f64, (highest, lowest): (f64, f64), n: f64, tiny: f64) -> 
 #[inline(always)]
 fn vortex_14(x: &Shared) -> f64 {
     let (h, l) = (x.highs.last::<15>(), x.lows.last::<15>());
-    sum(&from_fn::<_, 14, _>(|i| (h[i + 1] - l[i]).abs() - (l[i + 1] - h[i]).abs()))
+    sum(&each::<14>(|i| (h[i + 1] - l[i]).abs() - (l[i + 1] - h[i]).abs()))
 }
 
 group! {
@@ -51,7 +50,8 @@ group! {
         span_b => middle(x.channel::<52>());
         span_a_lag_26: Lag<26> = Lag::new() => span_a?;
         span_b_lag_26: Lag<26> = Lag::new() => span_b?;
-        since_extremes => x.since_extremes::<26>();
+        since_highest: Age = Age::new() => (x.channel::<26>().0, x.highs.last::<26>());
+        since_lowest: Age = Age::new() => (x.channel::<26>().1, x.lows.last::<26>());
 
         path_10 => path(x.closes.last::<11>());
         path_28 => path(x.closes.last::<29>());
@@ -78,8 +78,8 @@ group! {
         ichimoku_cloud_dist, 78, [-5, 5], "sa=(MID(9)+MID(26))/2, sb=MID(52); cloud of bar t = sa[26], sb[26]; CLIP((max(c-max(sa[26],sb[26]),0)-max(min(sa[26],sb[26])-c,0))/(5*A), 5)", "0 inside the cloud; causal (spans computed 26 bars earlier)" => clip(x.in_atr(outside(x.c, span_a_lag_26?, span_b_lag_26?), 25.0), 5.0);
         ichimoku_cloud_thick, 78, [-5, 5], "CLIP((sa[26]-sb[26])/(3*A), 5)", "signed thickness of the current cloud" => clip(x.in_atr(span_a_lag_26? - span_b_lag_26?, 9.0), 5.0);
         ichimoku_lead_thick, 52, [-5, 5], "CLIP((sa-sb)/(3*A), 5)", "signed thickness of the cloud drawn 26 bars ahead" => clip(x.in_atr(span_a? - span_b?, 9.0), 5.0);
-        aroon_up_25, 26, [-1, 1], "1-2*(bars since the highest h of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * f64::from(since_extremes?.0);
-        aroon_down_25, 26, [-1, 1], "1-2*(bars since the lowest l of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * f64::from(since_extremes?.1);
+        aroon_up_25, 26, [-1, 1], "1-2*(bars since the highest h of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * since_highest?;
+        aroon_down_25, 26, [-1, 1], "1-2*(bars since the lowest l of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * since_lowest?;
         linreg_slope_20, 97, [-5, 5], "CLIP(b*20/(c*S*sqrt(20)), 5), b = OLS slope of c on bar index over 20 bars" => clip(x.in_price_vol(line_20?.slope() * 20.0, 20.0), 5.0);
         linreg_slope_96, 96, [-5, 5], "CLIP(b*sqrt(96)/A, 5), b = OLS slope over 96 bars" => clip(x.in_atr(line_96?.slope() * 96.0, 96.0), 5.0);
         linreg_corr_20, 20, [-1, 1], "CORR(c, bar index, 20)", "signed R; R2 = square" => line_20?.correlation(x.ec);

@@ -24,11 +24,13 @@ fn variance_ratio(a: f64, b: f64) -> f64 {
 }
 
 /// The return of an earlier bar. Old ones are made of the log closes, which go back further.
+#[inline(always)]
 fn earlier_return(x: &Shared, lag: usize) -> f64 {
     if lag < 96 { x.returns.lag(lag) } else { x.log_closes.lag(lag) - x.log_closes.lag(lag + 1) }
 }
 
 /// |r|·|r₁| and the true range of an earlier bar.
+#[inline(always)]
 fn pair_and_true_range(x: &Shared, lag: usize) -> [f64; 2] {
     [(x.returns.lag(lag) * x.returns.lag(lag + 1)).abs(), x.true_ranges.lag(lag)]
 }

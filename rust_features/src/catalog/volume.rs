@@ -3,7 +3,7 @@
 use super::declare::group;
 use crate::{
     average::Ema,
-    math::ln_of,
+    math::{each, ln_of},
     rolling::{Lag, LongSums, RingSums, Run, sum, sum_of, sum_of_pairs},
     shared::{Shared, clip, ratio},
     statistics::quantile_rank,
@@ -58,7 +58,7 @@ const TURNOVER_UNIT: f64 = 128.0;
 #[inline(always)]
 fn signed_volumes(x: &Shared) -> [f64; 48] {
     let (closes, volumes) = (x.closes.last::<49>(), x.volumes.last::<48>());
-    std::array::from_fn(|i| signed(closes[i + 1] - closes[i], volumes[i]))
+    each(|i| signed(closes[i + 1] - closes[i], volumes[i]))
 }
 
 /// A volume with the sign of the change of the close.
@@ -93,10 +93,11 @@ const UNKNOWN: f64 = 2.0;
 /// Volume bought less volume sold by takers, and their sum, over the bars where it is known. Input: their ratio.
 #[inline(always)]
 fn taker_sums(imbalances: &[f64; 20], volumes: &[f64; 20]) -> [f64; 2] {
-    sums_of::<20, 2, 4>(|i| {
-        let known = if imbalances[i] == UNKNOWN { 0.0 } else { volumes[i] };
-        [known * imbalances[i], known]
-    })
+    let known = |imbalance: f64, x: f64| if imbalance == UNKNOWN { 0.0 } else { x };
+    [
+        sum_of_pairs(imbalances, volumes, |imbalance, v| known(imbalance, imbalance * v)),
+        sum_of_pairs(imbalances, volumes, known),
+    ]
 }
 
 group! {

@@ -82,18 +82,17 @@ impl<const Q: usize, const L: usize, const BLOCKS: usize> LongSums<Q, L, BLOCKS>
     }
 
     /// The sums of what is older than the whole blocks, for this bar and the next ones.
-    #[inline(never)]
+    #[inline(always)]
     fn turn(&mut self, in_open: usize, lengths: [usize; L], at: impl Fn(usize) -> [f64; Q]) {
         for (i, n) in lengths.into_iter().enumerate() {
-            let (first, mut sum) = (in_open + BLOCK * whole(n), [0.0; Q]);
-            for have in 0..=n - first {
-                if let Some(rests) = self.rests.get_mut(n - first - have) {
+            let mut sum = [0.0; Q];
+            for lag in in_open + BLOCK * whole(n)..n {
+                if let Some(rests) = self.rests.get_mut(n - lag) {
                     rests[i] = sum;
                 }
-                if have < n - first {
-                    add(&mut sum, &at(first + have));
-                }
+                add(&mut sum, &at(lag));
             }
+            self.rests[0][i] = sum;
         }
     }
 }

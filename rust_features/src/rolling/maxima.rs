@@ -51,19 +51,6 @@ pub fn extent(xs: &[f64]) -> (f64, f64) {
     xs.iter().fold((f64::NEG_INFINITY, f64::INFINITY), |(most, least), x| (larger(most, *x), smaller(least, *x)))
 }
 
-/// How long ago the newest of `xs` was that equals `x`; their number, if none does. The newest is the last.
-#[inline(always)]
-pub fn age_of(x: f64, xs: &[f64]) -> usize {
-    let (rest, chunks) = xs.as_rchunks::<8>();
-    for (i, chunk) in chunks.iter().rev().enumerate() {
-        // Eight at once, and only then which.
-        if chunk.iter().fold(false, |found, y| found | (*y == x)) {
-            return 8 * i + 7 - chunk.iter().rposition(|y| *y == x).unwrap_or(0);
-        }
-    }
-    rest.iter().rposition(|y| *y == x).map_or(xs.len(), |place| xs.len() - 1 - place)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,8 +66,6 @@ mod tests {
                 let (most, least) = (plain(window, f64::MIN, f64::max), plain(window, f64::MAX, f64::min));
                 assert_eq!((highest.to(window.len()), lowest.to(window.len())), (most, least), "bar {seen}");
                 assert_eq!(extent(window), (most, least));
-                let latest = |x: f64| window.iter().rev().position(|y| *y == x).unwrap();
-                assert_eq!((age_of(most, window), age_of(least, window)), (latest(most), latest(least)));
             }
         }
     }
@@ -100,10 +85,5 @@ mod tests {
         check(&(0..200).map(f64::from).collect::<Vec<_>>());
         check(&(0..200).map(|i| -f64::from(i)).collect::<Vec<_>>());
         check(&[3.0; 200]);
-    }
-
-    #[test]
-    fn what_is_not_there_is_older_than_all() {
-        assert_eq!(age_of(5.0, &[1.0; 20]), 20);
     }
 }

@@ -4,6 +4,7 @@
 //! made anew, in a fixed order, so a value that has left the window has left no residue, and two histories that
 //! agree on the window agree on every bit.
 
+mod age;
 mod lag;
 mod long_maximum;
 mod long_sums;
@@ -15,10 +16,11 @@ mod sorted;
 mod sum;
 mod window;
 
+pub use age::Age;
 pub use lag::Lag;
 pub use long_maximum::LongMaximum;
 pub use long_sums::LongSums;
-pub use maxima::{Widening, age_of, extent};
+pub use maxima::{Widening, extent};
 pub use ring_sums::RingSums;
 pub use run::Run;
 pub use signs::SignSum;

@@ -44,11 +44,11 @@ impl<const N: usize> Sorted<N> {
             len
         } else {
             let leaving = self.newest.wrapping_sub(N as u8);
-            let first = self.below(window, window.lag(N));
+            let first = self.below(window, N, window.lag(N));
             (first..N - 1).find(|place| self.order[*place] == leaving).unwrap_or(N - 1)
         };
         // The new value's place among the others; one to the left when the hole lies before it.
-        let place = self.order[..len].partition_point(|number| self.value(window, *number) < new);
+        let place = self.below(window, len, new);
         let place = if place > hole { place - 1 } else { place };
         if place < hole {
             self.order.copy_within(place..hole, place + 1);
@@ -64,9 +64,17 @@ impl<const N: usize> Sorted<N> {
         (usize::from(self.len) == N).then(|| self.value(window, self.order[i]))
     }
 
+    /// How many of the `len` values are less than `x`.
     #[inline(always)]
-    fn below<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, x: f64) -> usize {
-        self.order.partition_point(|number| self.value(window, *number) < x)
+    fn below<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, len: usize, x: f64) -> usize {
+        let (mut below, mut left) = (0, len);
+        while left > 0 {
+            let half = left / 2;
+            let is_less = self.value(window, self.order[below + half]) < x;
+            below = if is_less { below + half + 1 } else { below };
+            left = if is_less { left - half - 1 } else { half };
+        }
+        below
     }
 
     #[inline(always)]

@@ -94,7 +94,7 @@ impl<const N: usize, const CAP: usize> Indicator for Sum<N, CAP> {
     type Input = f64;
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, x: f64) -> Option<f64> {
         self.window.push(x);
         let xs = self.window.all();
