@@ -1,10 +1,9 @@
 //! What every feature group reads of a bar, computed once: prices, returns, the scales A and S, the shared windows.
 
 use crate::{
-    average::{Averages, Ema},
+    average::Averages,
     candle::Candle,
     extras::Extras,
-    indicator::Indicator,
     math::{each, larger, ln, smaller},
     momentum::strength,
     rolling::{LongMaximum, Widening, Window, sum, sum_of},
@@ -56,7 +55,7 @@ const ATRS: [u32; 5] = [7, 10, 14, 20, 28];
 const RSIS: [u32; 4] = [3, 5, 14, 42];
 
 /// The current bar and what is known around it. Names are those of the feature notation; `None` or NaN until defined.
-#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Shared {
     /// Bars seen since the (re)start, the current included.
     pub bars: u32,
@@ -125,7 +124,7 @@ pub struct Shared {
     /// SMA(c, 200).
     pub sma_200: f64,
     /// The MACD line: EMAS(c, 12, 14) − EMA(c, 26).
-    pub macd_12_26: Option<f64>,
+    pub macd_12_26: f64,
     /// Sum and sum of squares of the newest 96 returns.
     pub return_sums_96: [f64; 2],
     /// The newest closes.
@@ -155,10 +154,13 @@ pub struct Shared {
     lowest_480: LongMaximum,
     channel_480: (f64, f64),
     emas: Averages<{ EMAS.len() }>,
-    late_ema_12: Ema,
+    late_ema_12: Averages<1>,
     true_range_averages: Averages<{ ATRS.len() }>,
     gains: Averages<{ RSIS.len() }>,
     losses: Averages<{ RSIS.len() }>,
+    strengths: [f64; RSIS.len()],
+    /// 1/c.
+    pub per_c: f64,
     /// 1/A and 1/S; NaN until they are defined.
     per_a: f64,
     per_s: f64,
@@ -167,65 +169,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing seen yet.
     pub fn new() -> Self {
-        Self {
-            bars: 0,
-            bar: 0,
-            close_time_ms: 0,
-            o: 0.0,
-            h: 0.0,
-            l: 0.0,
-            c: 0.0,
-            v: 0.0,
-            extras: Extras::default(),
-            range: 0.0,
-            hl2: 0.0,
-            tp: 0.0,
-            w: 0.0,
-            turn: 0.0,
-            ec: 0.0,
-            body_ratio: 0.0,
-            ln_hl: 0.0,
-            ln_co: 0.0,
-            rogers_satchell: 0.0,
-            previous: None,
-            before_previous: None,
-            dc: None,
-            r: None,
-            ln_oc_1: None,
-            tr: None,
-            a: f64::NAN,
-            s: f64::NAN,
-            sma_5: f64::NAN,
-            sma_10: f64::NAN,
-            sma_20: f64::NAN,
-            sma_50: f64::NAN,
-            sma_100: f64::NAN,
-            sma_200: f64::NAN,
-            macd_12_26: None,
-            return_sums_96: [f64::NAN; 2],
-            closes: Window::new(),
-            log_closes: Window::new(),
-            returns: Window::new(),
-            opens: Window::new(),
-            highs: Window::new(),
-            lows: Window::new(),
-            traded_prices: Window::new(),
-            volumes: Window::new(),
-            true_ranges: Window::new(),
-            x96: Timeframe::new(),
-            highest: [0.0; CHANNELS.len()],
-            lowest: [0.0; CHANNELS.len()],
-            highest_480: LongMaximum::new(),
-            lowest_480: LongMaximum::new(),
-            channel_480: (0.0, 0.0),
-            emas: Averages::new(),
-            late_ema_12: Ema::new(12),
-            true_range_averages: Averages::new(),
-            gains: Averages::new(),
-            losses: Averages::new(),
-            per_a: f64::NAN,
-            per_s: f64::NAN,
-        }
+        Self::default()
     }
 
     /// Takes the next bar.
@@ -250,6 +194,7 @@ impl Shared {
     #[inline(always)]
     fn prices(&mut self) {
         self.ec = 1e-9 * self.c;
+        self.per_c = 1.0 / self.c;
         self.range = self.h - self.l;
         self.hl2 = (self.h + self.l) / 2.0;
         self.tp = (self.h + self.l + self.c) / 3.0;
@@ -301,11 +246,14 @@ impl Shared {
         let sum_50 = sum_20 + between(20, 50);
         let sum_100 = sum_50 + between(50, 100);
         let sum_200 = sum_100 + between(100, 200);
-        (self.sma_5, self.sma_10, self.sma_20) = (sum_5 / 5.0, sum_10 / 10.0, sum_20 / 20.0);
-        (self.sma_50, self.sma_100, self.sma_200) = (sum_50 / 50.0, sum_100 / 100.0, sum_200 / 200.0);
+        (self.sma_5, self.sma_10, self.sma_20) = (sum_5 * (1.0 / 5.0), sum_10 * (1.0 / 10.0), sum_20 * (1.0 / 20.0));
+        (self.sma_50, self.sma_100, self.sma_200) =
+            (sum_50 * (1.0 / 50.0), sum_100 * (1.0 / 100.0), sum_200 * (1.0 / 200.0));
         self.emas.update(self.c, EMAS, |n| 2.0 / (n + 1.0));
-        let late = self.since(14).and_then(|()| self.late_ema_12.update(self.c));
-        self.macd_12_26 = late.map(|late| late - self.ema::<26>());
+        if self.bars > 14 {
+            self.late_ema_12.update(self.c, [12], |n| 2.0 / (n + 1.0));
+        }
+        self.macd_12_26 = self.late_ema_12.values[0] - self.ema::<26>();
     }
 
     /// What compares the bar with the one before, and the two scales built on it.
@@ -317,12 +265,13 @@ impl Shared {
         (self.dc, self.tr) = (Some(dc), Some(tr));
         self.gains.update(larger(dc, 0.0), RSIS, |n| 1.0 / n);
         self.losses.update(larger(-dc, 0.0), RSIS, |n| 1.0 / n);
+        self.strengths = each(|i| strength(self.gains.values[i], self.losses.values[i], self.ec));
         self.true_range_averages.update(tr, ATRS, |n| 1.0 / n);
         self.a = larger(1e-5 * self.c, self.atr::<14>());
         let returns = self.returns.last::<96>();
         let [sum, squares] = [sum(returns), sum_of(returns, |r| r * r)];
         self.return_sums_96 = [sum, squares];
-        self.s = larger((larger(squares - sum * sum / 96.0, 0.0) / 95.0).sqrt(), 1e-5);
+        self.s = larger((larger(squares - sum * sum * (1.0 / 96.0), 0.0) * (1.0 / 95.0)).sqrt(), 1e-5);
         (self.per_a, self.per_s) = (1.0 / self.a, 1.0 / self.s);
     }
 
@@ -341,8 +290,7 @@ impl Shared {
     /// `RSI(c, N)`.
     #[inline(always)]
     pub fn rsi<const N: u32>(&self) -> f64 {
-        let i = const { place_of(RSIS, N) };
-        strength(self.gains.values[i], self.losses.values[i], self.ec)
+        self.strengths[const { place_of(RSIS, N) }]
     }
 
     /// (`MAX(h, N)`, `MIN(l, N)`).
@@ -384,7 +332,7 @@ impl Shared {
     /// A price move over `bars` bars in the volatility of a random walk: d / (c·S·√bars).
     #[inline]
     pub fn in_price_vol(&self, d: f64, bars: f64) -> f64 {
-        self.in_vol(d / self.c, bars)
+        self.in_vol(d * self.per_c, bars)
     }
 
     /// ln(c / c\[n\]).
@@ -403,12 +351,6 @@ impl Shared {
     #[inline]
     pub fn since(&self, start: u32) -> Option<()> {
         (self.bars > start).then_some(())
-    }
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -72,7 +72,7 @@ impl<const N: usize> Indicator for LongSma<N> {
             return None;
         }
         let sum = self.middle + self.open + f64::from(self.ring[(place + 1) % N]);
-        Some(sum / (SCALE * N as f64))
+        Some(sum * (1.0 / (SCALE * N as f64)))
     }
 }
 

@@ -27,7 +27,7 @@ impl<const N: usize, const CAP: usize> Indicator for Sma<N, CAP> {
 
     #[inline(always)]
     fn update(&mut self, x: f64) -> Option<f64> {
-        Some(self.sum.update(x)? / N as f64)
+        Some(self.sum.update(x)? * (1.0 / N as f64))
     }
 }
 

@@ -50,8 +50,8 @@ group! {
         low_change_atr, 15, [-5, 5], "CLIP((l-l[1])/A, 5)", "as above" => clip(x.in_atr(x.l - previous?.l, 1.0), 5.0);
         bar_overlap, 2, [-1, 1], "DIV(min(h,h[1])-max(l,l[1]), max(h,h[1])-min(l,l[1]), ec, 0)", "negative = gap between the two bars" =>
             ratio(x.h.min(previous?.h) - x.l.max(previous?.l), x.h.max(previous?.h) - x.l.min(previous?.l), x.ec, 0.0);
-        close_streak, 2, [-2, 2], "RUN(sgn(c-c[1]), 10)/5", "exact comparison of closes; sign 0 gives 0" => streak? / 5.0;
-        up_down_balance_20, 21, [-2, 2], "2*SMA(sgn(c-c[1]),20)", "exact comparison" => up_down_20? / 10.0;
+        close_streak, 2, [-2, 2], "RUN(sgn(c-c[1]), 10)/5", "exact comparison of closes; sign 0 gives 0" => streak? * (1.0 / 5.0);
+        up_down_balance_20, 21, [-2, 2], "2*SMA(sgn(c-c[1]),20)", "exact comparison" => up_down_20? * (1.0 / 10.0);
         body_share_10, 10, [-2, 2], "4*(DIV(SUM(abs(c-o),10), SUM(h-l,10), ec, 0.5)-0.5)", "ratio of sums" => 4.0 * (ratio(bodies_10?, ranges_10?, x.ec, 0.5) - 0.5);
         wick_balance_10, 10, [-3, 3], "3*DIV(SUM((min(o,c)-l)-(h-max(o,c)),10), SUM(h-l,10), ec, 0)", "positive = lower wicks dominate" => 3.0 * ratio(wicks_10?, ranges_10?, x.ec, 0.0);
     }

@@ -81,13 +81,13 @@ group! {
         sma_slope_20_5, 25, [-5, 5], "CLIP((SMA(c,20)-SMA(c,20)[5])/A, 5)" => clip(x.in_atr(x.sma_20 - sma_20_lag_5?, 1.0), 5.0);
         sma_slope_100_20, 120, [-5, 5], "CLIP((SMA(c,100)-SMA(c,100)[20])/(2*c*S), 5)" => clip(x.in_price_vol(x.sma_100 - sma_100_lag_20?, 1.0) / 2.0, 5.0);
         ema_accel_20_4, 28, [-5, 5], "e=EMA(c,20); CLIP(2*(e-2*e[4]+e[8])/A, 5)" => clip(2.0 * x.in_atr(x.ema::<20>() - 2.0 * ema_20_lag_4? + ema_20_lag_8?, 1.0), 5.0);
-        ma_ribbon_align, 200, [-1, 1], "(1/10)*sum over pairs i<j of (10,20,50,100,200) of SGNT(SMA(c,i)-SMA(c,j))", "SGNT tolerance ec" => order(x, ribbon?) / 10.0;
-        ma_ribbon_width, 200, [0, 5], "m=(SMA(c,n)), n in {10,20,50,100,200}; CLIP((max m - min m)/(5*A), 5)" => clip(x.in_atr(width(ribbon?), 1.0) / 5.0, 5.0);
+        ma_ribbon_align, 200, [-1, 1], "(1/10)*sum over pairs i<j of (10,20,50,100,200) of SGNT(SMA(c,i)-SMA(c,j))", "SGNT tolerance ec" => order(x, ribbon?) * (1.0 / 10.0);
+        ma_ribbon_width, 200, [0, 5], "m=(SMA(c,n)), n in {10,20,50,100,200}; CLIP((max m - min m)/(5*A), 5)" => clip(x.in_atr(width(ribbon?), 1.0) * (1.0 / 5.0), 5.0);
         ma_slope_align, 204, [-1, 1], "(1/5)*sum over n in {10,20,50,100,200} of SGNT(SMA(c,n)-SMA(c,n)[4])", "SGNT tolerance ec" =>
-            f64::from(ribbon?.iter().zip(&ribbon_lag_4?).map(|(now, before)| x.sign(now - before)).sum::<i8>()) / 5.0;
-        ema_cross_age_8_21, 21, [-2, 2], "RUN(SGNT(EMA(c,8)-EMA(c,21)), 48)/24", "signed age of the current cross state; first bar of a state counts 1" => ema_run? / 24.0;
-        sma_cross_age_20_100, 100, [-2, 2], "RUN(SGNT(SMA(c,20)-SMA(c,100)), 96)/48", "as above" => sma_run? / 48.0;
-        above_sma_frac_50, 99, [-1, 1], "SMA(SGNT(c-SMA(c,50)),50)" => above_sma_50? / 50.0;
+            f64::from(ribbon?.iter().zip(&ribbon_lag_4?).map(|(now, before)| x.sign(now - before)).sum::<i8>()) * (1.0 / 5.0);
+        ema_cross_age_8_21, 21, [-2, 2], "RUN(SGNT(EMA(c,8)-EMA(c,21)), 48)/24", "signed age of the current cross state; first bar of a state counts 1" => ema_run? * (1.0 / 24.0);
+        sma_cross_age_20_100, 100, [-2, 2], "RUN(SGNT(SMA(c,20)-SMA(c,100)), 96)/48", "as above" => sma_run? * (1.0 / 48.0);
+        above_sma_frac_50, 99, [-1, 1], "SMA(SGNT(c-SMA(c,50)),50)" => above_sma_50? * (1.0 / 50.0);
         sma_cross_count_20_48, 68, [-2, 10], "s=SGNT(c-SMA(c,20)); SUM([s*s[1]<0],48)/4-2", "a move through an exact 0 is not counted" => crosses_of_sma_20? / 4.0 - 2.0;
     }
 }

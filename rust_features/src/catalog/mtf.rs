@@ -85,10 +85,10 @@ group! {
     }
 
     features {
-        x4_rsi_14, 63, [-2, 2], "(RSI(C4,14)-50)/25 on completed x4 closes", "Wilder" => (x4_rsi_14? - 50.0) / 25.0;
+        x4_rsi_14, 63, [-2, 2], "(RSI(C4,14)-50)/25 on completed x4 closes", "Wilder" => (x4_rsi_14? - 50.0) * (1.0 / 25.0);
         x4_bb_pctb_20, 83, [-5, 5], "CLIP(DIV(c-SMA(C4,20), 2*PSD(C4,20), ec, 0), 5)", "current close against bands of completed x4 closes" => clip(ratio(x.c - x4_bands_20?.0, 2.0 * x4_bands_20?.1, x.ec, 0.0), 5.0);
         x4_stoch_k_14_3, 67, [-1, 1], "SMA(2*DIV(C4-MIN(L4,14), MAX(H4,14)-MIN(L4,14), 1e-9*C4, 0.5)-1, 3) on completed x4 bars", "slow %K" => x4_slow_k?;
-        x4_adx_14, 115, [-1.67, 5], "(ADX(14)-25)/15 on completed x4 bars", "TA-Lib seeding" => (x4_adx_14?.adx? - 25.0) / 15.0;
+        x4_adx_14, 115, [-1.67, 5], "(ADX(14)-25)/15 on completed x4 bars", "TA-Lib seeding" => (x4_adx_14?.adx? - 25.0) * (1.0 / 15.0);
         x16_rsi_14, 255, [-2, 2], "U,D = sums of the last 14 positive / negative changes of completed x16 closes; (100*DIV(U,U+D,1e-9*C16,0.5)-50)/25", "Cutler RSI (plain sums: finite memory)" => 2.0 * x16_closes?.chande_14;
         x16_sma_dist_10, 175, [-5, 5], "CLIP(2*(c-SMA(C16,10))/(max(SMA(H16-L16,10),1e-5*c)*sqrt(10)), 5)", "current close, completed x16 bars" => clip(2.0 * (x.c - x16_closes?.mean_10) / (x16_range_10? * 10_f64.sqrt()), 5.0);
         x16_er_10, 191, [-2, 2], "2*DIV(C16-C16[10], SUM(abs(C16-C16[1]),10), 1e-9*C16, 0)", "signed efficiency of completed x16 closes" => 2.0 * x16_closes?.chande_10;

@@ -19,7 +19,7 @@ fn quantile([.., tenth, eleventh]: [f64; 11]) -> f64 {
 /// SD(r, 96), without the floor of S.
 fn deviation(x: &Shared) -> f64 {
     let [sum, squares] = x.return_sums_96;
-    let variance = (squares - sum * sum / 96.0) / 95.0;
+    let variance = (squares - sum * sum * (1.0 / 96.0)) * (1.0 / 95.0);
     // Where returns hardly vary about their mean, the sums cancel.
     if variance < 1e-6 * squares { sample_deviation(x.returns.last::<96>()) } else { variance.sqrt() }
 }

@@ -115,7 +115,7 @@ group! {
         signed_48 => signed_volumes(x);
         location => close_location([x.h, x.l, x.c], x.ec);
         location_20: Kept<20, 24> = Kept::new() => location?;
-        typical_price_1 => (previous?.h + previous?.l + previous?.c) / 3.0;
+        typical_price_1 => (previous?.h + previous?.l + previous?.c) * (1.0 / 3.0);
         signed_price => f64::from(x.sign(x.tp - typical_price_1?)) * x.tp;
         signed_price_14: Kept<14, 18> = Kept::new() => signed_price?;
         flow_14 => { let (prices, v) = (signed_price_14?.last::<14>(), x.volumes.last::<14>()); sums_of::<14, 2, 2>(|i| [prices[i] * v[i], prices[i].abs() * v[i]]) };
@@ -131,7 +131,7 @@ group! {
         per_volume_20 => per(volume_20?);
         volumes_480: LongSums<1, 1, 29> = LongSums::new() => (x.bar, [480], |lag| [x.volumes.lag(lag)]);
         volume_480 => volumes_480?[0][0];
-        mean_volume_481 => (volume_480? + x.volumes.lag(480)) / 481.0;
+        mean_volume_481 => (volume_480? + x.volumes.lag(480)) * (1.0 / 481.0);
         silence: Run = Run::new(96) => if x.v > 0.0 { 1 } else { -1 };
         is_dead => silence? <= -f64::from(x.bars.min(96));
         volume_ema_12: Ema = Ema::new(12) => x.v;
@@ -143,7 +143,7 @@ group! {
         off_sma_20 => { let sma = x.sma_20; sum_of_pairs(x.closes.last::<20>(), x.volumes.last::<20>(), |c, v| (c - sma) * v) };
         session: SessionVwap = SessionVwap::new() => (x.x96.seen(), x.turn, x.v);
         off_session => { let (turnover, volume) = session?; if volume == 0.0 { 0.0 } else { x.c - turnover / volume } };
-        day: LongSums<6, 1, 5> = LongSums::new() => { let trades = trades_96?; (x.bar, [96], move |lag| of_day(x, trades, lag)) };
+        day: LongSums<6, 1, 5> = LongSums::new() => { let trades = trades_96?; (x.bar, [96], #[inline(always)] move |lag| of_day(x, trades, lag)) };
         sums_96 => day?[0];
         per_volume_96 => per(sums_96?[0]);
         vwap_96 => sums_96?[1] * per_volume_96?;
@@ -159,9 +159,9 @@ group! {
     }
 
     features {
-        volume_ratio_1_96, 96, [-4.62, 4.56], "VLR(v, SMA(v,96))", "VLR(a,m)=ln((a+0.01m)/(1.01m))"; 1 ln => volume_ratio(x.v, sums_96?[0] / 96.0);
+        volume_ratio_1_96, 96, [-4.62, 4.56], "VLR(v, SMA(v,96))", "VLR(a,m)=ln((a+0.01m)/(1.01m))"; 1 ln => volume_ratio(x.v, sums_96?[0] * (1.0 / 96.0));
         volume_ratio_4_48, 48, [-4.62, 2.48], "VLR(SMA(v,4), SMA(v,48))"; 1 ln => volume_ratio(volume_4? / 4.0, impact_48?.volume);
-        volume_ratio_48_480, 480, [-4.62, 2.3], "VLR(SMA(v,48), SMA(v,480))"; 1 ln => volume_ratio(impact_48?.volume, volume_480? / 480.0);
+        volume_ratio_48_480, 480, [-4.62, 2.3], "VLR(SMA(v,48), SMA(v,480))"; 1 ln => volume_ratio(impact_48?.volume, volume_480? * (1.0 / 480.0));
         volume_rank_192, 192, [-1, 1], "PRANK(v,192,0)", "exact ties count half" => quantile_rank(x.volumes.last::<192>(), x.v, 0.0);
         volume_tod_ratio_5, 481, [-5, 5], "m=SMA(v,481); b=(v[96]+v[192]+v[288]+v[384]+v[480])/5; CLIP(ln((v+0.01m)/(b+0.01m)), 5)", "same slot of the previous 5 periods of 96 bars"; 1 ln => same_slot_ratio(x, mean_volume_481?);
         pvo_12_26, 26, [-2, 5], "CLIP(2*(EMA(v,12)-EMA(v,26))/EMA(v,26), 5)", "2*PPO of volume, as a fraction; both EMAs fed from bar 0" => if is_dead? { 0.0 } else { clip(2.0 * (volume_ema_12? - volume_ema_26?) / volume_ema_26?, 5.0) };
@@ -180,7 +180,7 @@ group! {
         volume_above_frac_96, 96, [-1, 1], "DIV(SUM(v_i*(-SGNT(w_i-c)),96), SUM(v,96), 0, 0), SGNT tolerance ec of the current c", "+1: all volume of 96 bars traded below the current close" => profile_96?.below * per_volume_96?;
         amihud_ratio_16_336, 337, [-5, 5], "CLIP(ln((SUM(abs(r),16)/SUM(turn,16))/(SUM(abs(r),336)/SUM(turn,336))), 5)", "aggregate Amihud illiquidity, short over long window"; 1 ln => illiquidity_ratio([path_16?, turnover_16?], [path_336?[0][0], TURNOVER_UNIT * turnover_336?[0]]);
         kyle_lambda_48, 97, [-5, 5], "x=sgn(dc)*v; lambda=COV(r,x,48)/VAR(x,48) (population); CLIP(2*lambda*SMA(v,48)/S, 5)", "regression slope with intercept, in S per average bar volume" => clip(2.0 * x.in_vol(impact_48?.kyle_lambda(), 1.0), 5.0);
-        corwin_schultz_20, 21, [0, 5], "b=ln(h/l)^2+ln(h[1]/l[1])^2; g=ln(max(h,h[1])/min(l,l[1]))^2; k=3-2*sqrt(2); a=(sqrt(2b)-sqrt(b))/k-sqrt(g/k); s=max(2(e^a-1)/(1+e^a),0); CLIP(4*SMA(s,20)/max(ATR14/c,1e-5), 5)", "high-low spread estimate in units of NATR" => clip(4.0 * x.in_atr(sum(&spread_20?.last::<20>()) / 20.0 * x.c, 1.0), 5.0);
+        corwin_schultz_20, 21, [0, 5], "b=ln(h/l)^2+ln(h[1]/l[1])^2; g=ln(max(h,h[1])/min(l,l[1]))^2; k=3-2*sqrt(2); a=(sqrt(2b)-sqrt(b))/k-sqrt(g/k); s=max(2(e^a-1)/(1+e^a),0); CLIP(4*SMA(s,20)/max(ATR14/c,1e-5), 5)", "high-low spread estimate in units of NATR" => clip(4.0 * x.in_atr(sum(&spread_20?.last::<20>()) * (1.0 / 20.0) * x.c, 1.0), 5.0);
         vpin_50, 146, [-2.5, 2.5], "q=2*PHI(r/S)-1; 5*(DIV(SUM(v*abs(q),50), SUM(v,50), 0, 0.5)-0.5)", "VPIN with time bars and bulk volume classification; q uses S of its own bar" => 5.0 * (ratio(sum_of_pairs(&bulk_50?.last::<50>(), x.volumes.last::<50>(), |q, v| v * q.abs()), volume_50?, 0.0, 0.5) - 0.5);
         bvc_imbalance_10, 106, [-2, 2], "2*DIV(SUM(v*q,10), SUM(v,10), 0, 0), q as vpin_50", "signed bulk volume imbalance" => 2.0 * sum_of_pairs(&bulk_50?.last::<10>(), x.volumes.last::<10>(), |q, v| v * q) * per_volume_10?;
         taker_imbalance_1, 1, [-2, 2], "2*DIV(2*tb-v, v, 0, 0), tb=clamp(taker_buy_volume,0,v)" => 2.0 * taker_imbalance?.unwrap_or(0.0);

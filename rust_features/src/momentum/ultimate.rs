@@ -16,7 +16,7 @@ pub fn ultimate(pressures: &[f64; 28], ranges: &[f64; 28], tiny: f64) -> f64 {
     };
     let (pressures, ranges) = (nested(pressures), nested(ranges));
     let share = |i: usize| if ranges[i] <= tiny { 0.5 } else { pressures[i] / ranges[i] };
-    100.0 * (4.0 * share(0) + 2.0 * share(1) + share(2)) / 7.0
+    (100.0 / 7.0) * (4.0 * share(0) + 2.0 * share(1) + share(2))
 }
 
 #[cfg(test)]

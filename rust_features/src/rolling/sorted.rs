@@ -67,14 +67,15 @@ impl<const N: usize> Sorted<N> {
     /// How many of the `len` values are less than `x`.
     #[inline(always)]
     fn below<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, len: usize, x: f64) -> usize {
+        let is_less = |place: usize| usize::from(self.value(window, self.order[place]) < x);
         let (mut below, mut left) = (0, len);
-        while left > 0 {
+        // No branch hangs on a comparison: it would be guessed wrong half of the time.
+        while left > 1 {
             let half = left / 2;
-            let is_less = self.value(window, self.order[below + half]) < x;
-            below = if is_less { below + half + 1 } else { below };
-            left = if is_less { left - half - 1 } else { half };
+            below += half & is_less(below + half - 1).wrapping_neg();
+            left -= half;
         }
-        below
+        if left == 1 { below + is_less(below) } else { 0 }
     }
 
     #[inline(always)]

@@ -16,6 +16,12 @@ pub fn sum_of(xs: &[f64], f: impl Fn(f64) -> f64) -> f64 {
             lanes[i] += f(chunk[i]);
         }
     }
+    let (chunks, rest) = rest.as_chunks::<4>();
+    for chunk in chunks {
+        for i in 0..4 {
+            lanes[i] += f(chunk[i]);
+        }
+    }
     joined(lanes) + rest.iter().fold(0.0, |total, x| total + f(*x))
 }
 
@@ -27,6 +33,12 @@ pub fn sum_of_pairs(xs: &[f64], ys: &[f64], f: impl Fn(f64, f64) -> f64) -> f64 
     let mut lanes = [0.0; 8];
     for (x, y) in xs.iter().zip(ys) {
         for i in 0..8 {
+            lanes[i] += f(x[i], y[i]);
+        }
+    }
+    let ((xs, x_rest), (ys, y_rest)) = (x_rest.as_chunks::<4>(), y_rest.as_chunks::<4>());
+    for (x, y) in xs.iter().zip(ys) {
+        for i in 0..4 {
             lanes[i] += f(x[i], y[i]);
         }
     }

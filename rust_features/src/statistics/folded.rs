@@ -95,17 +95,17 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
     }
 
     /// What will be left of the old block in this bar and the next ones.
-    #[inline(never)]
+    #[inline(always)]
     fn turn(&mut self, in_open: usize, at: impl Fn(usize) -> f64) {
-        let left = BLOCK - in_open;
-        let mut values = (in_open + BLOCK * WHOLE..Self::N).map(|lag| T::of(at(lag)));
-        let Some(mut rest) = values.next() else { return };
-        for have in 1..=left {
-            if let Some(run) = self.rests.get_mut(left - have) {
+        let first = in_open + BLOCK * WHOLE;
+        let mut rest = T::of(at(first));
+        for lag in first + 1..Self::N {
+            if let Some(run) = self.rests.get_mut(Self::N - lag) {
                 *run = rest;
             }
-            rest = values.next().map_or(rest, |older| older.then(rest, have));
+            rest = T::of(at(lag)).then(rest, lag - first);
         }
+        self.rests[0] = rest;
     }
 }
 

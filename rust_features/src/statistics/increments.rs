@@ -104,7 +104,7 @@ impl Increments {
     }
 
     /// What is older than the whole blocks begins elsewhere.
-    #[inline(never)]
+    #[inline(always)]
     fn turn(&mut self, in_open: usize, points: &[f64; POINTS]) {
         // With 15 bars of the open block seen there may be nothing older.
         self.older = [[0.0; 6]; STEP];

@@ -38,7 +38,7 @@ impl Indicator for SqueezeMomentum {
     fn update(&mut self, (c, (highest, lowest), average): (f64, (f64, f64), f64)) -> Option<f64> {
         self.values.push(c - ((highest + lowest) / 2.0 + average) / 2.0);
         let ys = self.values.all();
-        (!ys[0].is_nan()).then(|| sum_of_pairs(ys, &WEIGHTS, |y, weight| y * weight) / 70.0)
+        (!ys[0].is_nan()).then(|| sum_of_pairs(ys, &WEIGHTS, |y, weight| y * weight) * (1.0 / 70.0))
     }
 }
 
