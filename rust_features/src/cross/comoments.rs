@@ -83,12 +83,11 @@ impl Comoments {
         let [[common, squares, product, product_earlier]] = self.sums.update((bar, [N - 1], products))?;
         let (r, newest) = (returns.lag(N - 1), reference.lag(0));
         let (second, oldest) = (reference.lag(N - 1), reference.lag(N));
-        let sums = [
-            [total, square, common + newest, squares + newest * newest, product + r * second],
-            [common + oldest, squares + oldest * oldest, product_earlier + r * oldest, 0.0, 0.0],
-        ];
-        let [[m, square, mr, square_reference, product], [me, square_earlier, product_earlier, ..]] =
-            sums.map(|sums| sums.map(|sum| sum * (1.0 / N as f64)));
+        let mean = |sum: f64| sum * (1.0 / N as f64);
+        let (m, mr, me) = (mean(total), mean(common + newest), mean(common + oldest));
+        let (square, product) = (mean(square), mean(product + r * second));
+        let (square_reference, square_earlier) = (mean(squares + newest * newest), mean(squares + oldest * oldest));
+        let product_earlier = mean(product_earlier + r * oldest);
         let (var, var_earlier) = (square - m * m, square_earlier - me * me);
         let pairs = Pairs {
             mean: m,

@@ -107,11 +107,14 @@ impl<const L: usize, const BLOCKS: usize> Moments<L, BLOCKS> {
             [r, r * r, r * r * r, (r * r) * (r * r)]
         };
         let sums = self.powers.update((bar, lengths, powers))?;
-        Some(std::array::from_fn(|i| {
-            let shape = Shape::of_sums(sums[i], lengths[i] as f64);
-            let has_drift = is_drift(shape.mean, shape.variance);
-            if has_drift { Shape::of(&returns.all()[KEEP - lengths[i]..]) } else { shape }
-        }))
+        let mut shapes = [Shape::default(); L];
+        for i in 0..L {
+            shapes[i] = Shape::of_sums(sums[i], lengths[i] as f64);
+            if is_drift(shapes[i].mean, shapes[i].variance) {
+                shapes[i] = Shape::of(&returns.all()[KEEP - lengths[i]..]);
+            }
+        }
+        Some(shapes)
     }
 }
 
