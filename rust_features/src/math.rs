@@ -1,6 +1,6 @@
 //! Numbers, the same on every machine: the C library's logarithms differ in the last bit from one to another. Several at a time.
 
-/// The larger of two numbers. One instruction, where [`f64::max`] minds NaN: of a NaN and a number it is the second.
+/// The larger of two numbers; the second, if one is NaN. One instruction, where [`f64::max`] takes three.
 #[inline(always)]
 pub fn larger(a: f64, b: f64) -> f64 {
     if a > b { a } else { b }

@@ -46,7 +46,7 @@ macro_rules! group {
                 Self { $( $( $held: { let new: $Type = $new; new }, )? )* }
             }
 
-            /// Takes the bar in `x` and gives the values of this group; NaN where not warm.
+            /// Takes the bar in `x` and gives the values of this group; those that are not warm are masked later.
             #[inline(always)]
             pub(super) fn update<const WIDE: bool>(&mut self, $x: &$crate::shared::Shared, row: &mut [f64; COUNT]) {
                 #[allow(unused_imports, reason = "a group may keep nothing")]

@@ -1,8 +1,9 @@
 //! THE feature list. One file per group, one line per feature; names, count, order, warm-up and hash follow from it.
 //!
 //! A line reads `name, warm-up bars, [low, high], "formula", "convention" => value`. Formula and convention are the words of the
-//! specification; the value is a Rust expression in which `?` means *not warm yet*. To add a feature, add its line where it
-//! belongs in the order, and, if it needs an indicator nobody has, one line in the group's `indicators`.
+//! specification; the value is a Rust expression in which `?` means *not warm yet*. What windows say before they are
+//! full means nothing, and is masked: only an average without an end must not be fed with it (`x.since(bar)?`). To add a feature, add
+//! its line where it belongs in the order, and, if it needs an indicator nobody has, one line in the group's `indicators`.
 
 mod declare;
 

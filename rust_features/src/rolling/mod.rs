@@ -2,7 +2,7 @@
 //!
 //! Everything here is a function of the values inside the window alone (long sums: and of the absolute number of the bar). Sums are
 //! made anew, in a fixed order, so a value that has left the window has left no residue, and two histories that
-//! agree on the window agree on every bit.
+//! agree on the window agree on every bit. What was not seen yet is NaN.
 
 mod age;
 mod lag;
