@@ -4,7 +4,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`math`] | logarithms, several at a time |
+//! | [`math`] | numbers: logarithms, several at a time |
 //! | [`indicator`] | the trait every stateful indicator has, and `replay` |
 //! | [`rolling`] | windows over the last n values and what falls out of them |
 //! | [`timeframe`] | the bars of higher timeframes |

@@ -1,4 +1,27 @@
-//! Logarithms, several at a time and the same on every machine: the C library's differ in the last bit from one to another.
+//! Numbers, the same on every machine: the C library's logarithms differ in the last bit from one to another. Several at a time.
+
+/// The larger of two numbers; the second, if one is NaN. One instruction, where [`f64::max`] takes three.
+#[inline(always)]
+pub fn larger(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+/// The smaller of two numbers, as [`larger`].
+#[inline(always)]
+pub fn smaller(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// The array of `of(0)`, `of(1)`, … As [`std::array::from_fn`], but always a part of the function that asks for it: else what is
+/// compiled for wide registers would call what is not.
+#[inline(always)]
+pub fn each<const N: usize>(of: impl Fn(usize) -> f64) -> [f64; N] {
+    let mut values = [0.0; N];
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = of(i);
+    }
+    values
+}
 
 /// Natural logarithms of positive, normal, finite numbers.
 ///

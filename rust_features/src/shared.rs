@@ -1,15 +1,12 @@
 //! What every feature group reads of a bar, computed once: prices, returns, the scales A and S, the shared windows.
 
-use std::array::from_fn;
-
 use crate::{
-    average::{Ema, Wilder},
+    average::Averages,
     candle::Candle,
     extras::Extras,
-    indicator::Indicator,
-    math::ln,
-    momentum::Rsi,
-    rolling::{LongMaximum, Window, age_of, nested_maxima, nested_minima, nested_sums, sum, sum_of},
+    math::{each, larger, ln, smaller},
+    momentum::strength,
+    rolling::{LongMaximum, Widening, Window, sum, sum_of},
     timeframe::{Bucket, Timeframe},
     volatility::true_range,
 };
@@ -36,11 +33,29 @@ impl Earlier {
     }
 }
 
-/// Lengths of the channels of highs and lows.
-const CHANNELS: [usize; 11] = [9, 13, 14, 20, 24, 26, 28, 48, 52, 56, 96];
+/// The channels of highs and lows that are kept.
+macro_rules! channels {
+    ($($n:literal),*) => {
+        const CHANNELS: [u32; [$($n),*].len()] = [$($n),*];
 
-/// The current bar and what is known around it. Names are those of the feature notation; `None` until defined.
-#[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
+        /// What `best` gives of the newest 9, 13, … 96 of `xs`. Lengths known to the compiler make the loops straight.
+        #[inline(always)]
+        fn nested(xs: &[f64; 96], best: impl Fn(f64, f64) -> f64) -> [f64; CHANNELS.len()] {
+            let mut widening = Widening::new(xs, best);
+            [$(widening.to($n)),*]
+        }
+    };
+}
+
+channels![9, 13, 14, 20, 24, 26, 28, 48, 52, 56, 96];
+
+/// Lengths of the averages of the close, of the true range, and of gains and losses.
+const EMAS: [u32; 9] = [8, 12, 13, 20, 21, 26, 50, 55, 104];
+const ATRS: [u32; 5] = [7, 10, 14, 20, 28];
+const RSIS: [u32; 4] = [3, 5, 14, 42];
+
+/// The current bar and what is known around it. Names are those of the feature notation; `None` or NaN until defined.
+#[derive(Clone, Debug, Default, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Shared {
     /// Bars seen since the (re)start, the current included.
     pub bars: u32,
@@ -92,34 +107,26 @@ pub struct Shared {
     pub ln_oc_1: Option<f64>,
     /// True range.
     pub tr: Option<f64>,
-    /// Wilder's ATR(14).
-    pub atr_14: Option<f64>,
     /// The price scale A: ATR(14), at least 1e-5·c.
-    pub a: Option<f64>,
+    pub a: f64,
     /// The return scale S: sample deviation of 96 returns, at least 1e-5.
-    pub s: Option<f64>,
+    pub s: f64,
     /// SMA(c, 5).
-    pub sma_5: Option<f64>,
+    pub sma_5: f64,
     /// SMA(c, 10).
-    pub sma_10: Option<f64>,
+    pub sma_10: f64,
     /// SMA(c, 20).
-    pub sma_20: Option<f64>,
+    pub sma_20: f64,
     /// SMA(c, 50).
-    pub sma_50: Option<f64>,
+    pub sma_50: f64,
     /// SMA(c, 100).
-    pub sma_100: Option<f64>,
+    pub sma_100: f64,
     /// SMA(c, 200).
-    pub sma_200: Option<f64>,
-    /// EMA(c, 20).
-    pub ema_20: Option<f64>,
-    /// EMA(c, 26).
-    pub ema_26: Option<f64>,
+    pub sma_200: f64,
     /// The MACD line: EMAS(c, 12, 14) − EMA(c, 26).
-    pub macd_12_26: Option<f64>,
-    /// RSI(c, 14).
-    pub rsi_14: Option<f64>,
+    pub macd_12_26: f64,
     /// Sum and sum of squares of the newest 96 returns.
-    pub return_sums_96: Option<[f64; 2]>,
+    pub return_sums_96: [f64; 2],
     /// The newest closes.
     pub closes: Window<201, 216>,
     /// The newest log closes, `p`.
@@ -146,11 +153,14 @@ pub struct Shared {
     /// Of the negated lows.
     lowest_480: LongMaximum,
     channel_480: (f64, f64),
-    wilder_14: Wilder,
-    exponential_20: Ema,
-    exponential_26: Ema,
-    late_exponential_12: Ema,
-    strength_14: Rsi,
+    emas: Averages<{ EMAS.len() }>,
+    late_ema_12: Averages<1>,
+    true_range_averages: Averages<{ ATRS.len() }>,
+    gains: Averages<{ RSIS.len() }>,
+    losses: Averages<{ RSIS.len() }>,
+    strengths: [f64; RSIS.len()],
+    /// 1/c.
+    pub per_c: f64,
     /// 1/A and 1/S; NaN until they are defined.
     per_a: f64,
     per_s: f64,
@@ -159,69 +169,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing seen yet.
     pub fn new() -> Self {
-        Self {
-            bars: 0,
-            bar: 0,
-            close_time_ms: 0,
-            o: 0.0,
-            h: 0.0,
-            l: 0.0,
-            c: 0.0,
-            v: 0.0,
-            extras: Extras::default(),
-            range: 0.0,
-            hl2: 0.0,
-            tp: 0.0,
-            w: 0.0,
-            turn: 0.0,
-            ec: 0.0,
-            body_ratio: 0.0,
-            ln_hl: 0.0,
-            ln_co: 0.0,
-            rogers_satchell: 0.0,
-            previous: None,
-            before_previous: None,
-            dc: None,
-            r: None,
-            ln_oc_1: None,
-            tr: None,
-            atr_14: None,
-            a: None,
-            s: None,
-            sma_5: None,
-            sma_10: None,
-            sma_20: None,
-            sma_50: None,
-            sma_100: None,
-            sma_200: None,
-            ema_20: None,
-            ema_26: None,
-            macd_12_26: None,
-            rsi_14: None,
-            return_sums_96: None,
-            closes: Window::new(),
-            log_closes: Window::new(),
-            returns: Window::new(),
-            opens: Window::new(),
-            highs: Window::new(),
-            lows: Window::new(),
-            traded_prices: Window::new(),
-            volumes: Window::new(),
-            true_ranges: Window::new(),
-            x96: Timeframe::new(),
-            highest: [0.0; CHANNELS.len()],
-            lowest: [0.0; CHANNELS.len()],
-            highest_480: LongMaximum::new(),
-            lowest_480: LongMaximum::new(),
-            channel_480: (0.0, 0.0),
-            wilder_14: Wilder::new(14),
-            exponential_20: Ema::new(20),
-            exponential_26: Ema::new(26),
-            late_exponential_12: Ema::new(12),
-            strength_14: Rsi::new(14),
-            per_a: f64::NAN,
-            per_s: f64::NAN,
-        }
+        Self::default()
     }
 
     /// Takes the next bar.
@@ -246,6 +194,7 @@ impl Shared {
     #[inline(always)]
     fn prices(&mut self) {
         self.ec = 1e-9 * self.c;
+        self.per_c = 1.0 / self.c;
         self.range = self.h - self.l;
         self.hl2 = (self.h + self.l) / 2.0;
         self.tp = (self.h + self.l + self.c) / 3.0;
@@ -265,18 +214,11 @@ impl Shared {
     /// Highest highs and lowest lows.
     #[inline(always)]
     fn channels(&mut self) {
-        // A length known to the compiler makes the loops straight.
-        let (highest, lowest) = match (self.highs.last::<96>(), self.lows.last::<96>()) {
-            (Some(highs), Some(lows)) => (nested_maxima(highs, CHANNELS), nested_minima(lows, CHANNELS)),
-            _ => (nested_maxima(self.highs.all(), CHANNELS), nested_minima(self.lows.all(), CHANNELS)),
-        };
-        // A length that is not warm is not read.
-        for i in 0..CHANNELS.len() {
-            (self.highest[i], self.lowest[i]) = (highest[i].unwrap_or(self.h), lowest[i].unwrap_or(self.l));
-        }
+        self.highest = nested(self.highs.last(), larger);
+        self.lowest = nested(self.lows.last(), smaller);
         let (highest, lowest) = (self.highest[CHANNELS.len() - 1], self.lowest[CHANNELS.len() - 1]);
         let highest_480 = self.highest_480.update((self.bar, |lag| self.highs.lag(lag), highest));
-        let lowest_480 = self.lowest_480.update((self.bar, |lag| Some(-self.lows.lag(lag)?), -lowest));
+        let lowest_480 = self.lowest_480.update((self.bar, |lag| -self.lows.lag(lag), -lowest));
         self.channel_480 = (highest_480, -lowest_480);
     }
 
@@ -296,17 +238,22 @@ impl Shared {
 
     #[inline(always)]
     fn averages(&mut self) {
-        let [sum_5, sum_10, sum_20, sum_50, sum_100, sum_200] = nested_sums(&self.closes, [5, 10, 20, 50, 100, 200]);
-        self.sma_5 = sum_5.map(|sum| sum / 5.0);
-        self.sma_10 = sum_10.map(|sum| sum / 10.0);
-        self.sma_20 = sum_20.map(|sum| sum / 20.0);
-        self.sma_50 = sum_50.map(|sum| sum / 50.0);
-        self.sma_100 = sum_100.map(|sum| sum / 100.0);
-        self.sma_200 = sum_200.map(|sum| sum / 200.0);
-        self.ema_20 = self.exponential_20.update(self.c);
-        self.ema_26 = self.exponential_26.update(self.c);
-        let late = self.close_from(14).and_then(|c| self.late_exponential_12.update(c));
-        self.macd_12_26 = late.zip(self.ema_26).map(|(fast, slow)| fast - slow);
+        let closes = self.closes.last::<200>();
+        let between = |from: usize, to: usize| sum(&closes[200 - to..200 - from]);
+        let sum_5 = between(0, 5);
+        let sum_10 = sum_5 + between(5, 10);
+        let sum_20 = sum_10 + between(10, 20);
+        let sum_50 = sum_20 + between(20, 50);
+        let sum_100 = sum_50 + between(50, 100);
+        let sum_200 = sum_100 + between(100, 200);
+        (self.sma_5, self.sma_10, self.sma_20) = (sum_5 * (1.0 / 5.0), sum_10 * (1.0 / 10.0), sum_20 * (1.0 / 20.0));
+        (self.sma_50, self.sma_100, self.sma_200) =
+            (sum_50 * (1.0 / 50.0), sum_100 * (1.0 / 100.0), sum_200 * (1.0 / 200.0));
+        self.emas.update(self.c, EMAS, |n| 2.0 / (n + 1.0));
+        if self.bars > 14 {
+            self.late_ema_12.update(self.c, [12], |n| 2.0 / (n + 1.0));
+        }
+        self.macd_12_26 = self.late_ema_12.values[0] - self.ema::<26>();
     }
 
     /// What compares the bar with the one before, and the two scales built on it.
@@ -316,47 +263,58 @@ impl Shared {
         let (dc, tr) = (self.c - previous.c, true_range(self.h, self.l, previous.c));
         self.true_ranges.push(tr);
         (self.dc, self.tr) = (Some(dc), Some(tr));
-        self.rsi_14 = self.strength_14.update((dc, self.ec));
-        self.atr_14 = self.wilder_14.update(tr);
-        self.a = self.atr_14.map(|atr| atr.max(1e-5 * self.c));
-        self.return_sums_96 = self.returns.last::<96>().map(|rs| [sum(rs), sum_of(rs, |r| r * r)]);
-        let deviation = |[sum, squares]: [f64; 2]| ((squares - sum * sum / 96.0).max(0.0) / 95.0).sqrt();
-        self.s = self.return_sums_96.map(|sums| deviation(sums).max(1e-5));
-        self.per_a = self.a.map_or(f64::NAN, |a| 1.0 / a);
-        self.per_s = self.s.map_or(f64::NAN, |s| 1.0 / s);
+        self.gains.update(larger(dc, 0.0), RSIS, |n| 1.0 / n);
+        self.losses.update(larger(-dc, 0.0), RSIS, |n| 1.0 / n);
+        self.strengths = each(|i| strength(self.gains.values[i], self.losses.values[i], self.ec));
+        self.true_range_averages.update(tr, ATRS, |n| 1.0 / n);
+        self.a = larger(1e-5 * self.c, self.atr::<14>());
+        let returns = self.returns.last::<96>();
+        let [sum, squares] = [sum(returns), sum_of(returns, |r| r * r)];
+        self.return_sums_96 = [sum, squares];
+        self.s = larger((larger(squares - sum * sum * (1.0 / 96.0), 0.0) * (1.0 / 95.0)).sqrt(), 1e-5);
+        (self.per_a, self.per_s) = (1.0 / self.a, 1.0 / self.s);
     }
 
-    /// (`MAX(h, N)`, `MIN(l, N)`). `N` is one of the lengths that are kept.
+    /// `EMA(c, N)`. `N` is one of the lengths that are kept, here as below.
     #[inline(always)]
-    pub fn channel<const N: usize>(&self) -> Option<(f64, f64)> {
-        if self.bars < N as u32 {
-            None
-        } else if N == LongMaximum::LENGTH {
-            Some(self.channel_480)
+    pub fn ema<const N: u32>(&self) -> f64 {
+        self.emas.values[const { place_of(EMAS, N) }]
+    }
+
+    /// `RMA(TR, N)`.
+    #[inline(always)]
+    pub fn atr<const N: u32>(&self) -> f64 {
+        self.true_range_averages.values[const { place_of(ATRS, N) }]
+    }
+
+    /// `RSI(c, N)`.
+    #[inline(always)]
+    pub fn rsi<const N: u32>(&self) -> f64 {
+        self.strengths[const { place_of(RSIS, N) }]
+    }
+
+    /// (`MAX(h, N)`, `MIN(l, N)`).
+    #[inline(always)]
+    pub fn channel<const N: u32>(&self) -> (f64, f64) {
+        if N as usize == LongMaximum::LENGTH {
+            self.channel_480
         } else {
-            let i = const { place_of(N) };
-            Some((self.highest[i], self.lowest[i]))
+            let i = const { place_of(CHANNELS, N) };
+            (self.highest[i], self.lowest[i])
         }
-    }
-
-    /// How many bars ago the highest high and the lowest low of `N` bars were; the latest, on a tie.
-    #[inline(always)]
-    pub fn since_extremes<const N: usize>(&self) -> Option<(u32, u32)> {
-        let (highest, lowest) = self.channel::<N>()?;
-        Some((age_of(highest, self.highs.last::<N>()?) as u32, age_of(lowest, self.lows.last::<N>()?) as u32))
     }
 
     /// Opens, highs, lows and closes of the newest `N` bars, oldest first.
     #[inline(always)]
-    pub fn candles<const N: usize>(&self) -> Option<[&[f64; N]; 4]> {
-        Some([self.opens.last()?, self.highs.last()?, self.lows.last()?, self.closes.last()?])
+    pub fn candles<const N: usize>(&self) -> [&[f64; N]; 4] {
+        [self.opens.last(), self.highs.last(), self.lows.last(), self.closes.last()]
     }
 
     /// (h + l)/2 of the newest `N` bars, oldest first.
     #[inline(always)]
-    pub fn middles<const N: usize>(&self) -> Option<[f64; N]> {
-        let (highs, lows) = (self.highs.last::<N>()?, self.lows.last::<N>()?);
-        Some(from_fn(|i| (highs[i] + lows[i]) / 2.0))
+    pub fn middles<const N: usize>(&self) -> [f64; N] {
+        let (highs, lows) = (self.highs.last::<N>(), self.lows.last::<N>());
+        each(|i| (highs[i] + lows[i]) / 2.0)
     }
 
     /// A price move over `bars` bars in the ATRs a random walk would make: d / (A·√bars).
@@ -374,41 +332,35 @@ impl Shared {
     /// A price move over `bars` bars in the volatility of a random walk: d / (c·S·√bars).
     #[inline]
     pub fn in_price_vol(&self, d: f64, bars: f64) -> f64 {
-        self.in_vol(d / self.c, bars)
+        self.in_vol(d * self.per_c, bars)
     }
 
     /// ln(c / c\[n\]).
     #[inline]
-    pub fn log_move(&self, n: usize) -> Option<f64> {
-        Some(self.log_closes.lag(0)? - self.log_closes.lag(n)?)
+    pub fn log_move(&self, n: usize) -> f64 {
+        self.log_closes.lag(0) - self.log_closes.lag(n)
     }
 
     /// `SGNT`: the sign of a computed price difference, 0 within `ec`. Rounding noise decides no sign.
     #[inline]
     pub fn sign(&self, d: f64) -> i8 {
-        if d.abs() <= self.ec { 0 } else { exact_sign(d) }
+        i8::from(d > self.ec) - i8::from(d < -self.ec)
     }
 
-    /// The close, from bar `start` (counted from 0) on: what `EMAS` is fed.
+    /// `Some` from bar `start` (counted from 0) on: what an average is fed from there.
     #[inline]
-    pub fn close_from(&self, start: u32) -> Option<f64> {
-        (self.bars > start).then_some(self.c)
+    pub fn since(&self, start: u32) -> Option<()> {
+        (self.bars > start).then_some(())
     }
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Where the channel of `n` bars lies.
-const fn place_of(n: usize) -> usize {
+/// Where what is kept of `n` bars lies.
+const fn place_of<const K: usize>(lengths: [u32; K], n: u32) -> usize {
     let mut i = 0;
-    while i < CHANNELS.len() && CHANNELS[i] != n {
+    while i < K && lengths[i] != n {
         i += 1;
     }
-    assert!(i < CHANNELS.len() || n == LongMaximum::LENGTH, "no channel of this length is kept");
+    assert!(i < K || n as usize == LongMaximum::LENGTH, "nothing of this length is kept");
     i
 }
 

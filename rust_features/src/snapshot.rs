@@ -18,7 +18,7 @@ use wincode::{SchemaRead, SchemaWrite};
 use crate::{engine::Engine, ledger::Ledger, market::Market, reference::Reference, symbol::Symbol};
 
 const MAGIC: [u8; 4] = *b"CCFS";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 28;
 
 /// Why a snapshot was refused. The market is as it was.

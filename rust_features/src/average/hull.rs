@@ -28,10 +28,11 @@ impl Indicator for Hull {
     type Input = [f64; 16];
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, xs: [f64; 16]) -> Option<f64> {
         self.raw.push(2.0 * weighted_mean(&xs[8..]) - weighted_mean(&xs));
-        self.raw.last::<4>().map(|raw| weighted_mean(raw))
+        let raw = self.raw.all();
+        (!raw[0].is_nan()).then(|| weighted_mean(raw))
     }
 }
 

@@ -59,7 +59,7 @@ impl<const N: usize> Indicator for LongSma<N> {
     type Input = (u64, f64);
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, (bar, x): (u64, f64)) -> Option<f64> {
         let place = bar as usize % N;
         self.ring[place] = (SCALE * x) as f32;
@@ -72,7 +72,7 @@ impl<const N: usize> Indicator for LongSma<N> {
             return None;
         }
         let sum = self.middle + self.open + f64::from(self.ring[(place + 1) % N]);
-        Some(sum / (SCALE * N as f64))
+        Some(sum * (1.0 / (SCALE * N as f64)))
     }
 }
 

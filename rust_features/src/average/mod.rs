@@ -1,5 +1,7 @@
 //! Averages: what level a series has lately had.
 
+mod averages;
+mod cascade;
 mod ema;
 mod hull;
 mod kama;
@@ -10,6 +12,8 @@ mod t3;
 mod weighted;
 mod wilder;
 
+pub use averages::Averages;
+pub use cascade::Cascade;
 pub use ema::Ema;
 pub use hull::Hull;
 pub use kama::Kama;

@@ -25,9 +25,9 @@ impl<const N: usize, const CAP: usize> Indicator for Sma<N, CAP> {
     type Input = f64;
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, x: f64) -> Option<f64> {
-        Some(self.sum.update(x)? / N as f64)
+        Some(self.sum.update(x)? * (1.0 / N as f64))
     }
 }
 

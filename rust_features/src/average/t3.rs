@@ -1,6 +1,6 @@
 //! Tillson's T3.
 
-use super::Ema;
+use super::Cascade;
 use crate::indicator::Indicator;
 
 /// `T3(x, n, a)` = c₁e₆ + c₂e₅ + c₃e₄ + c₄e₃ with eₖ the k-fold EMA (Tillson 1998, as TA-Lib; a = 0.7 is usual). Each EMA is
@@ -15,7 +15,7 @@ use crate::indicator::Indicator;
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct T3 {
-    emas: [Ema; 6],
+    emas: Cascade<6>,
     /// Weights of e₃ to e₆.
     weights: [f64; 4],
 }
@@ -26,7 +26,7 @@ impl T3 {
         assert!((0.0..=1.0).contains(&a), "the volume factor lies between 0 (EMA) and 1 (DEMA)");
         let (a2, a3) = (a * a, a * a * a);
         let weights = [1.0 + 3.0 * a + a3 + 3.0 * a2, -6.0 * a2 - 3.0 * a - 3.0 * a3, 3.0 * a2 + 3.0 * a3, -a3];
-        Self { emas: std::array::from_fn(|_| Ema::new(n)), weights }
+        Self { emas: Cascade::new(n), weights }
     }
 }
 
@@ -36,12 +36,7 @@ impl Indicator for T3 {
 
     #[inline]
     fn update(&mut self, x: f64) -> Option<f64> {
-        let mut levels = [x; 6];
-        let mut level = x;
-        for (ema, out) in self.emas.iter_mut().zip(&mut levels) {
-            level = ema.update(level)?;
-            *out = level;
-        }
+        let levels = self.emas.update(x)?;
         Some(levels[2..].iter().zip(&self.weights).map(|(e, weight)| e * weight).sum())
     }
 }

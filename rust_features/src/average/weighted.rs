@@ -26,7 +26,7 @@ pub fn weighted_mean(xs: &[f64]) -> f64 {
     for (weight, x) in weights.iter().zip(rest) {
         total += weight * (x - anchor);
     }
-    anchor + total / (n * (n + 1) / 2) as f64
+    anchor + total * (1.0 / (n * (n + 1) / 2) as f64)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Return {
 
 /// A move of the reference and ours beyond it, in units of `deviation`.
 fn beyond(x: &Shared, n: usize, reference: f64, deviation: f64) -> Option<f64> {
-    Some((x.log_move(n)? - reference) / (deviation.max(1e-5) * (n as f64).sqrt()))
+    Some((x.log_move(n) - reference) / (deviation.max(1e-5) * (n as f64).sqrt()))
 }
 
 group! {

@@ -46,9 +46,9 @@ macro_rules! group {
                 Self { $( $( $held: { let new: $Type = $new; new }, )? )* }
             }
 
-            /// Takes the bar in `x` and gives the values of this group; NaN where not warm.
+            /// Takes the bar in `x` and gives the values of this group; those that are not warm are masked later.
             #[inline(always)]
-            pub(super) fn update<const WIDE: bool>(&mut self, $x: &$crate::shared::Shared) -> [f64; COUNT] {
+            pub(super) fn update<const WIDE: bool>(&mut self, $x: &$crate::shared::Shared, row: &mut [f64; COUNT]) {
                 #[allow(unused_imports, reason = "a group may keep nothing")]
                 use $crate::indicator::Indicator as _;
                 let _ = $x;
@@ -56,7 +56,12 @@ macro_rules! group {
                     let $held = $crate::catalog::declare::scope(#[inline(always)] || Some($input));
                     $( let $held = $held.and_then(#[inline(always)] |input| { let held: &mut $Type = &mut self.$held; held.update(input) }); )?
                 )*
-                [ $( $crate::catalog::declare::scope(#[inline(always)] || Some($value)).unwrap_or(f64::NAN) ),* ]
+                let mut column = 0;
+                $(
+                    row[column] = $crate::catalog::declare::scope(#[inline(always)] || Some($value)).unwrap_or(f64::NAN);
+                    column += 1;
+                )*
+                debug_assert_eq!(column, COUNT);
             }
         }
     };
@@ -161,7 +166,7 @@ macro_rules! catalog {
                         fetch(i, part);
                         let state = state.as_mut();
                         let here = row[column..].first_chunk_mut().expect("the row holds every group");
-                        *here = state.$group.update::<WIDE>(&state.shared);
+                        state.$group.update::<WIDE>(&state.shared, here);
                     }
                     (column, part) = (column + $group::FEATURES.len(), part + 1);
                 )*

@@ -1,8 +1,9 @@
 //! THE feature list. One file per group, one line per feature; names, count, order, warm-up and hash follow from it.
 //!
 //! A line reads `name, warm-up bars, [low, high], "formula", "convention" => value`. Formula and convention are the words of the
-//! specification; the value is a Rust expression in which `?` means *not warm yet*. To add a feature, add its line where it
-//! belongs in the order, and, if it needs an indicator nobody has, one line in the group's `indicators`.
+//! specification; the value is a Rust expression in which `?` means *not warm yet*. What windows say before they are
+//! full means nothing, and is masked: only an average without an end must not be fed with it (`x.since(bar)?`). To add a feature, add
+//! its line where it belongs in the order, and, if it needs an indicator nobody has, one line in the group's `indicators`.
 
 mod declare;
 
@@ -24,8 +25,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     candle::Candle,
     extras::{Extras, OptionalInputs},
+<<<<<<< HEAD
     math::ln,
     memory::fetch,
+=======
+    fetch::fetch,
+    math::{each, larger, ln, smaller},
+>>>>>>> hot
     shared::Shared,
 };
 
@@ -60,18 +66,21 @@ pub struct Feature {
 
 declare::catalog! { candle, ma, momentum, volatility, trend, volume, stats, structure, mtf, cross, time, pattern }
 
-/// Columns that end in a logarithm.
-const LOGARITHMS: [usize; count_logarithms()] = {
-    let (mut columns, mut at, mut i) = ([0; count_logarithms()], 0, 0);
+/// Columns that end in a logarithm; of each how often it is taken, and its range.
+const LOGARITHMS: ([usize; LOGARITHM_COUNT], [[f64; LOGARITHM_COUNT]; 3]) = {
+    let (mut columns, mut numbers, mut at, mut i) = ([0; LOGARITHM_COUNT], [[0.0; LOGARITHM_COUNT]; 3], 0, 0);
     while i < WIDTH {
         if FEATURES[i].ln != 0.0 {
             columns[at] = i;
+            (numbers[0][at], numbers[1][at], numbers[2][at]) = (FEATURES[i].ln, FEATURES[i].low, FEATURES[i].high);
             at += 1;
         }
         i += 1;
     }
-    columns
+    (columns, numbers)
 };
+
+const LOGARITHM_COUNT: usize = count_logarithms();
 
 const fn count_logarithms() -> usize {
     let (mut count, mut i) = (0, 0);
@@ -85,14 +94,21 @@ const fn count_logarithms() -> usize {
 /// Finishes the columns that end in a logarithm, all at once.
 #[inline(always)]
 fn take_logarithms(row: &mut [f64; WIDTH]) {
-    // What is not warm is NaN and stays so.
-    let values = LOGARITHMS.map(|column| row[column]);
-    let logarithms = ln(values.map(|value| if value.is_nan() { 1.0 } else { value }));
-    for (i, column) in LOGARITHMS.into_iter().enumerate() {
-        if !values[i].is_nan() {
-            let Feature { ln, low, high, .. } = FEATURES[column];
-            row[column] = (ln * logarithms[i]).clamp(low, high);
-        }
+    const COLUMNS: [usize; LOGARITHM_COUNT] = LOGARITHMS.0;
+    const OFTEN: [f64; LOGARITHM_COUNT] = LOGARITHMS.1[0];
+    const LOW: [f64; LOGARITHM_COUNT] = LOGARITHMS.1[1];
+    const HIGH: [f64; LOGARITHM_COUNT] = LOGARITHMS.1[2];
+    let mut values: [f64; LOGARITHM_COUNT] = each(|i| row[COLUMNS[i]]);
+    for value in &mut values {
+        // What is not warm may have no logarithm. It is masked.
+        *value = if *value > 0.0 { *value } else { 1.0 };
+    }
+    let logarithms = ln(values);
+    for i in 0..LOGARITHM_COUNT {
+        values[i] = smaller(larger(OFTEN[i] * logarithms[i], LOW[i]), HIGH[i]);
+    }
+    for i in 0..LOGARITHM_COUNT {
+        row[COLUMNS[i]] = values[i];
     }
 }
 

@@ -2,11 +2,10 @@
 //!
 //! k·A is what a random walk makes in k² bars: d/(3·A) is `x.in_atr(d, 9.0)`.
 
-use std::array::from_fn;
-
 use super::declare::group;
 use crate::{
-    rolling::{Lag, Run, path, sum},
+    math::each,
+    rolling::{Age, Lag, Run, path, sum},
     shared::{Shared, clip, ratio},
     trend::{Adx, Line, ParabolicSar, SuperTrend, range},
 };
@@ -28,9 +27,9 @@ fn choppiness(ranges: f64, (highest, lowest): (f64, f64), n: f64, tiny: f64) -> 
 
 /// |h − l₁| − |l − h₁| of 14 bars, summed.
 #[inline(always)]
-fn vortex_14(x: &Shared) -> Option<f64> {
-    let (h, l) = (x.highs.last::<15>()?, x.lows.last::<15>()?);
-    Some(sum(&from_fn::<_, 14, _>(|i| (h[i + 1] - l[i]).abs() - (l[i + 1] - h[i]).abs())))
+fn vortex_14(x: &Shared) -> f64 {
+    let (h, l) = (x.highs.last::<15>(), x.lows.last::<15>());
+    sum(&each::<14>(|i| (h[i + 1] - l[i]).abs() - (l[i + 1] - h[i]).abs()))
 }
 
 group! {
@@ -42,26 +41,27 @@ group! {
         adx_lag_5: Lag<5> = Lag::new() => adx?;
         sar: ParabolicSar = ParabolicSar::new() => (x.h, x.l);
         sar_run: Run = Run::new(48) => x.sign(x.c - sar?);
-        super_trend: SuperTrend = SuperTrend::new(10, 3.0) => (x.tr?, x.hl2, x.c);
+        super_trend: SuperTrend = SuperTrend::new(3.0) => { x.since(10)?; (x.atr::<10>(), x.hl2, x.c) };
         super_trend_run: Run = Run::new(96) => super_trend?.1;
 
-        tenkan => middle(x.channel::<9>()?);
-        kijun => middle(x.channel::<26>()?);
+        tenkan => middle(x.channel::<9>());
+        kijun => middle(x.channel::<26>());
         span_a => (tenkan? + kijun?) / 2.0;
-        span_b => middle(x.channel::<52>()?);
+        span_b => middle(x.channel::<52>());
         span_a_lag_26: Lag<26> = Lag::new() => span_a?;
         span_b_lag_26: Lag<26> = Lag::new() => span_b?;
-        since_extremes => x.since_extremes::<26>()?;
+        since_highest: Age = Age::new() => (x.channel::<26>().0, x.highs.last::<26>());
+        since_lowest: Age = Age::new() => (x.channel::<26>().1, x.lows.last::<26>());
 
-        path_10 => path(x.closes.last::<11>()?);
-        path_28 => path(x.closes.last::<29>()?);
-        path_48 => path_28? + path(&x.closes.last::<49>()?[..21]);
-        line_20 => Line::through(x.closes.last::<20>()?);
-        line_48 => line_20?.lengthened(x.closes.last::<48>()?);
-        line_96 => line_48?.lengthened(x.closes.last::<96>()?);
-        vortex_14 => vortex_14(x)?;
-        ranges_14 => sum(x.true_ranges.last::<14>()?);
-        ranges_56 => sum(x.true_ranges.last::<56>()?);
+        path_10 => path(x.closes.last::<11>());
+        path_28 => path(x.closes.last::<29>());
+        path_48 => path_28? + path(&x.closes.last::<49>()[..21]);
+        line_20 => Line::through(x.closes.last::<20>());
+        line_48 => line_20?.lengthened(x.closes.last::<48>());
+        line_96 => line_48?.lengthened(x.closes.last::<96>());
+        vortex_14 => vortex_14(x);
+        ranges_14 => sum(x.true_ranges.last::<14>());
+        ranges_56 => sum(x.true_ranges.last::<56>());
     }
 
     features {
@@ -78,19 +78,19 @@ group! {
         ichimoku_cloud_dist, 78, [-5, 5], "sa=(MID(9)+MID(26))/2, sb=MID(52); cloud of bar t = sa[26], sb[26]; CLIP((max(c-max(sa[26],sb[26]),0)-max(min(sa[26],sb[26])-c,0))/(5*A), 5)", "0 inside the cloud; causal (spans computed 26 bars earlier)" => clip(x.in_atr(outside(x.c, span_a_lag_26?, span_b_lag_26?), 25.0), 5.0);
         ichimoku_cloud_thick, 78, [-5, 5], "CLIP((sa[26]-sb[26])/(3*A), 5)", "signed thickness of the current cloud" => clip(x.in_atr(span_a_lag_26? - span_b_lag_26?, 9.0), 5.0);
         ichimoku_lead_thick, 52, [-5, 5], "CLIP((sa-sb)/(3*A), 5)", "signed thickness of the cloud drawn 26 bars ahead" => clip(x.in_atr(span_a? - span_b?, 9.0), 5.0);
-        aroon_up_25, 26, [-1, 1], "1-2*(bars since the highest h of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * f64::from(since_extremes?.0);
-        aroon_down_25, 26, [-1, 1], "1-2*(bars since the lowest l of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * f64::from(since_extremes?.1);
+        aroon_up_25, 26, [-1, 1], "1-2*(bars since the highest h of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * since_highest?;
+        aroon_down_25, 26, [-1, 1], "1-2*(bars since the lowest l of the last 26 bars)/25", "latest bar wins ties" => 1.0 - 0.08 * since_lowest?;
         linreg_slope_20, 97, [-5, 5], "CLIP(b*20/(c*S*sqrt(20)), 5), b = OLS slope of c on bar index over 20 bars" => clip(x.in_price_vol(line_20?.slope() * 20.0, 20.0), 5.0);
         linreg_slope_96, 96, [-5, 5], "CLIP(b*sqrt(96)/A, 5), b = OLS slope over 96 bars" => clip(x.in_atr(line_96?.slope() * 96.0, 96.0), 5.0);
         linreg_corr_20, 20, [-1, 1], "CORR(c, bar index, 20)", "signed R; R2 = square" => line_20?.correlation(x.ec);
         linreg_corr_96, 96, [-1, 1], "CORR(c, bar index, 96)", "signed R" => line_96?.correlation(x.ec);
-        linreg_resid_z_48, 48, [-5, 5], "CLIP(DIV(c-LRE(c,48), sqrt(SSE/46), ec, 0), 5)", "last point against its own regression line, standard error of estimate with n-2" => clip(line_48?.last_residual(x.closes.last::<48>()?, x.ec), 5.0);
-        er_10, 11, [-1.2, 2.8], "4*(DIV(abs(c-c[10]), SUM(abs(dc),10), ec, 0)-0.3)", "Kaufman efficiency ratio" => 4.0 * (ratio((x.c - x.closes.lag(10)?).abs(), path_10?, x.ec, 0.0) - 0.3);
-        er_48, 49, [-1.2, 6.8], "8*(DIV(abs(c-c[48]), SUM(abs(dc),48), ec, 0)-0.15)", "Kaufman efficiency ratio" => 8.0 * (ratio((x.c - x.closes.lag(48)?).abs(), path_48?, x.ec, 0.0) - 0.15);
+        linreg_resid_z_48, 48, [-5, 5], "CLIP(DIV(c-LRE(c,48), sqrt(SSE/46), ec, 0), 5)", "last point against its own regression line, standard error of estimate with n-2" => clip(line_48?.last_residual(x.closes.last::<48>(), x.ec), 5.0);
+        er_10, 11, [-1.2, 2.8], "4*(DIV(abs(c-c[10]), SUM(abs(dc),10), ec, 0)-0.3)", "Kaufman efficiency ratio" => 4.0 * (ratio((x.c - x.closes.lag(10)).abs(), path_10?, x.ec, 0.0) - 0.3);
+        er_48, 49, [-1.2, 6.8], "8*(DIV(abs(c-c[48]), SUM(abs(dc),48), ec, 0)-0.15)", "Kaufman efficiency ratio" => 8.0 * (ratio((x.c - x.closes.lag(48)).abs(), path_48?, x.ec, 0.0) - 0.15);
         // No bound follows from the formula: the range of the bar before the window counts above the line only. This one is float16's.
         vortex_14, 15, [-6, 6], "3*DIV(SUM(abs(h-l[1]),14)-SUM(abs(l-h[1]),14), SUM(TR,14), ec, 0)", "VI+ minus VI-" => clip(3.0 * ratio(vortex_14?, ranges_14?, x.ec, 0.0), 6e4);
-        choppiness_14, 15, [-5, 5], "x=DIV(SUM(TR,14), MAX(h,14)-MIN(l,14), ec, sqrt(14)); CLIP((log10(x)/log10(14)-0.5)/0.1, 5)", "Dreiss choppiness index, centred at 50"; 3.789231816899512 ln => choppiness(ranges_14?, x.channel::<14>()?, 14.0, x.ec);
-        choppiness_56, 57, [-5, 5], "as choppiness_14 with n=56"; 2.4842549839846915 ln => choppiness(ranges_56?, x.channel::<56>()?, 56.0, x.ec);
-        vhf_28, 29, [-1.75, 3.25], "5*(DIV(MAX(c,29)-MIN(c,29), SUM(abs(dc),28), ec, 0.35)-0.35)", "Vertical Horizontal Filter on 28 changes (29 closes)" => 5.0 * (ratio(range(x.closes.last::<29>()?), path_28?, x.ec, 0.35) - 0.35);
+        choppiness_14, 15, [-5, 5], "x=DIV(SUM(TR,14), MAX(h,14)-MIN(l,14), ec, sqrt(14)); CLIP((log10(x)/log10(14)-0.5)/0.1, 5)", "Dreiss choppiness index, centred at 50"; 3.789231816899512 ln => choppiness(ranges_14?, x.channel::<14>(), 14.0, x.ec);
+        choppiness_56, 57, [-5, 5], "as choppiness_14 with n=56"; 2.4842549839846915 ln => choppiness(ranges_56?, x.channel::<56>(), 56.0, x.ec);
+        vhf_28, 29, [-1.75, 3.25], "5*(DIV(MAX(c,29)-MIN(c,29), SUM(abs(dc),28), ec, 0.35)-0.35)", "Vertical Horizontal Filter on 28 changes (29 closes)" => 5.0 * (ratio(range(x.closes.last::<29>()), path_28?, x.ec, 0.35) - 0.35);
     }
 }

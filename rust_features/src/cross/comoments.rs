@@ -22,7 +22,8 @@ const TINY: f64 = 1e-9;
 ///     // The market moves twice as far as its reference.
 ///     let rr = if bar % 3 == 0 { 0.02 } else { -0.01 };
 ///     returns.push(2.0 * rr);
-///     let sums = returns.last::<96>().map(|rs| [rs.iter().sum(), rs.iter().map(|r| r * r).sum()]);
+///     let newest = returns.last::<96>().iter();
+///     let sums = [newest.clone().sum(), newest.map(|r| r * r).sum()];
 ///     beta = moments.update((bar, &returns, sums, Some(rr))).and_then(|moments| Some(moments.pairs?.beta()));
 /// }
 /// assert!((beta.unwrap() - 2.0).abs() < 1e-9);
@@ -69,26 +70,24 @@ impl Comoments {
     #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(
         &mut self,
-        (bar, returns, sums, rr): (u64, &Window<KEEP, CAP>, Option<[f64; 2]>, Option<f64>),
+        (bar, returns, [total, square], rr): (u64, &Window<KEEP, CAP>, [f64; 2], Option<f64>),
     ) -> Option<Moments> {
         let whole_before = self.whole;
         self.reference.push(rr.unwrap_or(0.0));
         self.whole = if rr.is_some() { (self.whole + 1).min(N as u32) } else { 0 };
         let reference = &self.reference;
         let products = |lag| {
-            let (r, rr, earlier) = (returns.lag(lag)?, reference.lag(lag)?, reference.lag(lag + 1).unwrap_or(0.0));
-            Some([earlier, earlier * earlier, r * rr, r * earlier])
+            let (r, rr, earlier) = (returns.lag(lag), reference.lag(lag), reference.lag(lag + 1));
+            [earlier, earlier * earlier, r * rr, r * earlier]
         };
-        let [sums_95] = self.sums.update((bar, [N - 1], products))?;
-        let [common, squares, product, product_earlier] = sums_95?;
-        let ([total, square], r, newest) = (sums?, returns.lag(N - 1)?, reference.lag(0)?);
-        let (second, oldest) = (reference.lag(N - 1)?, reference.lag(N).unwrap_or(0.0));
-        let sums = [
-            [total, square, common + newest, squares + newest * newest, product + r * second],
-            [common + oldest, squares + oldest * oldest, product_earlier + r * oldest, 0.0, 0.0],
-        ];
-        let [[m, square, mr, square_reference, product], [me, square_earlier, product_earlier, ..]] =
-            sums.map(|sums| sums.map(|sum| sum / N as f64));
+        let [[common, squares, product, product_earlier]] = self.sums.update((bar, [N - 1], products))?;
+        let (r, newest) = (returns.lag(N - 1), reference.lag(0));
+        let (second, oldest) = (reference.lag(N - 1), reference.lag(N));
+        let mean = |sum: f64| sum * (1.0 / N as f64);
+        let (m, mr, me) = (mean(total), mean(common + newest), mean(common + oldest));
+        let (square, product) = (mean(square), mean(product + r * second));
+        let (square_reference, square_earlier) = (mean(squares + newest * newest), mean(squares + oldest * oldest));
+        let product_earlier = mean(product_earlier + r * oldest);
         let (var, var_earlier) = (square - m * m, square_earlier - me * me);
         let pairs = Pairs {
             mean: m,
@@ -100,7 +99,7 @@ impl Comoments {
         Some(Moments {
             pairs: (self.whole == N as u32).then_some(pairs),
             lead: (whole_before == N as u32).then(|| correlation(product_earlier - m * me, var, var_earlier)),
-            reference_16: (self.whole >= 16).then(|| sum(self.reference.last::<16>().unwrap_or(&[0.0; 16]))),
+            reference_16: (self.whole >= 16).then(|| sum(self.reference.last::<16>())),
         })
     }
 }
@@ -172,12 +171,13 @@ mod tests {
     }
 
     /// Answers to r and rr, both with a hole where rr is `None`.
-    fn answers(rs: &[f64], rrs: &[Option<f64>]) -> Vec<Option<Moments>> {
+    fn answers(rs: &[f64], rrs: &[Option<f64>]) -> Vec<Moments> {
         let (mut moments, mut window) = (Comoments::new(), Window::<97, 108>::new());
         let mut step = |(i, r): (usize, &f64)| {
             window.push(*r);
-            let sums = window.last::<96>().map(|rs| [rs.iter().sum(), rs.iter().map(|r| r * r).sum()]);
-            moments.update((777 + i as u64, &window, sums, rrs[i]))
+            let newest = window.last::<96>().iter();
+            let sums = [newest.clone().sum(), newest.map(|r| r * r).sum()];
+            moments.update((777 + i as u64, &window, sums, rrs[i])).unwrap()
         };
         rs.iter().enumerate().map(&mut step).collect()
     }
@@ -187,10 +187,10 @@ mod tests {
         let rs = returns(70);
         let rrs: Vec<f64> = returns(71).iter().zip(&rs).map(|(a, b)| 0.5 * a + 0.3 * b).collect();
         let answers = answers(&rs, &rrs.iter().copied().map(Some).collect::<Vec<_>>());
-        assert!(answers[..95].iter().all(Option::is_none));
+        assert!(answers[..95].iter().all(|moments| moments.pairs.is_none()));
         for i in 96..300 {
             let (x, y, e) = (&rs[i - 95..=i], &rrs[i - 95..=i], &rrs[i - 96..i]);
-            let Moments { pairs, lead, reference_16 } = answers[i].unwrap();
+            let Moments { pairs, lead, reference_16 } = answers[i];
             let pairs = pairs.unwrap();
             let beta = cov(x, y) / cov(y, y);
             assert_close(pairs.beta(), beta, 1e-9);
@@ -212,7 +212,7 @@ mod tests {
         rrs[150] = None;
         let answers = answers(&returns(73), &rrs);
         for (i, answer) in answers.into_iter().enumerate().skip(100) {
-            let Moments { pairs, lead, .. } = answer.unwrap();
+            let Moments { pairs, lead, .. } = answer;
             assert_eq!(pairs.is_none(), (150..246).contains(&i), "bar {i}");
             assert_eq!(lead.is_none(), (151..247).contains(&i), "bar {i}");
         }
@@ -220,10 +220,10 @@ mod tests {
 
     #[test]
     fn a_reference_that_stands_still_says_nothing() {
-        let Moments { pairs, lead, .. } = answers(&returns(74), &[Some(0.0); 300])[299].unwrap();
+        let Moments { pairs, lead, .. } = answers(&returns(74), &[Some(0.0); 300])[299];
         let pairs = pairs.unwrap();
         assert_eq!((pairs.beta(), pairs.correlation(), lead), (0.0, 0.0, Some(0.0)));
-        let still = answers(&[0.0; 300], &[Some(0.0); 300])[299].unwrap().pairs.unwrap();
+        let still = answers(&[0.0; 300], &[Some(0.0); 300])[299].pairs.unwrap();
         assert_eq!(still.residual(0.0, 0.0), 0.0);
     }
 }

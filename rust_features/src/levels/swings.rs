@@ -121,7 +121,7 @@ impl<const Q: usize> Indicator for Swings<Q> {
     type Input = (f64, [f64; Q]);
     type Output = Peaks<Q>;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, (price, notes): (f64, [f64; Q])) -> Option<Peaks<Q>> {
         self.prices.copy_within(1.., 0);
         self.prices[2 * SIDE] = price;

@@ -13,7 +13,7 @@ use crate::rolling::sum;
 #[inline(always)]
 pub fn awesome(middles: &[f64; 34]) -> f64 {
     let sum_5 = sum(&middles[29..]);
-    sum_5 / 5.0 - (sum_5 + sum(&middles[..29])) / 34.0
+    sum_5 * (1.0 / 5.0) - (sum_5 + sum(&middles[..29])) * (1.0 / 34.0)
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ impl<const N: usize, const CAP: usize> Indicator for Channel<N, CAP> {
     fn update(&mut self, (h, l): (f64, f64)) -> Option<(f64, f64)> {
         self.highs.push(h);
         self.lows.push(l);
-        Some((extent(self.highs.last::<N>()?).0, extent(self.lows.last::<N>()?).1))
+        let (highs, lows) = (self.highs.all(), self.lows.all());
+        (!highs[0].is_nan()).then(|| (extent(highs).0, extent(lows).1))
     }
 }
 

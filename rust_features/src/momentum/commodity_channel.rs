@@ -15,7 +15,7 @@ use crate::rolling::{mean, sum_of};
 #[inline(always)]
 pub fn commodity_channel(typical_prices: &[f64], tiny: f64) -> f64 {
     let m = mean(typical_prices);
-    let deviation = sum_of(typical_prices, |tp| (tp - m).abs()) / typical_prices.len() as f64;
+    let deviation = sum_of(typical_prices, |tp| (tp - m).abs()) * (1.0 / typical_prices.len() as f64);
     let unit = 0.015 * deviation;
     let newest = typical_prices[typical_prices.len() - 1];
     if unit <= tiny { 0.0 } else { (newest - m) / unit }

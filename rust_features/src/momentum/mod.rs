@@ -17,7 +17,7 @@ pub use channel::{Channel, place};
 pub use commodity_channel::commodity_channel;
 pub use fisher::Fisher;
 pub use percent_rank::percent_rank;
-pub use rsi::Rsi;
+pub use rsi::{Rsi, strength};
 pub use streak::Streak;
 pub use ultimate::ultimate;
 pub use vigor::vigor;

@@ -1,6 +1,6 @@
 //! How many of the past values a value exceeds.
 
-use crate::rolling::sum_of;
+use crate::statistics::lead;
 
 /// Percent of `past` below `x`; a tie within `tolerance` counts half.
 ///
@@ -9,10 +9,7 @@ use crate::rolling::sum_of;
 /// ```
 #[inline(always)]
 pub fn percent_rank(past: &[f64], x: f64, tolerance: f64) -> f64 {
-    let (below, tied) = (x - tolerance, x + tolerance);
-    // In halves: one for not above, one more for below. Floats, because they are compared and counted several at a time.
-    let halves = sum_of(past, |y| (if y <= tied { 1.0 } else { 0.0 }) + (if y < below { 1.0 } else { 0.0 }));
-    halves * (50.0 / past.len() as f64)
+    50.0 + lead(past, x, tolerance) * (50.0 / past.len() as f64)
 }
 
 #[cfg(test)]

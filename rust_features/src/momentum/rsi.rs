@@ -1,6 +1,6 @@
 //! Relative strength index.
 
-use crate::{average::Wilder, indicator::Indicator};
+use crate::{average::Wilder, indicator::Indicator, math::larger};
 
 /// `RSI(x, n)` = 100·AG/(AG + AL), AG and AL the Wilder averages of gains and losses (Wilder 1978, as TA-Lib); 50 when
 /// AG + AL is at most `tiny`. Input: the change of x, and `tiny`. Warm with the `n`-th change.
@@ -29,10 +29,16 @@ impl Indicator for Rsi {
 
     #[inline]
     fn update(&mut self, (change, tiny): (f64, f64)) -> Option<f64> {
-        let (gain, loss) = (self.gain.update(change.max(0.0)), self.loss.update((-change).max(0.0)));
+        let (gain, loss) = (self.gain.update(larger(change, 0.0)), self.loss.update(larger(-change, 0.0)));
         let (gain, loss) = (gain?, loss?);
-        Some(if gain + loss <= tiny { 50.0 } else { 100.0 * gain / (gain + loss) })
+        Some(strength(gain, loss, tiny))
     }
+}
+
+/// `RSI` of the averages of gains and losses.
+#[inline(always)]
+pub fn strength(gain: f64, loss: f64, tiny: f64) -> f64 {
+    if gain + loss <= tiny { 50.0 } else { 100.0 * gain / (gain + loss) }
 }
 
 #[cfg(test)]

@@ -10,13 +10,16 @@ use crate::rolling::sum;
 /// ```
 #[inline(always)]
 pub fn ultimate(pressures: &[f64; 28], ranges: &[f64; 28], tiny: f64) -> f64 {
-    let nested = |xs: &[f64; 28]| {
-        let (sum_7, before_7, before_14) = (sum(&xs[21..]), sum(&xs[14..21]), sum(&xs[..14]));
-        [sum_7, sum_7 + before_7, sum_7 + before_7 + before_14]
-    };
     let (pressures, ranges) = (nested(pressures), nested(ranges));
     let share = |i: usize| if ranges[i] <= tiny { 0.5 } else { pressures[i] / ranges[i] };
-    100.0 * (4.0 * share(0) + 2.0 * share(1) + share(2)) / 7.0
+    (100.0 / 7.0) * (4.0 * share(0) + 2.0 * share(1) + share(2))
+}
+
+/// Sums of the newest 7, 14 and 28.
+#[inline(always)]
+fn nested(xs: &[f64; 28]) -> [f64; 3] {
+    let (sum_7, before_7, before_14) = (sum(&xs[21..]), sum(&xs[14..21]), sum(&xs[..14]));
+    [sum_7, sum_7 + before_7, sum_7 + before_7 + before_14]
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ const WEIGHTS: [f64; 13] = [1., 3., 5., 6., 6., 6., 6., 6., 6., 6., 5., 3., 1.];
 /// ```
 #[inline(always)]
 pub fn vigor(bodies: &[f64; 13], ranges: &[f64; 13], tiny: f64) -> f64 {
-    let [body, range] = [bodies, ranges].map(|xs| sum_of_pairs(xs, &WEIGHTS, |x, weight| x * weight));
+    let body = sum_of_pairs(bodies, &WEIGHTS, |x, weight| x * weight);
+    let range = sum_of_pairs(ranges, &WEIGHTS, |x, weight| x * weight);
     if range <= 60.0 * tiny { 0.0 } else { body / range }
 }
 

@@ -2,24 +2,23 @@
 
 use crate::indicator::Indicator;
 
-/// The input `K` updates earlier.
+/// The input `K` updates earlier; NaN before there was one.
 ///
 /// ```
 /// use candlecast_features::{indicator::replay, rolling::Lag};
 ///
-/// assert_eq!(replay(Lag::<2>::new(), [1.0, 2.0, 3.0, 4.0]), [None, None, Some(1.0), Some(2.0)]);
+/// assert_eq!(replay(Lag::<2>::new(), [1.0, 2.0, 3.0, 4.0])[2..], [Some(1.0), Some(2.0)]);
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Lag<const K: usize> {
     values: [f64; K],
-    at: usize,
-    is_full: bool,
+    at: u32,
 }
 
 impl<const K: usize> Lag<K> {
     /// A lag that has seen nothing.
     pub fn new() -> Self {
-        Self { values: [0.0; K], at: 0, is_full: false }
+        Self { values: [f64::NAN; K], at: 0 }
     }
 }
 
@@ -35,13 +34,9 @@ impl<const K: usize> Indicator for Lag<K> {
 
     #[inline]
     fn update(&mut self, x: f64) -> Option<f64> {
-        let old = std::mem::replace(&mut self.values[self.at], x);
-        let answer = self.is_full.then_some(old);
-        self.at += 1;
-        if self.at == K {
-            (self.at, self.is_full) = (0, true);
-        }
-        answer
+        let old = std::mem::replace(&mut self.values[self.at as usize], x);
+        self.at = if self.at as usize == K - 1 { 0 } else { self.at + 1 };
+        Some(old)
     }
 }
 
@@ -56,7 +51,7 @@ mod tests {
         let xs = walk(3, 50);
         let lagged = replay(Lag::<7>::new(), xs.clone());
         for (i, value) in lagged.into_iter().enumerate() {
-            assert_eq!(value, i.checked_sub(7).map(|earlier| xs[earlier]));
+            assert_eq!(value.filter(|x| !x.is_nan()), i.checked_sub(7).map(|earlier| xs[earlier]));
         }
     }
 }

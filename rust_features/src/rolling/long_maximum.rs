@@ -1,5 +1,7 @@
 //! The maximum of a long window of which only the newest part is kept.
 
+use crate::math::larger;
+
 /// Bars in a block.
 const BLOCK: usize = 16;
 /// Blocks remembered.
@@ -18,7 +20,7 @@ const AGE: usize = 80;
 ///
 /// let mut highest = LongMaximum::new();
 /// for bar in 1_000..1_480 {
-///     assert_eq!(highest.update((bar, |_| Some(2.0), 3.0)), 3.0);
+///     assert_eq!(highest.update((bar, |_| 2.0, 3.0)), 3.0);
 /// }
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
@@ -40,10 +42,10 @@ impl LongMaximum {
         Self { middle: f64::NEG_INFINITY, newest: [f64::NEG_INFINITY; BLOCKS], beyond: [[0.0; BLOCK - 1]; BLOCKS] }
     }
 
-    /// After bar number `bar`: `at(lag)` gives the value `lag` bars before it, for any `lag` below 96 (`None`: before the first bar),
+    /// After bar number `bar`: `at(lag)` gives the value `lag` bars before it, for any `lag` below 96 (NaN: before the first bar),
     /// `maximum` is the one of these. The answer is right once 480 values were seen.
     #[inline(always)]
-    pub fn update(&mut self, (bar, at, maximum): (u64, impl Fn(usize) -> Option<f64>, f64)) -> f64 {
+    pub fn update(&mut self, (bar, at, maximum): (u64, impl Fn(usize) -> f64, f64)) -> f64 {
         let in_open = (bar as usize + 1) % BLOCK;
         // A block is taken in when the open one is complete; behind it, in the ring, lies the oldest.
         let oldest = ((bar as usize + 1) / BLOCK + BLOCKS - AGE / BLOCK) % BLOCKS;
@@ -51,7 +53,7 @@ impl LongMaximum {
             self.take((oldest + BLOCKS - 1) % BLOCKS, oldest, at);
         }
         let rest = self.maximum_of(oldest, BLOCK - in_open);
-        maximum.max(self.middle).max(rest)
+        larger(larger(maximum, self.middle), rest)
     }
 
     /// Of the newest `n` bars of a block.
@@ -61,11 +63,11 @@ impl LongMaximum {
     }
 
     /// Takes in the block that is old enough.
-    fn take(&mut self, place: usize, oldest: usize, at: impl Fn(usize) -> Option<f64>) {
-        let Some(newest) = at(AGE) else { return };
+    fn take(&mut self, place: usize, oldest: usize, at: impl Fn(usize) -> f64) {
+        let newest = at(AGE);
         let mut maximum = newest;
         for (beyond, lag) in self.beyond[place].iter_mut().zip(AGE + 1..) {
-            maximum = at(lag).map_or(maximum, |x| maximum.max(x));
+            maximum = maximum.max(at(lag));
             *beyond = (maximum - newest) as f32;
         }
         self.newest[place] = newest;
@@ -93,7 +95,7 @@ mod tests {
         let mut highest = LongMaximum::new();
         let mut step = |i: usize| {
             let recent = plain(&xs[(i + 1).saturating_sub(96)..=i]);
-            highest.update((first_bar + i as u64, |lag| i.checked_sub(lag).map(|i| xs[i]), recent))
+            highest.update((first_bar + i as u64, |lag| i.checked_sub(lag).map_or(f64::NAN, |i| xs[i]), recent))
         };
         (0..xs.len()).map(&mut step).collect()
     }

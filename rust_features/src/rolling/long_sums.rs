@@ -5,8 +5,8 @@ const BLOCK: usize = 16;
 /// Bars for which the rests are made at a time.
 const STEP: usize = 8;
 
-/// Sums of `Q` quantities over the newest `LENGTHS[i]` bars, for `L` lengths of at least 16. Each is warm with as many
-/// bars.
+/// Sums of `Q` quantities over the newest `LENGTHS[i]` bars, for `L` lengths of at least 16. Each is right with as many
+/// bars; before, it says nothing.
 ///
 /// A window is the rest of an old block, whole blocks, and the block that is still open. The sums of the rests are made for
 /// eight bars at a time; between, a bar costs three additions. A running sum would be as cheap and would keep residue: a print
@@ -14,7 +14,7 @@ const STEP: usize = 8;
 /// every bit, is the same from wherever a history starts. The lengths share their blocks; `BLOCKS` is at least (`n` − 15)/16 of
 /// the longest.
 ///
-/// It keeps no values: the caller says what the quantities were `lag` bars ago (`None`: before the first bar).
+/// It keeps no values: the caller says what the quantities were `lag` bars ago (NaN: before the first bar).
 ///
 /// ```
 /// use candlecast_features::rolling::{LongSums, Window};
@@ -22,13 +22,12 @@ const STEP: usize = 8;
 /// let (mut window, mut sums) = (Window::<48, 64>::new(), LongSums::<1, 2, 2>::new());
 /// for bar in 1_000..1_100 {
 ///     window.push(0.5);
-///     let [short, long] = sums.update((bar, [20, 48], |lag| Some([window.lag(lag)?]))).unwrap();
-///     assert_eq!((short, long), ((bar >= 1_019).then_some([10.0]), (bar >= 1_047).then_some([24.0])));
+///     let [[short], [long]] = sums.update((bar, [20, 48], |lag| [window.lag(lag)])).unwrap();
+///     assert_eq!((short == 10.0, long == 24.0), (bar >= 1_019, bar >= 1_047));
 /// }
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct LongSums<const Q: usize, const L: usize, const BLOCKS: usize> {
-    seen: u32,
     /// Where the next block goes.
     next: u32,
     open: [f64; Q],
@@ -43,7 +42,7 @@ impl<const Q: usize, const L: usize, const BLOCKS: usize> LongSums<Q, L, BLOCKS>
     /// Sums that have seen nothing.
     pub fn new() -> Self {
         let none = [0.0; Q];
-        Self { seen: 0, next: 0, open: none, middles: [none; L], rests: [[none; L]; STEP], blocks: [none; BLOCKS] }
+        Self { next: 0, open: none, middles: [none; L], rests: [[none; L]; STEP], blocks: [none; BLOCKS] }
     }
 
     /// Takes the newest bar. `bar` is its absolute number: the same bar has the same number in every history. `at(lag)`
@@ -51,10 +50,9 @@ impl<const Q: usize, const L: usize, const BLOCKS: usize> LongSums<Q, L, BLOCKS>
     #[inline(always)]
     pub fn update(
         &mut self,
-        (bar, lengths, at): (u64, [usize; L], impl Fn(usize) -> Option<[f64; Q]>),
-    ) -> Option<[Option<[f64; Q]>; L]> {
-        add(&mut self.open, &at(0)?);
-        self.seen = self.seen.saturating_add(1);
+        (bar, lengths, at): (u64, [usize; L], impl Fn(usize) -> [f64; Q]),
+    ) -> Option<[[f64; Q]; L]> {
+        add(&mut self.open, &at(0));
         let in_open = (bar as usize + 1) % BLOCK;
         if in_open == 0 {
             self.close(lengths);
@@ -62,13 +60,12 @@ impl<const Q: usize, const L: usize, const BLOCKS: usize> LongSums<Q, L, BLOCKS>
         if in_open.is_multiple_of(STEP) {
             self.turn(in_open, lengths, at);
         }
-        let sums = |i: usize| {
-            let mut sums = self.middles[i];
-            add(&mut sums, &self.open);
-            add(&mut sums, &self.rests[in_open % STEP][i]);
-            sums
-        };
-        Some(std::array::from_fn(|i| (self.seen as usize >= lengths[i]).then(|| sums(i))))
+        let mut sums = self.middles;
+        for (sums, rests) in sums.iter_mut().zip(&self.rests[in_open % STEP]) {
+            add(sums, &self.open);
+            add(sums, rests);
+        }
+        Some(sums)
     }
 
     /// The open block is full.
@@ -85,18 +82,17 @@ impl<const Q: usize, const L: usize, const BLOCKS: usize> LongSums<Q, L, BLOCKS>
     }
 
     /// The sums of what is older than the whole blocks, for this bar and the next ones.
-    #[inline(never)]
-    fn turn(&mut self, in_open: usize, lengths: [usize; L], at: impl Fn(usize) -> Option<[f64; Q]>) {
+    #[inline(always)]
+    fn turn(&mut self, in_open: usize, lengths: [usize; L], at: impl Fn(usize) -> [f64; Q]) {
         for (i, n) in lengths.into_iter().enumerate() {
-            let (first, mut sum) = (in_open + BLOCK * whole(n), [0.0; Q]);
-            for have in 0..=n - first {
-                if let Some(rests) = self.rests.get_mut(n - first - have) {
+            let mut sum = [0.0; Q];
+            for lag in in_open + BLOCK * whole(n)..n {
+                if let Some(rests) = self.rests.get_mut(n - lag) {
                     rests[i] = sum;
                 }
-                if have < n - first {
-                    add(&mut sum, &at(first + have).unwrap_or([0.0; Q]));
-                }
+                add(&mut sum, &at(lag));
             }
+            self.rests[0][i] = sum;
         }
     }
 }
@@ -128,11 +124,11 @@ mod tests {
 
     const LENGTHS: [usize; 7] = [16, 30, 31, 48, 95, 96, 480];
 
-    fn sums(first_bar: u64, xs: &[f64]) -> Vec<[Option<[f64; 2]>; 7]> {
+    fn sums(first_bar: u64, xs: &[f64]) -> Vec<[[f64; 2]; 7]> {
         let (mut window, mut sums) = (Window::<480, 512>::new(), LongSums::<2, 7, 29>::new());
         let mut step = |(bar, x): (u64, &f64)| {
             window.push(*x);
-            sums.update((bar, LENGTHS, |lag| window.lag(lag).map(|x| [x, x * x]))).unwrap()
+            sums.update((bar, LENGTHS, |lag| [window.lag(lag), window.lag(lag) * window.lag(lag)])).unwrap()
         };
         (first_bar..).zip(xs).map(&mut step).collect()
     }
@@ -144,17 +140,17 @@ mod tests {
             let all = sums(first_bar, &xs);
             for (i, sums) in all.iter().enumerate() {
                 for (sums, n) in sums.iter().zip(LENGTHS) {
-                    let window = (i + 1).checked_sub(n).map(|from| &xs[from..=i]);
-                    assert_eq!(sums.is_some(), window.is_some());
-                    if let (Some([sum, squares]), Some(window)) = (sums, window) {
+                    if let ([sum, squares], Some(from)) = (sums, (i + 1).checked_sub(n)) {
+                        let window = &xs[from..=i];
                         assert_close(*sum, window.iter().sum(), 1e-12);
                         assert_close(*squares, window.iter().map(|x| x * x).sum(), 1e-12);
                     }
                 }
             }
             for start in (1..18).chain([100]) {
-                for (part, whole) in sums(first_bar + start as u64, &xs[start..]).iter().zip(&all[start..]) {
-                    assert!(part.iter().zip(whole).all(|(part, whole)| part.is_none() || part == whole));
+                let part = sums(first_bar + start as u64, &xs[start..]);
+                for (i, n) in LENGTHS.into_iter().enumerate() {
+                    assert!((n - 1..part.len()).all(|bar| part[bar][i] == all[start + bar][i]));
                 }
             }
         }
@@ -174,6 +170,6 @@ mod tests {
 
     #[test]
     fn nothing_sums_to_nothing() {
-        assert_eq!(sums(7, &[0.0; 500])[499], [Some([0.0, 0.0]); 7]);
+        assert_eq!(sums(7, &[0.0; 500])[499], [[0.0, 0.0]; 7]);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Everything here is a function of the values inside the window alone (long sums: and of the absolute number of the bar). Sums are
 //! made anew, in a fixed order, so a value that has left the window has left no residue, and two histories that
-//! agree on the window agree on every bit.
+//! agree on the window agree on every bit. What was not seen yet is NaN.
 
+mod age;
 mod lag;
 mod long_maximum;
 mod long_sums;
@@ -15,13 +16,14 @@ mod sorted;
 mod sum;
 mod window;
 
+pub use age::Age;
 pub use lag::Lag;
 pub use long_maximum::LongMaximum;
 pub use long_sums::LongSums;
-pub use maxima::{age_of, extent, nested_maxima, nested_minima};
+pub use maxima::{Widening, extent};
 pub use ring_sums::RingSums;
 pub use run::Run;
 pub use signs::SignSum;
 pub use sorted::Sorted;
-pub use sum::{Sum, joined, mean, nested_sums, path, sum, sum_of, sum_of_pairs};
+pub use sum::{Sum, joined, mean, path, sum, sum_of, sum_of_pairs};
 pub use window::Window;

@@ -36,7 +36,7 @@ impl<const N: usize> Sorted<N> {
     #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(&mut self, window: &Window<KEEP, CAP>) {
         const { assert!(N < KEEP, "the value that leaves must still be known") }
-        let Some(new) = window.lag(0) else { return };
+        let new = window.lag(0);
         self.newest = self.newest.wrapping_add(1);
         let len = usize::from(self.len);
         let hole = if len < N {
@@ -44,11 +44,11 @@ impl<const N: usize> Sorted<N> {
             len
         } else {
             let leaving = self.newest.wrapping_sub(N as u8);
-            let first = window.lag(N).map_or(0, |old| self.below(window, old));
+            let first = self.below(window, N, window.lag(N));
             (first..N - 1).find(|place| self.order[*place] == leaving).unwrap_or(N - 1)
         };
         // The new value's place among the others; one to the left when the hole lies before it.
-        let place = self.order[..len].partition_point(|number| self.value(window, *number) < new);
+        let place = self.below(window, len, new);
         let place = if place > hole { place - 1 } else { place };
         if place < hole {
             self.order.copy_within(place..hole, place + 1);
@@ -64,14 +64,23 @@ impl<const N: usize> Sorted<N> {
         (usize::from(self.len) == N).then(|| self.value(window, self.order[i]))
     }
 
+    /// How many of the `len` values are less than `x`.
     #[inline(always)]
-    fn below<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, x: f64) -> usize {
-        self.order.partition_point(|number| self.value(window, *number) < x)
+    fn below<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, len: usize, x: f64) -> usize {
+        let is_less = |place: usize| usize::from(self.value(window, self.order[place]) < x);
+        let (mut below, mut left) = (0, len);
+        // No branch hangs on a comparison: it would be guessed wrong half of the time.
+        while left > 1 {
+            let half = left / 2;
+            below += half & is_less(below + half - 1).wrapping_neg();
+            left -= half;
+        }
+        if left == 1 { below + is_less(below) } else { 0 }
     }
 
     #[inline(always)]
     fn value<const KEEP: usize, const CAP: usize>(&self, window: &Window<KEEP, CAP>, number: u8) -> f64 {
-        window.lag(usize::from(self.newest.wrapping_sub(number))).unwrap_or(0.0)
+        window.lag(usize::from(self.newest.wrapping_sub(number)))
     }
 }
 

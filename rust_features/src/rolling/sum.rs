@@ -16,6 +16,12 @@ pub fn sum_of(xs: &[f64], f: impl Fn(f64) -> f64) -> f64 {
             lanes[i] += f(chunk[i]);
         }
     }
+    let (chunks, rest) = rest.as_chunks::<4>();
+    for chunk in chunks {
+        for i in 0..4 {
+            lanes[i] += f(chunk[i]);
+        }
+    }
     joined(lanes) + rest.iter().fold(0.0, |total, x| total + f(*x))
 }
 
@@ -27,6 +33,12 @@ pub fn sum_of_pairs(xs: &[f64], ys: &[f64], f: impl Fn(f64, f64) -> f64) -> f64 
     let mut lanes = [0.0; 8];
     for (x, y) in xs.iter().zip(ys) {
         for i in 0..8 {
+            lanes[i] += f(x[i], y[i]);
+        }
+    }
+    let ((xs, x_rest), (ys, y_rest)) = (x_rest.as_chunks::<4>(), y_rest.as_chunks::<4>());
+    for (x, y) in xs.iter().zip(ys) {
+        for i in 0..4 {
             lanes[i] += f(x[i], y[i]);
         }
     }
@@ -71,30 +83,6 @@ pub fn mean(xs: &[f64]) -> f64 {
     sum(xs) / xs.len() as f64
 }
 
-/// Sums of the newest `lengths[i]` values, for several lengths in one pass. `lengths` ascend.
-///
-/// ```
-/// use candlecast_features::rolling::{Window, nested_sums};
-///
-/// let mut window = Window::<4, 8>::new();
-/// [5.0, 1.0, 2.0].map(|x| window.push(x));
-/// assert_eq!(nested_sums(&window, [1, 3, 4]), [Some(2.0), Some(8.0), None]);
-/// ```
-#[inline(always)]
-pub fn nested_sums<const N: usize, const KEEP: usize, const CAP: usize>(
-    window: &Window<KEEP, CAP>,
-    lengths: [usize; N],
-) -> [Option<f64>; N] {
-    let (mut sums, mut total, mut done) = ([None; N], 0.0, 0);
-    for (answer, n) in sums.iter_mut().zip(lengths) {
-        let Some(newest) = window.newest(n) else { break };
-        total += sum(&newest[..n - done]);
-        *answer = Some(total);
-        done = n;
-    }
-    sums
-}
-
 /// Sum of the last `N` inputs. Warm with the `N`-th.
 ///
 /// ```
@@ -118,10 +106,11 @@ impl<const N: usize, const CAP: usize> Indicator for Sum<N, CAP> {
     type Input = f64;
     type Output = f64;
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, x: f64) -> Option<f64> {
         self.window.push(x);
-        self.window.last::<N>().map(|xs| sum(xs))
+        let xs = self.window.all();
+        (!xs[0].is_nan()).then(|| sum(xs))
     }
 }
 
@@ -139,22 +128,6 @@ mod tests {
             let products = xs[..n].iter().zip(&xs[1..]).map(|(x, y)| x * y);
             assert_close(sum_of_pairs(&xs[..n], &xs[1..=n], |x, y| x * y), products.sum(), 1e-12);
             assert_close(path(&xs[..=n]), (1..=n).map(|i| (xs[i] - xs[i - 1]).abs()).sum(), 1e-12);
-        }
-    }
-
-    #[test]
-    fn nested_sums_are_the_plain_sums() {
-        let mut window = Window::<50, 64>::new();
-        let xs = walk(2, 200);
-        for (i, x) in xs.iter().enumerate() {
-            window.push(*x);
-            let sums = nested_sums(&window, [3, 10, 50]);
-            for (sum, n) in sums.into_iter().zip([3, 10, 50]) {
-                assert_eq!(sum.is_some(), i + 1 >= n);
-                if let Some(sum) = sum {
-                    assert_close(sum, xs[i + 1 - n..=i].iter().sum(), 1e-12);
-                }
-            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The last values of a series as one contiguous slice. It knows nothing of what is computed from them.
 
-/// Holds at least the newest `KEEP` values of a series, oldest first, in one slice.
+/// Holds the newest `KEEP` values of a series, oldest first, in one slice. What was not seen yet is NaN, so there are always as
+/// many, and a length known to the compiler makes the loops over them straight.
 ///
 /// Values are written behind one another into `CAP` places; when the last place is taken, the newest `KEEP - 1` move to the
 /// front. A mirrored ring would also give one slice, at twice the memory: with hundreds of bars per series and thousands of
@@ -13,59 +14,52 @@
 /// for x in 1..=9 {
 ///     window.push(f64::from(x));
 /// }
-/// assert_eq!(window.last::<3>(), Some(&[7.0, 8.0, 9.0]));
-/// assert_eq!(window.lag(2), Some(7.0));
+/// assert_eq!(window.last::<3>(), &[7.0, 8.0, 9.0]);
+/// assert_eq!(window.lag(2), 7.0);
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Window<const KEEP: usize, const CAP: usize> {
     values: [f64; CAP],
-    end: usize,
+    /// Where the oldest is.
+    start: u32,
 }
 
 impl<const KEEP: usize, const CAP: usize> Window<KEEP, CAP> {
-    /// An empty window.
+    /// A window that has seen nothing.
     pub fn new() -> Self {
         const { assert!(0 < KEEP && KEEP < CAP, "a window needs room to slide") }
-        Self { values: [0.0; CAP], end: 0 }
+        Self { values: [f64::NAN; CAP], start: 0 }
     }
 
     /// Appends the newest value.
     #[inline]
     pub fn push(&mut self, x: f64) {
-        if self.end == CAP {
+        self.start += 1;
+        if self.start as usize > CAP - KEEP {
             self.values.copy_within(CAP - (KEEP - 1).., 0);
-            self.end = KEEP - 1;
+            self.start = 0;
         }
-        self.values[self.end] = x;
-        self.end += 1;
+        self.values[self.start as usize + KEEP - 1] = x;
     }
 
-    /// The newest `N` values, oldest first; `None` until `N` were seen. A length known to the compiler makes the loops over it
-    /// straight.
-    #[inline]
-    pub fn last<const N: usize>(&self) -> Option<&[f64; N]> {
+    /// The newest `KEEP` values, oldest first.
+    #[inline(always)]
+    pub fn all(&self) -> &[f64; KEEP] {
+        let start = self.start as usize;
+        self.values[start..start + KEEP].first_chunk().expect("as many as are kept")
+    }
+
+    /// The newest `N` values, oldest first.
+    #[inline(always)]
+    pub fn last<const N: usize>(&self) -> &[f64; N] {
         const { assert!(N <= KEEP, "a window is asked for more than it keeps") }
-        self.values[..self.end].last_chunk()
+        self.all().last_chunk().expect("no more than are kept")
     }
 
-    /// As [`Window::last`], for a length that is only known now. `n` is at most `KEEP`.
-    #[inline]
-    pub fn newest(&self, n: usize) -> Option<&[f64]> {
-        debug_assert!(n <= KEEP, "{n} values asked of a window that keeps {KEEP}");
-        self.values[..self.end].get(self.end.checked_sub(n)?..)
-    }
-
-    /// All that is kept for sure: the newest `KEEP` values, or fewer before there are as many, oldest first.
-    #[inline]
-    pub fn all(&self) -> &[f64] {
-        &self.values[self.end.saturating_sub(KEEP)..self.end]
-    }
-
-    /// The value `k` bars before the newest; `None` until it was seen. `k` is less than `KEEP`.
-    #[inline]
-    pub fn lag(&self, k: usize) -> Option<f64> {
-        debug_assert!(k < KEEP, "lag {k} asked of a window that keeps {KEEP}");
-        Some(self.values[self.end.checked_sub(k + 1)?])
+    /// The value `k` bars before the newest. `k` is less than `KEEP`.
+    #[inline(always)]
+    pub fn lag(&self, k: usize) -> f64 {
+        self.all()[KEEP - 1 - k]
     }
 }
 
@@ -82,26 +76,26 @@ mod tests {
     #[test]
     fn holds_the_newest_values_in_order_across_many_slides() {
         let mut window = Window::<4, 5>::new();
-        let mut all = Vec::new();
+        let mut all = vec![f64::NAN; 4];
         for i in 0..100 {
             window.push(f64::from(i));
             all.push(f64::from(i));
-            for n in 1..=4 {
-                let expected = all.len().checked_sub(n).map(|from| &all[from..]);
-                assert_eq!(window.newest(n), expected);
-                assert_eq!(window.lag(n - 1), expected.map(|tail| tail[0]));
+            let newest = all.last_chunk::<4>().unwrap();
+            for k in 0..4 {
+                assert_eq!(window.lag(k).to_bits(), newest[3 - k].to_bits());
+                assert_eq!(window.all()[3 - k].to_bits(), newest[3 - k].to_bits());
             }
-            assert_eq!(window.last::<3>().map(|last| &last[..]), window.newest(3));
-            assert_eq!(window.all(), &all[all.len().saturating_sub(4)..]);
+            assert_eq!(window.last::<1>(), &[f64::from(i)]);
+            assert!(i < 2 || window.last::<3>() == &newest[1..]);
         }
     }
 
     #[test]
-    fn is_silent_until_enough_was_seen() {
+    fn is_nan_where_nothing_was_seen() {
         let mut window = Window::<3, 8>::new();
-        assert_eq!((window.last::<1>(), window.lag(0)), (None, None));
+        assert!(window.all().iter().all(|x| x.is_nan()));
         window.push(1.0);
-        assert_eq!((window.last::<2>(), window.lag(1)), (None, None));
-        assert_eq!(window.lag(0), Some(1.0));
+        assert!(window.lag(2).is_nan() && window.lag(1).is_nan());
+        assert_eq!(window.lag(0), 1.0);
     }
 }

@@ -17,19 +17,19 @@ const TINY: f64 = 1e-9;
 /// and |r| (the leverage effect). 0 when a deviation is at most 1e-9.
 ///
 /// Only the products are summed here. The mean and the variance of a lagged window are those of the unlagged one, some
-/// bars ago. Input: absolute bar number, the window of returns, sum and sum of squares of the newest 96. Warm when they
-/// are; each correlation is right once its lag is seen too.
+/// bars ago. Input: absolute bar number, the window of returns, sum and sum of squares of the newest 96. Each
+/// correlation is right with 96 returns and those of its lag; before, it says nothing.
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, statistics::Autocorrelation};
 ///
 /// let (mut returns, mut memory) = (Window::<194, 256>::new(), Autocorrelation::new());
-/// let mut correlations = None;
+/// let mut correlations = [0.0; 5];
 /// for bar in 0..100 {
 ///     returns.push(if bar % 2 == 0 { 0.01 } else { -0.01 });
-///     correlations = memory.update((bar, &returns, (bar >= 95).then_some([0.0, 96.0 * 1e-4])));
+///     correlations = memory.update((bar, &returns, [0.0, 96.0 * 1e-4])).unwrap();
 /// }
-/// let [lag_1, lag_2, lag_4, size, leverage] = correlations.unwrap();
+/// let [lag_1, lag_2, lag_4, size, leverage] = correlations;
 /// assert!([lag_1 + 1.0, lag_2 - 1.0, lag_4 - 1.0].iter().all(|error| error.abs() < 1e-12));
 /// assert_eq!([size, leverage], [0.0, 0.0]);
 /// ```
@@ -52,11 +52,9 @@ impl Autocorrelation {
     #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(
         &mut self,
-        (bar, returns, sums): (u64, &Window<KEEP, CAP>, Option<[f64; 2]>),
+        (bar, returns, [sum, squares]): (u64, &Window<KEEP, CAP>, [f64; 2]),
     ) -> Option<[f64; 5]> {
-        let [day] = self.sums.update((bar, [N], |lag| products(returns, lag)))?;
-        let [products @ .., sizes] = day?;
-        let [sum, squares] = sums?;
+        let [[products @ .., sizes]] = self.sums.update((bar, [N], |lag| products(returns, lag)))?;
         let (now, [one, two, three, four]) = (spread(sum, squares), self.past);
         let (size, size_one) = (spread(sizes, squares), self.past_size);
         (self.past, self.past_size) = ([now, one, two, three], size);
@@ -95,12 +93,11 @@ fn spread(sum: f64, squares: f64) -> [f64; 2] {
     [mean, squares * PER_N - mean * mean]
 }
 
-/// What is summed; a return from before the first counts as 0.
+/// What is summed.
 #[inline(always)]
-fn products<const KEEP: usize, const CAP: usize>(returns: &Window<KEEP, CAP>, lag: usize) -> Option<[f64; 6]> {
-    let [one, two, four] = [1, 2, 4].map(|k| returns.lag(lag + k).unwrap_or(0.0));
-    let r = returns.lag(lag)?;
-    Some([r * one, r * two, r * four, (r * one).abs(), one * r.abs(), r.abs()])
+fn products<const KEEP: usize, const CAP: usize>(returns: &Window<KEEP, CAP>, lag: usize) -> [f64; 6] {
+    let [r, one, two, four] = [0, 1, 2, 4].map(|k| returns.lag(lag + k));
+    [r * one, r * two, r * four, (r * one).abs(), one * r.abs(), r.abs()]
 }
 
 /// The same from the window: where returns hardly vary about their mean, the sums cancel.
@@ -109,7 +106,8 @@ fn products<const KEEP: usize, const CAP: usize>(returns: &Window<KEEP, CAP>, la
 fn by_definition<const KEEP: usize, const CAP: usize>(returns: &Window<KEEP, CAP>) -> [f64; 5] {
     let sizes = |xs: &[f64]| -> [f64; N] { std::array::from_fn(|i| xs[i].abs()) };
     let lagged = |k, of: &dyn Fn(&[f64], &[f64]) -> f64| {
-        returns.newest(N + k).map_or(0.0, |newest| of(&newest[k..], &newest[..N]))
+        let newest = &returns.all()[KEEP - N - k..];
+        of(&newest[k..], &newest[..N])
     };
     let plain = |k| lagged(k, &|now, before| correlation(now, before, TINY));
     let size = lagged(1, &|now, before| correlation(&sizes(now), &sizes(before), TINY));
@@ -129,9 +127,9 @@ mod tests {
         let (mut window, mut memory) = (Window::<194, 256>::new(), Autocorrelation::new());
         for (i, x) in xs.iter().enumerate() {
             window.push(*x);
-            let sums = window.last::<N>().map(|xs| [xs.iter().sum(), xs.iter().map(|x| x * x).sum()]);
+            let newest = window.last::<N>().iter();
+            let sums = [newest.clone().sum(), newest.map(|x| x * x).sum()];
             let correlations = memory.update((777 + i as u64, &window, sums));
-            assert_eq!(correlations.is_some(), i + 1 >= N);
             if i + 1 >= N + 4 {
                 let now = &xs[i + 1 - N..=i];
                 let sizes = |xs: &[f64]| xs.iter().map(|x| x.abs()).collect::<Vec<_>>();

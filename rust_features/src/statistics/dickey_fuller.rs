@@ -29,7 +29,7 @@ const UNDECIDED: f64 = -1.5;
 /// let (mut points, mut test) = (Window::<97, 128>::new(), DickeyFuller::new());
 /// let values = (0..100).map(|bar| {
 ///     points.push((bar % 2) as f64);
-///     test.update((bar, &points, Some(96.0)))
+///     test.update((bar, &points, 96.0))
 /// });
 /// assert_eq!(values.last().unwrap(), Some(-1.5));
 /// ```
@@ -49,12 +49,12 @@ impl DickeyFuller {
     #[inline(always)]
     pub fn update<const KEEP: usize, const CAP: usize>(
         &mut self,
-        (bar, points, squares): (u64, &Window<KEEP, CAP>, Option<f64>),
+        (bar, points, squares): (u64, &Window<KEEP, CAP>, f64),
     ) -> Option<f64> {
         let level = self.levels.update((bar, |lag| points.lag(lag)));
         let level = std::mem::replace(&mut self.before, level)?;
-        let (newest, oldest) = (level.distance(points.lag(0)?), level.distance(points.lag(N)?));
-        let (squares, way) = (squares?, newest - oldest);
+        let (newest, oldest) = (level.distance(points.lag(0)), level.distance(points.lag(N)));
+        let way = newest - oldest;
         let xx = level.squares_about_mean();
         let xy = 0.5 * (way * (newest + oldest) - squares);
         let yy = squares - way * way * const { 1.0 / N as f64 };
@@ -62,7 +62,7 @@ impl DickeyFuller {
         if xx * yy - xy * xy > 1e-9 * xx * squares || xx <= TINY {
             return Some(t(xx, xy, yy, xx * yy - xy * xy));
         }
-        points.last().map(by_definition)
+        Some(by_definition(points.last()))
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
         let (mut window, mut test) = (Window::<97, 128>::new(), DickeyFuller::new());
         for (i, p) in points.iter().enumerate() {
             window.push(*p);
-            let squares = window.last::<97>().map(|points| points.windows(2).map(|p| (p[1] - p[0]).powi(2)).sum());
+            let squares = window.last::<97>().windows(2).map(|p| (p[1] - p[0]).powi(2)).sum();
             let value = test.update((777 + i as u64, &window, squares));
             assert_eq!(value.is_some(), i >= 96);
             if let Some(value) = value {

@@ -1,6 +1,7 @@
 //! The largest fall and the largest rise within a window.
 
 use super::Fold;
+use crate::math::larger;
 
 /// Highest, lowest, largest fall and largest rise of a run of values; a fall goes from a value to a later one.
 ///
@@ -35,12 +36,6 @@ impl Fold for Excursions {
             rise: larger(larger(self.rise, later.rise), later.highest - self.lowest),
         }
     }
-}
-
-/// One instruction: there is no NaN here, for which `f64::max` looks.
-#[inline(always)]
-fn larger(a: f64, b: f64) -> f64 {
-    if a > b { a } else { b }
 }
 
 #[cfg(test)]

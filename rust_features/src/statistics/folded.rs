@@ -18,7 +18,7 @@ pub trait Fold: Copy {
 /// of an old block, `WHOLE` blocks or what is complete of them, and the open block; two or three foldings a bar. Blocks
 /// lie at absolute bar numbers.
 ///
-/// It keeps no values: the caller says what the value was `lag` bars ago (`None`: before the first).
+/// It keeps no values: the caller says what the value was `lag` bars ago (NaN: before the first).
 ///
 /// ```
 /// use candlecast_features::{rolling::Window, statistics::{Fold, Folded}};
@@ -67,8 +67,8 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
     /// Takes the newest value. `bar` is its absolute number; `at(lag)` gives the value `lag` bars before, for any `lag`
     /// in the window.
     #[inline(always)]
-    pub fn update(&mut self, (bar, at): (u64, impl Fn(usize) -> Option<f64>)) -> Option<T> {
-        let (newest, in_block) = (T::of(at(0)?), bar as usize % BLOCK);
+    pub fn update(&mut self, (bar, at): (u64, impl Fn(usize) -> f64)) -> Option<T> {
+        let (newest, in_block) = (T::of(at(0)), bar as usize % BLOCK);
         self.open = if in_block == 0 || self.seen == 0 { newest } else { self.open.then(newest, 1) };
         self.seen = (self.seen + 1).min(Self::N as u32);
         let in_open = (in_block + 1) % BLOCK;
@@ -95,17 +95,17 @@ impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
     }
 
     /// What will be left of the old block in this bar and the next ones.
-    #[inline(never)]
-    fn turn(&mut self, in_open: usize, at: impl Fn(usize) -> Option<f64>) {
-        let left = BLOCK - in_open;
-        let mut values = (in_open + BLOCK * WHOLE..Self::N).map_while(at).map(T::of);
-        let Some(mut rest) = values.next() else { return };
-        for have in 1..=left {
-            if let Some(run) = self.rests.get_mut(left - have) {
+    #[inline(always)]
+    fn turn(&mut self, in_open: usize, at: impl Fn(usize) -> f64) {
+        let first = in_open + BLOCK * WHOLE;
+        let mut rest = T::of(at(first));
+        for lag in first + 1..Self::N {
+            if let Some(run) = self.rests.get_mut(Self::N - lag) {
                 *run = rest;
             }
-            rest = values.next().map_or(rest, |older| older.then(rest, have));
+            rest = T::of(at(lag)).then(rest, lag - first);
         }
+        self.rests[0] = rest;
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
         for first_bar in (0..17).chain([1_888_889]) {
             let mut folded = Folded::<Run, WHOLE>::new();
             for i in 0_usize..1_000 {
-                let at = |lag: usize| i.checked_sub(lag).map(|earlier| earlier as f64);
+                let at = |lag: usize| i.checked_sub(lag).map_or(f64::NAN, |earlier| earlier as f64);
                 let n = 16 * (WHOLE + 1);
                 let expected =
                     (i + 1).checked_sub(n).map(|from| Run { first: from as f64, last: i as f64, n, is_unbroken: true });

@@ -27,7 +27,8 @@ const WHOLE: [usize; 6] = {
     whole
 };
 
-/// Sums of (p − p\[k\])² over the 193 − k pairs inside the last 193 points, for each of [`LAGS`]. Warm with the 193rd.
+/// Sums of (p − p\[k\])² over the 193 − k pairs inside the last 193 points, for each of [`LAGS`]. Right with the 193rd; before, it says
+/// nothing.
 ///
 /// As [`crate::rolling::LongSums`], for six windows of six series: a bar costs three additions for each, the blocks
 /// lie at absolute bar numbers, and once in four bars the sums of what is older than the whole blocks are made anew.
@@ -37,13 +38,13 @@ const WHOLE: [usize; 6] = {
 /// use candlecast_features::{rolling::Window, statistics::Increments};
 ///
 /// let (mut points, mut increments) = (Window::<193, 256>::new(), Increments::new());
-/// let mut sums = None;
+/// let mut sums = [0.0; 6];
 /// for bar in 0..193 {
 ///     points.push(bar as f64);
-///     sums = increments.update((bar, &points));
+///     sums = increments.update((bar, &points)).unwrap();
 /// }
 /// // 192 steps of 1, 161 of 32.
-/// assert_eq!((sums.unwrap()[0], sums.unwrap()[5]), (192.0, 161.0 * 1024.0));
+/// assert_eq!((sums[0], sums[5]), (192.0, 161.0 * 1024.0));
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Increments {
@@ -70,9 +71,9 @@ impl Increments {
         &mut self,
         (bar, points): (u64, &Window<KEEP, CAP>),
     ) -> Option<[f64; 6]> {
-        let newest = points.lag(0)?;
+        let points = points.last();
         for (open, k) in self.open.iter_mut().zip(LAGS) {
-            let increment = points.lag(k).map_or(0.0, |before| newest - before);
+            let increment = points[POINTS - 1] - points[POINTS - 1 - k];
             *open += increment * increment;
         }
         let in_open = (bar as usize + 1) % BLOCK;
@@ -80,13 +81,8 @@ impl Increments {
             self.close();
         }
         if in_open.is_multiple_of(STEP) {
-            match points.last() {
-                Some(points) => self.turn(in_open, points),
-                // What lies before the first point is in no window that is ever whole.
-                None => self.turn(in_open, &std::array::from_fn(|i| points.lag(POINTS - 1 - i).unwrap_or(newest))),
-            }
+            self.turn(in_open, points);
         }
-        points.lag(POINTS - 1)?;
         let mut sums = self.older[in_open % STEP];
         for (i, sum) in sums.iter_mut().enumerate() {
             *sum += self.middle[i] + self.open[i];
@@ -108,7 +104,7 @@ impl Increments {
     }
 
     /// What is older than the whole blocks begins elsewhere.
-    #[inline(never)]
+    #[inline(always)]
     fn turn(&mut self, in_open: usize, points: &[f64; POINTS]) {
         // With 15 bars of the open block seen there may be nothing older.
         self.older = [[0.0; 6]; STEP];
@@ -135,11 +131,11 @@ mod tests {
     use super::*;
     use crate::{oracle::assert_close, statistics::samples::log_closes};
 
-    fn sums(first_bar: u64, points: &[f64]) -> Vec<Option<[f64; 6]>> {
+    fn sums(first_bar: u64, points: &[f64]) -> Vec<[f64; 6]> {
         let (mut window, mut increments) = (Window::<193, 256>::new(), Increments::new());
         let mut step = |(bar, p): (u64, &f64)| {
             window.push(*p);
-            increments.update((bar, &window))
+            increments.update((bar, &window)).unwrap()
         };
         (first_bar..).zip(points).map(&mut step).collect()
     }
@@ -148,9 +144,7 @@ mod tests {
     fn are_the_plain_sums_whatever_the_first_bar() {
         let points = log_closes(88, 400);
         for first_bar in [0, 1, 15, 16, 1_888_889] {
-            for (i, sums) in sums(first_bar, &points).into_iter().enumerate() {
-                assert_eq!(sums.is_some(), i >= 192);
-                let Some(sums) = sums else { continue };
+            for (i, sums) in sums(first_bar, &points).into_iter().enumerate().skip(192) {
                 let points = &points[i - 192..=i];
                 for (sum, k) in sums.into_iter().zip(LAGS) {
                     let plain: f64 = (k..193).map(|j| (points[j] - points[j - k]).powi(2)).sum();
@@ -165,9 +159,7 @@ mod tests {
         let mut points = log_closes(89, 500);
         let whole = sums(5, &points);
         for start in 1..60 {
-            for (whole, part) in whole[start..].iter().zip(sums(5 + start as u64, &points[start..])) {
-                assert!(part.is_none() || part == *whole);
-            }
+            assert_eq!(sums(5 + start as u64, &points[start..])[192..], whole[start + 192..]);
         }
         points[200] = 27.0;
         let torn = sums(5, &points);
@@ -177,6 +169,6 @@ mod tests {
 
     #[test]
     fn are_nothing_in_a_flat_market() {
-        assert_eq!(sums(3, &[4.6; 200])[199], Some([0.0; 6]));
+        assert_eq!(sums(3, &[4.6; 200])[199], [0.0; 6]);
     }
 }

@@ -138,7 +138,8 @@ mod tests {
     #[test]
     fn a_flat_series_does_not_deviate() {
         let mut levels = Folded::<Level<96>, 5>::new();
-        let last = (0..200).map(|bar| levels.update((bar, |lag| (bar >= lag as u64).then_some(27.6)))).last();
+        let last =
+            (0..200).map(|bar| levels.update((bar, |lag| if bar >= lag as u64 { 27.6 } else { f64::NAN }))).last();
         assert_eq!(last.flatten().map(|level| (level.distance(27.6), level.sample_variance())), Some((0.0, 0.0)));
     }
 }

@@ -28,7 +28,7 @@ pub use increments::{Increments, LAGS};
 pub use level::Level;
 pub use moments::{Moments, Shape, asinh_arguments};
 pub use ordinal::OrdinalPatterns;
-pub use quantile_rank::quantile_rank;
+pub use quantile_rank::{lead, quantile_rank};
 pub use smallest::Smallest;
 pub use variance_ratio::variance_ratio;
 

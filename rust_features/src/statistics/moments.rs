@@ -67,7 +67,8 @@ pub fn asinh_arguments<const N: usize>(mut xs: [f64; N]) -> [f64; N] {
     xs
 }
 
-/// The [`Shape`] of the last `LENGTHS[i]` returns, for `L` lengths of at least 16. Each is warm with as many returns.
+/// The [`Shape`] of the last `LENGTHS[i]` returns, for `L` lengths of at least 16. Each is right with as many returns; before,
+/// it says nothing.
 ///
 /// From the sums of four powers: returns lie around 0, so nothing cancels. Where they do not, in a market that only
 /// drifts, two passes over the window give the same, exactly. Input: absolute bar number, the window of returns and the
@@ -77,12 +78,11 @@ pub fn asinh_arguments<const N: usize>(mut xs: [f64; N]) -> [f64; N] {
 /// use candlecast_features::{rolling::Window, statistics::Moments};
 ///
 /// let (mut returns, mut moments) = (Window::<16, 24>::new(), Moments::<1, 1>::new());
-/// let mut shape = None;
+/// let mut shape = Default::default();
 /// for bar in 0..16 {
 ///     returns.push(if bar % 4 == 0 { 3.0 } else { -1.0 });
 ///     [shape] = moments.update((bar, &returns, [16])).unwrap();
 /// }
-/// let shape = shape.unwrap();
 /// assert_eq!([shape.mean, shape.variance, shape.third, shape.fourth], [0.0, 3.0, 6.0, 21.0]);
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
@@ -101,13 +101,20 @@ impl<const L: usize, const BLOCKS: usize> Moments<L, BLOCKS> {
     pub fn update<const KEEP: usize, const CAP: usize>(
         &mut self,
         (bar, returns, lengths): (u64, &Window<KEEP, CAP>, [usize; L]),
-    ) -> Option<[Option<Shape>; L]> {
-        let powers = |lag| returns.lag(lag).map(|r| [r, r * r, r * r * r, (r * r) * (r * r)]);
+    ) -> Option<[Shape; L]> {
+        let powers = |lag| {
+            let r = returns.lag(lag);
+            [r, r * r, r * r * r, (r * r) * (r * r)]
+        };
         let sums = self.powers.update((bar, lengths, powers))?;
-        Some(std::array::from_fn(|i| {
-            let shape = Shape::of_sums(sums[i]?, lengths[i] as f64);
-            Some(if is_drift(shape.mean, shape.variance) { Shape::of(returns.newest(lengths[i])?) } else { shape })
-        }))
+        let mut shapes = [Shape::default(); L];
+        for i in 0..L {
+            shapes[i] = Shape::of_sums(sums[i], lengths[i] as f64);
+            if is_drift(shapes[i].mean, shapes[i].variance) {
+                shapes[i] = Shape::of(&returns.all()[KEEP - lengths[i]..]);
+            }
+        }
+        Some(shapes)
     }
 }
 
@@ -128,10 +135,8 @@ mod tests {
             window.push(*x);
             let shapes = moments.update((777 + i as u64, &window, [16, 48, 192])).unwrap();
             for (shape, n) in shapes.into_iter().zip([16, 48, 192]) {
-                let window = (i + 1).checked_sub(n).map(|from| &xs[from..=i]);
-                assert_eq!(shape.is_some(), window.is_some());
-                if let (Some(shape), Some(window)) = (shape, window) {
-                    compare(shape, window, tolerance);
+                if let Some(from) = (i + 1).checked_sub(n) {
+                    compare(shape, &xs[from..=i], tolerance);
                 }
             }
         }
@@ -180,7 +185,7 @@ mod tests {
             window.push(0.0);
             moments.update((bar, &window, [48]))
         });
-        let [shape] = last.last().unwrap().unwrap().map(Option::unwrap);
+        let [shape] = last.last().unwrap().unwrap();
         assert_eq!((shape.skewness(), shape.kurtosis()), (0.0, 0.0));
         assert_eq!(asinh_arguments([0.0]), [1.0]);
     }

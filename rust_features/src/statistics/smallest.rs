@@ -9,8 +9,8 @@
 /// use candlecast_features::statistics::Smallest;
 ///
 /// let mut smallest = Smallest::<2, 4>::new();
-/// assert_eq!(smallest.update((4.0, None, [5.0, 1.0, 4.0].into_iter())), Some([1.0, 4.0]));
-/// assert_eq!(smallest.update((3.0, Some(5.0), [1.0, 4.0, 3.0].into_iter())), Some([1.0, 3.0]));
+/// assert_eq!(smallest.update((4.0, f64::NAN, [5.0, 1.0, 4.0].into_iter())), Some([1.0, 4.0]));
+/// assert_eq!(smallest.update((3.0, 5.0, [1.0, 4.0, 3.0].into_iter())), Some([1.0, 3.0]));
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Smallest<const K: usize, const KEEP: usize> {
@@ -27,14 +27,11 @@ impl<const K: usize, const KEEP: usize> Smallest<K, KEEP> {
         Self { values: [f64::INFINITY; KEEP], bound: f64::NEG_INFINITY }
     }
 
-    /// Takes the newest value, the one that leaves the window with it (none the first time), and the values of the
+    /// Takes the newest value, the one that leaves the window with it (NaN: none), and the values of the
     /// window, the newest included.
     #[inline(always)]
-    pub fn update(
-        &mut self,
-        (new, leaving, window): (f64, Option<f64>, impl Iterator<Item = f64>),
-    ) -> Option<[f64; K]> {
-        if let Some(leaving) = leaving.filter(|leaving| *leaving <= self.bound) {
+    pub fn update(&mut self, (new, leaving, window): (f64, f64, impl Iterator<Item = f64>)) -> Option<[f64; K]> {
+        if leaving <= self.bound {
             self.remove(leaving);
         }
         if new <= self.bound {
@@ -102,7 +99,8 @@ mod tests {
         let mut smallest = Smallest::<K, KEEP>::new();
         for i in N - 1..xs.len() {
             let window = &xs[i + 1 - N..=i];
-            let values = smallest.update((xs[i], (i >= N).then(|| xs[i - N]), window.iter().copied()));
+            let values =
+                smallest.update((xs[i], i.checked_sub(N).map_or(f64::NAN, |left| xs[left]), window.iter().copied()));
             let mut sorted = window.to_vec();
             sorted.sort_by(f64::total_cmp);
             assert_eq!(values.unwrap(), sorted[..K]);

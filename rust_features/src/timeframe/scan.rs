@@ -11,7 +11,8 @@ use crate::{indicator::Indicator, rolling::Window};
 /// ```
 /// use candlecast_features::{indicator::replay, rolling::Window, timeframe::Scan};
 ///
-/// let inputs = [1.0, 2.0, 3.0].map(|x| (x, (|window| window.lag(1)) as fn(&Window<2, 4>) -> _));
+/// let before = |window: &Window<2, 4>| Some(window.lag(1)).filter(|x| !x.is_nan());
+/// let inputs = [1.0, 2.0, 3.0].map(|x| (x, before as fn(&_) -> _));
 /// assert_eq!(replay(Scan::new(), inputs), [None, Some(1.0), Some(2.0)]);
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn sees_the_last_values() {
         let xs = walk(62, 100);
-        let look: fn(&Window<7, 9>) -> _ = |window| window.last::<7>().map(|last| sum(last));
+        let look: fn(&Window<7, 9>) -> _ = |window| Some(sum(window.last::<7>())).filter(|sum| !sum.is_nan());
         for (i, seen) in replay(Scan::new(), xs.iter().map(|x| (*x, look))).into_iter().enumerate() {
             assert_eq!(seen, (i >= 6).then(|| sum(&xs[i - 6..=i])));
         }

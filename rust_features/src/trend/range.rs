@@ -2,6 +2,8 @@
 
 use std::hint::black_box;
 
+use crate::math::{larger, smaller};
+
 /// Largest minus smallest of a window of values.
 ///
 /// A pass over a short window costs less than keeping its extremes from bar to bar.
@@ -26,17 +28,6 @@ pub fn range(xs: &[f64]) -> f64 {
     // Else the compiler pairs the lanes of the two, at twice the time.
     let ([a, b, c, d], [e, f, g, h]) = black_box((highest, lowest));
     larger(larger(a, c), larger(b, d)) - smaller(smaller(e, g), smaller(f, h))
-}
-
-/// One instruction, where `f64::max` minds NaN.
-#[inline(always)]
-fn larger(a: f64, b: f64) -> f64 {
-    if a > b { a } else { b }
-}
-
-#[inline(always)]
-fn smaller(a: f64, b: f64) -> f64 {
-    if a < b { a } else { b }
 }
 
 #[cfg(test)]

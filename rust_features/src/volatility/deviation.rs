@@ -22,7 +22,7 @@ pub fn sample_deviation(xs: &[f64]) -> f64 {
 #[inline(always)]
 pub fn mean_and_sample_deviation(xs: &[f64]) -> (f64, f64) {
     let (mean, squares) = mean_and_squares_about_it(xs);
-    (mean, (squares / (xs.len() - 1) as f64).sqrt())
+    (mean, (squares * (1.0 / (xs.len() - 1) as f64)).sqrt())
 }
 
 /// `PSD`: population standard deviation (ddof 0), as [`sample_deviation`].
@@ -33,7 +33,7 @@ pub fn mean_and_sample_deviation(xs: &[f64]) -> (f64, f64) {
 #[inline(always)]
 pub fn population_deviation(xs: &[f64]) -> f64 {
     let (_, squares) = mean_and_squares_about_it(xs);
-    (squares / xs.len() as f64).sqrt()
+    (squares * (1.0 / xs.len() as f64)).sqrt()
 }
 
 /// One pass about a value of the window. Of the squares about it at least one part in n is about the mean, so the difference below
@@ -55,7 +55,7 @@ fn mean_and_squares_about_it(xs: &[f64]) -> (f64, f64) {
         sums[i] += off;
         squares[i] += off * off;
     }
-    let off = joined(sums) / n;
+    let off = joined(sums) * (1.0 / n);
     (anchor + off, joined(squares) - n * off * off)
 }
 

@@ -1,6 +1,6 @@
 //! Where a value stands among the last ones.
 
-use crate::indicator::Indicator;
+use crate::{indicator::Indicator, statistics::quantile_rank};
 
 /// `PRANK(x, N, tolerance)`: −1 when x is the least of the last `N`, 1 when it is the greatest; ties within `tolerance` count half.
 /// Warm with the `N`-th.
@@ -40,18 +40,8 @@ impl<const N: usize> Indicator for Rank<N> {
         if self.at == N {
             (self.at, self.is_full) = (0, true);
         }
-        // Those below count two, ties one; x ties with itself.
-        let counted = || count(&self.values, x - self.tolerance, x + self.tolerance) - 1.0;
-        self.is_full.then(|| counted() / (N - 1) as f64 - 1.0)
+        self.is_full.then(|| quantile_rank(&self.values, x, self.tolerance))
     }
-}
-
-/// How many are less than `low`, and how many at most `high`, together. Integers: their order is free, so the loop is taken several
-/// at a time.
-#[inline(always)]
-fn count(xs: &[f64], low: f64, high: f64) -> f64 {
-    let count: u64 = xs.iter().map(|x| u64::from(*x < low) + u64::from(*x <= high)).sum();
-    count as f64
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Relative volatility index.
 
-use crate::{average::Wilder, indicator::Indicator};
+use crate::{average::Wilder, indicator::Indicator, momentum::strength};
 
 /// `RVI(n)` = 100·U/(U + D), U and D the Wilder averages of the deviation of bars that rose and of bars that fell (Dorsey 1993); 50
 /// when U + D is at most `tiny`. Input: the deviation, the change of the close, `tiny`. Warm with the `n`-th.
@@ -33,7 +33,7 @@ impl Indicator for RelativeVolatility {
         let up = self.up.update(if change > 0.0 { deviation } else { 0.0 });
         let down = self.down.update(if change < 0.0 { deviation } else { 0.0 });
         let (up, down) = (up?, down?);
-        Some(if up + down <= tiny { 50.0 } else { 100.0 * up / (up + down) })
+        Some(strength(up, down, tiny))
     }
 }
 

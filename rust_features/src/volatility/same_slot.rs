@@ -51,7 +51,7 @@ impl Indicator for SameSlot {
             self.seen += 1;
             return None;
         }
-        Some(sum / PERIODS as f64)
+        Some(sum * (1.0 / PERIODS as f64))
     }
 }
 

@@ -37,7 +37,8 @@ impl Indicator for SqueezeMomentum {
     #[inline(always)]
     fn update(&mut self, (c, (highest, lowest), average): (f64, (f64, f64), f64)) -> Option<f64> {
         self.values.push(c - ((highest + lowest) / 2.0 + average) / 2.0);
-        Some(sum_of_pairs(self.values.last::<20>()?, &WEIGHTS, |y, weight| y * weight) / 70.0)
+        let ys = self.values.all();
+        (!ys[0].is_nan()).then(|| sum_of_pairs(ys, &WEIGHTS, |y, weight| y * weight) * (1.0 / 70.0))
     }
 }
 

@@ -1,51 +1,59 @@
 //! A series that nobody else keeps, as an indicator.
 
 /// Takes a value a bar and passes on the newest `KEEP`, to 24 bits: for what is positive, or at most 1, and then
-/// divided by a sum of its kind. `CAP` is where they lie, as in [`crate::rolling::Window`]. Warm with the first.
+/// divided by a sum of its kind. `CAP` is where they lie, as in [`crate::rolling::Window`]; what was not seen yet is NaN.
 ///
 /// ```
 /// use candlecast_features::volume::Kept;
 ///
 /// let mut kept = Kept::<2, 4>::new();
 /// kept.update(1.0);
-/// assert_eq!(kept.update(5.0).unwrap().last::<2>(), Some([1.0, 5.0]));
+/// assert_eq!(kept.update(5.0).unwrap().last::<2>(), [1.0, 5.0]);
 /// ```
 #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
 pub struct Kept<const KEEP: usize, const CAP: usize> {
     values: [f32; CAP],
-    end: u32,
+    /// Where the oldest is.
+    start: u32,
 }
 
 impl<const KEEP: usize, const CAP: usize> Kept<KEEP, CAP> {
     /// Keeps nothing yet.
     pub fn new() -> Self {
         const { assert!(0 < KEEP && KEEP < CAP, "a window needs room to slide") }
-        Self { values: [0.0; CAP], end: 0 }
+        Self { values: [f32::NAN; CAP], start: 0 }
     }
 
     /// Takes the next value. No [`crate::indicator::Indicator`]: what it gives is borrowed.
     #[inline(always)]
     pub fn update(&mut self, x: f64) -> Option<&Self> {
-        if self.end as usize == CAP {
+        self.start += 1;
+        if self.start as usize > CAP - KEEP {
             self.values.copy_within(CAP - (KEEP - 1).., 0);
-            self.end = (KEEP - 1) as u32;
+            self.start = 0;
         }
-        self.values[self.end as usize] = x as f32;
-        self.end += 1;
+        self.values[self.start as usize + KEEP - 1] = x as f32;
         Some(self)
     }
 
-    /// The newest `N` values, oldest first; `None` until `N` were seen.
     #[inline(always)]
-    pub fn last<const N: usize>(&self) -> Option<[f64; N]> {
-        const { assert!(N <= KEEP, "a window is asked for more than it keeps") }
-        self.values[..self.end as usize].last_chunk().map(|values: &[f32; N]| values.map(f64::from))
+    fn all(&self) -> &[f32; KEEP] {
+        let start = self.start as usize;
+        self.values[start..start + KEEP].first_chunk().expect("as many as are kept")
     }
 
-    /// The value `k` bars before the newest; `None` until it was seen. `k` is less than `KEEP`.
+    /// The newest `N` values, oldest first.
     #[inline(always)]
-    pub fn lag(&self, k: usize) -> Option<f64> {
-        Some(f64::from(self.values[(self.end as usize).checked_sub(k + 1)?]))
+    pub fn last<const N: usize>(&self) -> [f64; N] {
+        const { assert!(N <= KEEP, "a window is asked for more than it keeps") }
+        let newest: &[f32; N] = self.all().last_chunk().expect("no more than are kept");
+        newest.map(f64::from)
+    }
+
+    /// The value `k` bars before the newest. `k` is less than `KEEP`.
+    #[inline(always)]
+    pub fn lag(&self, k: usize) -> f64 {
+        f64::from(self.all()[KEEP - 1 - k])
     }
 }
 
@@ -66,9 +74,12 @@ mod tests {
         let mut kept = Kept::<7, 12>::new();
         for (i, x) in xs.iter().enumerate() {
             let kept = kept.update(*x).unwrap();
-            let expected = (i + 1).checked_sub(7).map(|from| &xs[from..=i]);
-            assert_eq!(kept.last::<7>().as_ref().map(|values| &values[..]), expected);
-            assert_eq!(kept.lag(6), expected.map(|values| values[0]));
+            if let Some(from) = (i + 1).checked_sub(7) {
+                assert_eq!(kept.last::<7>(), xs[from..=i]);
+                assert_eq!(kept.lag(6), xs[from]);
+            } else {
+                assert!(kept.lag(6).is_nan());
+            }
         }
     }
 }

@@ -7,7 +7,6 @@ mod impact;
 mod kept;
 mod on_balance;
 mod profile;
-mod rank;
 mod session_vwap;
 mod sums;
 
@@ -18,6 +17,5 @@ pub use impact::Impact;
 pub use kept::Kept;
 pub use on_balance::{on_balance, on_balance_correlation};
 pub use profile::{Profile, profile};
-pub use rank::rank;
 pub use session_vwap::SessionVwap;
 pub use sums::sums_of;

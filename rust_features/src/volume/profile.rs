@@ -24,9 +24,9 @@ pub struct Profile {
 #[inline(always)]
 pub fn profile<const N: usize>(w: &[f64; N], v: &[f64; N], mean: f64, (price, tiny): (f64, f64)) -> Profile {
     let [squares, below] = sums_of::<N, 2, 8>(|i| {
-        let (off_mean, off_price) = (w[i] - mean, w[i] - price);
-        let one_if = |condition: bool| if condition { 1.0 } else { 0.0 };
-        [v[i] * (off_mean * off_mean), v[i] * (one_if(off_price < -tiny) - one_if(off_price > tiny))]
+        let off_mean = w[i] - mean;
+        let volume_if = |condition: bool| if condition { v[i] } else { 0.0 };
+        [v[i] * (off_mean * off_mean), volume_if(w[i] < price - tiny) - volume_if(w[i] > price + tiny)]
     });
     Profile { squares, below }
 }
