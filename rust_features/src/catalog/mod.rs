@@ -25,13 +25,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     candle::Candle,
     extras::{Extras, OptionalInputs},
-<<<<<<< HEAD
-    math::ln,
-    memory::fetch,
-=======
-    fetch::fetch,
     math::{each, larger, ln, smaller},
->>>>>>> hot
+    memory::fetch,
     shared::Shared,
 };
 
