@@ -56,7 +56,7 @@ class Forecasts(Protocol):
     """What makes forecasts of symbols' newest candles, and records them."""
 
     def newest(self, symbols: list[str], interval_ms: int) -> Awaitable[Any]:
-        """As Forecaster.newest; the answer has an `error` when the model did not answer."""
+        """As Forecaster.newest; the answer has `forecasts`, and an `error` when the model did not answer."""
 
 
 class CatchUp:
@@ -137,7 +137,10 @@ class CatchUp:
         answer = await self._forecasts.newest(symbols, interval_ms)
         if answer.error is not None:
             raise Overloaded(f"the model is still away: {answer.error}")
+        made = answer.forecasts
+        times = {} if made is None else dict(zip(made.symbol, made.close_time_ms.tolist(), strict=True))
         for symbol, miss in before.items():
-            if self._misses.open.get((symbol, interval_ms)) == miss:  # not a newer one, missed meanwhile
+            # Neither a newer one, missed meanwhile, nor one whose symbol went on: that is superseded.
+            if self._misses.open.get((symbol, interval_ms)) == miss and times.get(symbol) == miss[0]:
                 del self._misses.open[symbol, interval_ms]
-        log.info("caught up forecasts=%d", len(symbols))
+        log.info("caught up forecasts=%d", len(times))

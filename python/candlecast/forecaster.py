@@ -204,7 +204,8 @@ class Forecaster:
         Raises:
             StorageUnavailable: the disk fails.
         """
-        await asyncio.gather(*self._unrecorded)
+        if self._unrecorded:
+            await asyncio.wait(set(self._unrecorded))  # unlike gather, it cancels none of them when we are cancelled
         await self._recorder.settled()
 
     async def record_missed(self, missed: Sequence[Missed]) -> None:

@@ -108,7 +108,8 @@ class Journal:
     @property
     def end(self) -> int:
         """Return the position behind the newest record on disk."""
-        return self._segments[-1].end if self._segments else self._mark
+        newest = self._segments[-1:]  # at once: another thread may be taking the last one away
+        return newest[0].end if newest else self._mark
 
     @property
     def mark(self) -> int:
@@ -152,7 +153,7 @@ class Journal:
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self.failed is not None or self._stopping:
-            done.set_exception(Failed(self.failed or "the journal is closed"))
+            _fail(done, Failed(self.failed or "the journal is closed"))
             return done
         self._waiting.append(_Waiting(payload, done))
         self._waiting_bytes += HEADER.size + len(payload)
@@ -171,23 +172,17 @@ class Journal:
 
     async def advance(self, position: int) -> None:
         """Move the mark: what lies before was taken further. Segments of which nothing is left are removed."""
-        self._mark = position
+        self._mark = max(self._mark, position)  # what was read may have been dropped meanwhile
         await _in(self._writer, self._keep_mark)
 
     async def drop_oldest(self) -> int:
         """Give up the oldest segment that is no longer written; return its bytes, 0 when there is none."""
         if len(self._segments) < 2:
             return 0
-        lost = self._segments[0].end - self._mark
+        lost = max(0, self._segments[0].end - self._mark)
         log.error("journal full: oldest records dropped bytes=%d", lost)
         await self.advance(self._segments[0].end)
         return lost
-
-    def oldest_age_s(self) -> float:
-        """Return for how long the oldest record has waited, 0 when none does; of a resolution of one segment."""
-        if self.end <= self._mark:
-            return 0.0
-        return max(0.0, time.time() - _made_s(self._segments[0].path))
 
     async def _run(self) -> None:
         while True:
@@ -206,8 +201,8 @@ class Journal:
             try:
                 payloads = [waiting.payload for waiting in group]
                 ends = await _in(self._writer, partial(self._append, payloads))
-            except OSError as error:
-                if error.errno not in NO_ROOM:
+            except Exception as error:  # whatever it is, those who wait must hear of it
+                if not isinstance(error, OSError) or error.errno not in NO_ROOM:
                     self._fail(error)
                     return
                 if self.blocked is None:
@@ -227,7 +222,7 @@ class Journal:
             self._waiting_bytes -= size
             self._grown.set()
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         """Trust the disk no more: after a failed sync nobody knows what it holds, so nothing is tried again."""
         self.failed = f"the journal in {self._directory} failed: {error}; start again when the disk is well"
         log.critical("journal failed error=%r", error)
@@ -248,7 +243,10 @@ class Journal:
         except OSError:
             os.ftruncate(self._file, segment.end - segment.start)  # a record that is torn is none
             raise
-        self._sync(self._file)
+        try:
+            self._sync(self._file)
+        except OSError as error:  # no room found this late is no reason to try again: what was written may be lost
+            raise Failed(f"not synced: {error}") from error
         segment.end = at
         return ends
 
@@ -286,53 +284,58 @@ class Journal:
         except BlockingIOError as error:
             os.close(self._lock)
             raise InUse(f"another process keeps its journal in {self._directory}") from error
+        try:
+            self._load()
+        except OSError:
+            os.close(self._lock)
+            raise
+
+    def _load(self) -> None:
         self._mark = self._load_mark()
         for path in sorted(self._directory.glob("*.journal")):
             if not path.stem.isdigit():
                 log.error("journal: not a segment path=%s", path)
                 continue
-            start = int(path.stem)
-            if path.stat().st_size == 0:
-                path.unlink()
-                continue
-            self._segments.append(Segment(path, start, start + path.stat().st_size))
-        for segment in self._segments:
-            self._check(segment)
+            segment = self._check(path)
+            if segment.end > segment.start:
+                self._segments.append(segment)
+            else:
+                path.unlink()  # the next one may begin where it did, under the same name
         if self._segments:
-            self._mark = min(max(self._mark, self._segments[0].start), self.end)
+            self._mark = max(self._mark, self._segments[0].start)
         self._keep_mark()
 
-    def _check(self, segment: Segment) -> None:
+    def _check(self, path: Path) -> Segment:
         """Cut off what is torn at the end of a segment; say what is damaged within."""
-        data = segment.path.read_bytes()
+        start = int(path.stem)
+        data = path.read_bytes()
         good = max((end for _, end, _ in _records(data, self._checksum)), default=0)
         if good < len(data):
-            log.warning("journal cut segment=%s bytes=%d", segment.path.name, len(data) - good)
-            os.truncate(segment.path, good)
-            segment.end = segment.start + good
+            log.warning("journal cut segment=%s bytes=%d", path.name, len(data) - good)
+            os.truncate(path, good)
+        return Segment(path, start, start + good)
 
     def _read(self, start: int, end: int, bytes_max: int) -> list[tuple[int, bytes]]:
         records: list[tuple[int, bytes]] = []
         size = 0
         for segment in list(self._segments):
-            if segment.end <= start or segment.start >= end:
+            base, limit = max(start, segment.start), min(segment.end, end)
+            if base >= limit:
                 continue
-            with segment.path.open("rb") as file:
-                file.seek(max(0, start - segment.start))
-                data = file.read(min(segment.end, end) - max(start, segment.start))
-            base = max(start, segment.start)
+            data = _part(segment.path, base - segment.start, limit - base)
             for _, stop, payload in _records(data, self._checksum):
                 if records and size + len(payload) > bytes_max:
                     return records
                 size += len(payload)
                 records.append((base + stop, payload))
             if not records:  # nothing of it can be read any more
-                records.append((segment.end, b""))
+                records.append((limit, b""))
         return records
 
     def _keep_mark(self) -> None:
         try:
-            _replace(self._directory / "mark", HEADER.pack(MAGIC, 8, 0) + struct.pack("<Q", self._mark))
+            mark = struct.pack("<Q", self._mark)
+            _replace(self._directory / "mark", HEADER.pack(MAGIC, len(mark), self._checksum(mark)) + mark)
         except OSError as error:  # what lies behind an older mark is taken once more, which is harmless
             log.warning("journal mark not kept error=%s", error)
         self._remove_taken()
@@ -340,9 +343,10 @@ class Journal:
     def _load_mark(self) -> int:
         path = self._directory / "mark"
         data = path.read_bytes() if path.exists() else b""
-        if len(data) != HEADER.size + 8 or data[:4] != MAGIC:
-            return 0
-        return int(struct.unpack("<Q", data[HEADER.size :])[0])
+        for _, _, mark in _records(data, self._checksum):
+            if len(mark) == 8:
+                return int(struct.unpack("<Q", mark)[0])
+        return 0  # everything that is there is taken once more
 
     def _remove_taken(self) -> None:
         while self._segments and self._segments[0].end <= self._mark:
@@ -376,6 +380,16 @@ def _write_all(file: int, buffers: list[bytes]) -> None:
         data = data[os.write(file, data) :]
 
 
+def _part(path: Path, start: int, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+    except FileNotFoundError:  # dropped, or somebody's mistake: what is no more is not waited for
+        log.error("journal: segment gone path=%s bytes=%d", path, size)
+        return b""
+
+
 def _replace(path: Path, data: bytes) -> None:
     aside = path.with_name(f"{path.name}.new")
     aside.write_bytes(data)
@@ -388,13 +402,6 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _made_s(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return time.time()
 
 
 def _fail(future: asyncio.Future[int], error: Exception) -> None:

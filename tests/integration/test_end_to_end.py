@@ -20,7 +20,7 @@ import psutil
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from candlecast.client import AsyncClient, Client, messages
+from candlecast.client import AsyncClient, Client, messages, state
 from candlecast.features import Features
 from candlecast.server.app import features_for, newest_bundle
 from candlecast.settings import CHECKOUT

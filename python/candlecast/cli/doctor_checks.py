@@ -183,7 +183,7 @@ async def grpc_door(settings: Settings) -> list[Finding]:
             health = health_pb2_grpc.HealthStub(channel)
             answer = await health.Check(request, timeout=DOOR_TIMEOUT_S)  # type: ignore[attr-defined]
         except grpc.RpcError as error:
-            code = error.code().name  # type: ignore[attr-defined]
+            code = error.code().name
             if code == "DEADLINE_EXCEEDED":
                 return [fail("grpc", f"{address} is held, and does not answer", "it hangs: see its log, restart it")]
             found = f"{address} is taken by something else than candlecast ({code})"

@@ -26,7 +26,7 @@ from candlecast.models.bundle import Bundle
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
-from candlecast.server.warm import warm_up
+from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.settings import Settings, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
@@ -106,6 +106,11 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rebuild_age_max_h=settings.rebuild_age_max_h,
             symbols_max=settings.symbols_max,
         )
+        made, owed = await forecasts_of(features, pool, forecaster.misses.model)
+        for close in made:
+            recorder.remember(*close, forecaster.misses.model)
+        for close in owed:
+            forecaster.misses.add(*close, RESTARTED)
         await stack.enter_async_context(snapshots)
         await stack.enter_async_context(forecaster)
         await stack.enter_async_context(

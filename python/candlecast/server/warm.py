@@ -19,10 +19,13 @@ import numpy as np
 
 from candlecast.features import ACCEPTED, Features, now_ms
 from candlecast.snapshots import Key, Snapshots
-from candlecast.store.history import Accepted, accepted_after, before_the_newest, recent_symbols
+from candlecast.store.history import Accepted, accepted_after, before_the_newest, recent_symbols, unforecast
 from candlecast.store.pool import Pool
-from candlecast.values import I64
+from candlecast.values import I64, Model
 
+Close = tuple[str, int, int]
+"""Symbol, interval and time in ms of a candle's close."""
+RESTARTED: Final = "RESTARTED"
 REBUILT_AT_ONCE: Final = 256
 """Symbols whose candles are sorted together."""
 REFERENCE_AHEAD_BARS: Final = 5
@@ -84,6 +87,26 @@ async def warm_up(
         warmed.restored, warmed.rebuilt, warmed.replayed, warmed.refused, warmed.damaged, warmed.ms,
     )  # fmt: skip
     return warmed
+
+
+async def forecasts_of(features: Features, pool: Pool, model: Model) -> tuple[list[Close], list[Close]]:
+    """Return the newest closes of READY symbols: those that the model has forecast, and those it owes a forecast.
+
+    A symbol whose newest candle is older than its interval is owed none: it may have come by a backfill.
+
+    Raises:
+        StorageUnavailable.
+    """
+    closes: list[Close] = []
+    for symbol, interval_ms in features.symbols():
+        status = features.status(symbol, interval_ms)
+        if status.have >= features.need and status.newest_open_time_ms is not None:
+            closes.append((symbol, interval_ms, status.newest_open_time_ms + interval_ms))
+    missing = set(await unforecast(pool, closes, model.name, model.version))
+    made = [close for close in closes if close[:2] not in missing]
+    now = now_ms()
+    owed = [close for close in closes if close[:2] in missing and now < close[2] + close[1]]
+    return made, owed
 
 
 async def _rebuild(features: Features, pool: Pool, apart: Features, begin: dict[Key, int]) -> tuple[int, int]:

@@ -141,12 +141,16 @@ class Drain:
 
     async def _step(self, writer: Writer) -> None:
         batch, position = Batch(), self._journal.mark
+        strange: list[tuple[Row, str]] = []
         for end, record in await self._journal.read(READ_BYTES_MAX):
             if len(batch) >= self._rows_max:
                 break
-            batch.add(record)
+            try:
+                batch.add(record)
+            except (ValueError, TypeError) as error:  # written by another version; its checksum is right
+                strange.append(((record,), f"not understood: {error}"))
             position = end
-        if refused := await writer.write(batch.candles, batch.predictions, batch.missed):
+        if refused := strange + await writer.write(batch.candles, batch.predictions, batch.missed):
             await asyncio.to_thread(self._set_aside, refused)
         await self._journal.advance(position)
         self._moved.set()
@@ -155,7 +159,7 @@ class Drain:
         """Keep refused rows where a person finds them; when that file is full, the log line is what is left."""
         self.refused_rows += len(refused)
         for row, why in refused:
-            log.error("row refused key=%s error=%s", row[:3], why)
+            log.error("row refused key=%.100s error=%s", row[:3], why)
         try:
             if self._refused_path.exists() and self._refused_path.stat().st_size > REFUSED_BYTES_MAX:
                 return

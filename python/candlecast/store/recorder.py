@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +22,7 @@ from candlecast.store import predictions as prediction_rows
 from candlecast.store.drain import Batch, Drain
 from candlecast.store.pool import Pool
 from candlecast.store.writer import Writer
-from candlecast.values import Bool, Candles, Forecasts, Known, Missed, Recorded
+from candlecast.values import Bool, Candles, Forecasts, Known, Missed, Model, Recorded
 
 Series = tuple[str, int, str, int]
 """Symbol, interval, model, version."""
@@ -33,6 +34,8 @@ RECORD_ROWS_MAX = 2_000
 LEVELS = 0.7, 0.9
 """Of the journal's limit: from the first on it is said, from the second on said loudly."""
 log = logging.getLogger(__name__)
+RECENT_MAX = 16
+"""Forecasts of a series that are known again. Older ones are not asked for again; PostgreSQL would keep the first."""
 
 
 class Recorder:
@@ -69,9 +72,8 @@ class Recorder:
         self._timeout_ms = timeout_ms
         self._admitted = 0
         self._accepted_ns = 0
-        self._newest: dict[
-            Series, tuple[int, OnDisk]
-        ] = {}  # the newest forecast of each: its time, and when it is on disk
+        self._recent: dict[Series, dict[int, OnDisk]] = {}
+        """By close time the forecasts recorded last, and when they are on disk."""
         self._appended: OnDisk | None = None
         self._stopping = False
         self._level = 0
@@ -85,6 +87,9 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping = True
+        with suppress(StorageUnavailable, TimeoutError):  # what nobody waited for: the drain is to find it
+            async with asyncio.timeout(0 if self._journal.blocked else self._timeout_ms / 1000):
+                await self.settled()
 
     @property
     def fullness(self) -> float:
@@ -128,7 +133,18 @@ class Recorder:
         return Recorded(new=stored, stored=stored)
 
     async def known(self, candles: Candles) -> list[Known]:
-        """Return for each of N candles whether it is stored, with the same or with other values."""
+        """Return for each of N candles whether it is stored, with the same or with other values.
+
+        Raises:
+            StorageUnavailable: PostgreSQL is away, or has not got all that was recorded within the timeout.
+        """
+        if self._drain.failure is not None:
+            raise StorageUnavailable(self._drain.failure)
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1000):
+                await self._drain.caught_up(self._journal.end)
+        except TimeoutError as error:
+            raise StorageUnavailable("PostgreSQL has not got everything from the journal yet") from error
         return await candle_rows.known(self._pool, candles)
 
     async def settled(self) -> None:
@@ -150,11 +166,11 @@ class Recorder:
         if self.fullness >= 1 and not self._drop_oldest:
             raise StorageUnavailable(f"the journal is full ({self._drain.failure or 'PostgreSQL is slow'})")
 
-    def remember(self, symbol: str, interval_ms: int, close_time_ms: int, model: str, version: int) -> None:
+    def remember(self, symbol: str, interval_ms: int, close_time_ms: int, model: Model) -> None:
         """Take note of a forecast that is in PostgreSQL already."""
         done: OnDisk = asyncio.get_running_loop().create_future()
         done.set_result(self._journal.mark)
-        self._newest[symbol, interval_ms, model, version] = close_time_ms, done
+        self._keep((symbol, interval_ms, model.name, model.version), close_time_ms, done)
 
     def next_accepted_ns(self) -> int:
         """Return the time at which a batch moves the state, later than any before."""
@@ -175,40 +191,39 @@ class Recorder:
             )
         return batch, stored
 
-    def _leave_out_known(self, batch: Batch, kept: Bool) -> Bool:
-        """Take out of the batch what was recorded before; return [B] which forecasts are new."""
-        new, seen = kept.copy(), dict[Series, int]()
+    def _leave_out_known(self, batch: Batch, kept: Bool) -> tuple[Bool, list[OnDisk | None]]:
+        """Take out of the batch what was recorded before; return [B] which forecasts are new, and when others were."""
+        new = kept.copy()
+        known: list[OnDisk | None] = [None] * len(kept)
+        seen: set[tuple[Series, int]] = set()
+        fresh: list[prediction_rows.Row] = []
         for i, row in zip(np.flatnonzero(kept).tolist(), batch.predictions, strict=True):
-            series = _series(row)
-            before = seen.get(series) or self._newest.get(series, (-1, None))[0]
-            new[i] = row[2] > before
-            seen[series] = max(row[2], before)
-        if not new[kept].all():
-            is_new = new[kept].tolist()
-            batch.predictions = [row for row, is_so in zip(batch.predictions, is_new, strict=True) if is_so]
-        return new
+            key = _series(row), row[2]
+            known[i] = self._recent.get(key[0], {}).get(key[1])
+            new[i] = known[i] is None and key not in seen
+            if new[i]:
+                seen.add(key)
+                fresh.append(row)
+        batch.predictions = fresh
+        batch.missed = [row for row in batch.missed if row[2] not in self._recent.get(_series(row), {})]
+        return new, known
 
-    def _append(self, batch: Batch) -> list[OnDisk]:
+    def _append(self, batch: Batch) -> OnDisk | None:
         """Append the rows; return what is done once they are on disk."""
         if not batch:
-            return []
+            return None
         for part in _parts(batch):
             self._appended = self._journal.append(part.packed())  # on disk no sooner than those before
         assert self._appended is not None, "there is at least one part"
         for row in batch.predictions:
-            self._newest[_series(row)] = row[2], self._appended
-        return [self._appended]
+            self._keep(_series(row), row[2], self._appended)
+        return self._appended
 
-    def _told(self, forecasts: Forecasts | None, kept: Bool) -> list[OnDisk | None]:
-        """Return [B] when each forecast is on disk, None for one that is not kept."""
-        if forecasts is None:
-            return []
-        model = forecasts.model
-        keys = zip(forecasts.symbol, forecasts.interval_ms.tolist(), kept.tolist(), strict=True)
-        return [
-            self._newest[symbol, interval_ms, model.name, model.version][1] if is_kept else None
-            for symbol, interval_ms, is_kept in keys
-        ]
+    def _keep(self, series: Series, close_time_ms: int, done: OnDisk) -> None:
+        recent = self._recent.setdefault(series, {})
+        recent[close_time_ms] = done
+        if len(recent) > RECENT_MAX:
+            del recent[min(recent)]
 
     async def _on_disk(self, waits: set[OnDisk]) -> None:
         if not waits:
@@ -274,13 +289,15 @@ class Place:
         recorder = self._recorder
         batch, kept = recorder._batch(candles, forecasts, self._accepted_ns)
         batch.missed = [(m.symbol, m.interval_ms, m.close_time_ms, m.model, m.version, m.reason) for m in missed]
-        new = recorder._leave_out_known(batch, kept)
-        appended, told = recorder._append(batch), recorder._told(forecasts, kept)
+        new, known = recorder._leave_out_known(batch, kept)
+        appended = recorder._append(batch)
         self.__exit__(None, None, None)
         await recorder._make_room()
         if durable:
-            await recorder._on_disk({done for done in (*appended, *told) if done is not None})
-        return Recorded(new=new, stored=np.array([recorder._is_stored(done) for done in told], dtype=np.bool_))
+            await recorder._on_disk({done for done in (appended, *known) if done is not None})
+        told = [done or appended if is_kept else None for done, is_kept in zip(known, kept.tolist(), strict=True)]
+        stored = [recorder._is_stored(done) for done in told]
+        return Recorded(new=new, stored=np.array(stored, dtype=np.bool_))
 
 
 def _parts(batch: Batch) -> Iterator[Batch]:
