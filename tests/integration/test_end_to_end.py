@@ -192,7 +192,7 @@ def test_the_server_runs_alone_against_a_database_and_a_triton_elsewhere(stack, 
         with Client(address) as client:
             client.backfill(history[:-1])
             (result,) = client.predict(history[-1:])
-        assert result.forecast.durability == 2  # STORED
+        assert result.forecast.durability == 1  # SPOOLED
         server.terminate()
         assert server.wait(20) == 0
     assert count(stack, "ALONE") == 1
