@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from candlecast.client import AsyncClient, Client, messages, state
 from candlecast.features import Features
 from candlecast.server.app import features_for, newest_bundle
 from candlecast.settings import CHECKOUT
-from tests.market_simulator import candles
+from tests.market_simulator import INTERVAL_MS, candles
 from tests.stack import CANDLECAST, Stack, free_port
 
 NEED = Features(symbols_max=1, conflicts_max=1).need
@@ -180,10 +181,10 @@ def test_the_web_door_is_ready_and_shows_what_was_stored(stack):
     assert (newest["symbol"], newest["model"]) == ("AAAUSDT", "patchtst")
 
 
-def test_the_server_runs_alone_against_a_database_and_a_triton_elsewhere(stack):
+def test_the_server_runs_alone_against_a_database_and_a_triton_elsewhere(stack, tmp_path):
     words = stack.processes()["server"].cmdline()
     triton, address = words[words.index("--triton") + 1], f"127.0.0.1:{free_port()}"
-    environment = os.environ | {"DATABASE_URL": stack.database_url}
+    environment = os.environ | {"DATABASE_URL": stack.database_url, "CANDLECAST_STATE_DIR": str(tmp_path)}
     command = [*CANDLECAST, "serve", "--grpc", address, "--triton", triton]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout.readline() == f"candlecast serves gRPC on {address}\n"
@@ -191,7 +192,7 @@ def test_the_server_runs_alone_against_a_database_and_a_triton_elsewhere(stack):
         with Client(address) as client:
             client.backfill(history[:-1])
             (result,) = client.predict(history[-1:])
-        assert result.forecast.durability == 2  # STORED
+        assert result.forecast.durability == 1  # SPOOLED
         server.terminate()
         assert server.wait(20) == 0
     assert count(stack, "ALONE") == 1
@@ -226,22 +227,25 @@ def test_a_part_that_is_killed_is_reported_and_everything_works_again(stack, par
     assert count(stack, history[0].symbol) == 1
 
 
-def test_a_server_that_was_stopped_goes_on_where_it_was(stack):
-    history = candles("GOESON", NEED + 3)
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, 0), (signal.SIGKILL, -9)], ids=["stopped", "killed"])
+def test_a_server_that_starts_again_goes_on_where_it_was(stack, number, said):
+    now_ms = time.time_ns() // 1_000_000
+    history = candles(f"ON{number.name}", NEED + 3, start_ms=(now_ms // INTERVAL_MS - NEED - 3) * INTERVAL_MS)
     with Client(stack.grpc) as client:
         client.backfill(messages(history)[: NEED + 1])
-    stack.processes()["server"].terminate()
-    stack.until(lambda: "server ended with 0; starting it again" in stack.output, "reported", 20)
+    before = stack.output.count(f"server ended with {said}; starting it again")
+    stack.processes()["server"].send_signal(number)
+    stack.until(lambda: stack.output.count(f"server ended with {said}; starting it again") > before, "reported", 20)
 
     def goes_on():
         try:
             with Client(stack.grpc, timeout_s=5) as client:
                 return client.predict(messages(history)[NEED + 1 :])
         except Exception:
-            return None
+            return ()
 
     results = []
-    stack.until(lambda: results or results.extend(goes_on() or ()), "answering again", 30)
+    stack.until(lambda: results or results.extend(goes_on()), "answering again", 30)
     assert [state(result) for result in results] == ["READY"] * 2
     expected = served_features().push(history).pushed.features_hash[NEED + 1 :]
     assert [result.forecast.features_hash for result in results] == expected.tolist()
