@@ -62,7 +62,7 @@ def refused(check: str, error: CandlecastError) -> Finding:
     text = str(error)
     separator = "; " if "; " in text else ": "
     found, _, advice = text.rpartition(separator)
-    return fail(check, found, advice) if found else fail(check, text, "see ARCHITECTURE.md")
+    return fail(check, found, advice) if found else fail(check, text, "see its log")
 
 
 async def examine(settings: Settings, *, timeout_ms: int = CHECK_TIMEOUT_MS) -> list[Finding]:
@@ -108,7 +108,7 @@ def versions(settings: Settings) -> list[Finding]:
 
 
 def _triton_versions(env_dir: Path) -> Finding:
-    name = "triton env"
+    name = "triton_env"
     try:
         site_packages = Environment.find(env_dir).server.parents[3]
     except ConfigurationError as error:
@@ -173,7 +173,7 @@ async def grpc_door(settings: Settings) -> list[Finding]:
     """Ask who listens at the server's address, and whether it serves."""
     address = settings.grpc
     if misplaced := _misplaced("grpc", address):
-        return [misplaced]
+        return [misplaced, warn("health", "not known", "see `grpc`")]
     if await _is_free(address):
         nobody = warn("health", "no server runs", "start one by `candlecast up` or `candlecast serve`")
         return [ok("grpc", f"{address} is free"), nobody]
@@ -185,9 +185,11 @@ async def grpc_door(settings: Settings) -> list[Finding]:
         except grpc.RpcError as error:
             code = error.code().name
             if code == "DEADLINE_EXCEEDED":
-                return [fail("grpc", f"{address} is held, and does not answer", "it hangs: see its log, restart it")]
+                hangs = fail("grpc", f"{address} is held, and does not answer", "it hangs: see its log, restart it")
+                return [hangs, warn("health", "not known", "see `grpc`")]
             found = f"{address} is taken by something else than candlecast ({code})"
-            return [fail("grpc", found, "stop that, or choose another address by --grpc")]
+            taken = fail("grpc", found, "stop that, or choose another address by --grpc")
+            return [taken, warn("health", "not known", "see `grpc`")]
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return [ok("grpc", f"candlecast answers at {address}"), ok("health", "SERVING")]
     log_path = settings.state_dir / "logs" / "server.log"
