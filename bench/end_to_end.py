@@ -60,9 +60,9 @@ async def bare_triton(address: str) -> tuple[float, float]:
 
 
 async def lone_candles(address: str, file: Path) -> tuple[list[float], list[float]]:
-    """Return milliseconds per candle, each sent when the one before was answered: to the answer, and to the commit."""
+    """Return milliseconds per candle, each sent when the one before was answered: to the answer, and to the server's disk."""
     candles = load([file])
-    answered, stored, sent = [], [], 0.0
+    answered, on_disk, sent = [], [], 0.0
     turn = asyncio.Semaphore(1)
 
     async def source() -> AsyncIterator[list[Candle]]:
@@ -79,8 +79,8 @@ async def lone_candles(address: str, file: Path) -> tuple[list[float], list[floa
             answered.append((time.perf_counter() - sent) * 1e3)
             turn.release()
             spent = result.forecast.times
-            stored.append(sum(getattr(spent, stage.name) for stage in spent.DESCRIPTOR.fields) / 1e3)
-    return answered, stored
+            on_disk.append(sum(getattr(spent, stage.name) for stage in spent.DESCRIPTOR.fields) / 1e3)
+    return answered, on_disk
 
 
 def triton_address(stack: Stack) -> str:
@@ -107,10 +107,10 @@ def main() -> None:
         stack.stop()
         print(f"candlecast up, later start: {stack.start():.1f} s")
         lone_ms, rate = asyncio.run(bare_triton(triton_address(stack)))
-        answered, stored = asyncio.run(lone_candles(stack.grpc, files[0]))
+        answered, on_disk = asyncio.run(lone_candles(stack.grpc, files[0]))
         p50, p99 = np.percentile(answered, (50, 99))
         print(f"one symbol, one at a time: candle to answer p50 {p50:.2f} ms, p99 {p99:.2f} ms")
-        print(f"  in the server, from the candle to the commit: p50 {np.median(stored):.2f} ms")
+        print(f"  in the server, from the candle to the disk: p50 {np.median(on_disk):.2f} ms")
         print(f"  bare Triton, one window: p50 {lone_ms:.2f} ms; ratio {p50 / lone_ms:.2f}")
         server = stack.processes()["server"]
         before = server.memory_info().rss

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from candlecast.errors import CandlecastError, Overloaded
+from candlecast.errors import Overloaded
 from candlecast.features import Features, now_ms
 from candlecast.values import Missed, Model
 
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 CHECK_MS: Final = 500
 SYMBOLS_MAX: Final = 64
 """Forecast at a time: what is under way holds windows."""
+RECORDED_MAX: Final = 1_000
+"""Put on record at a time: the recorder has limits."""
 SUPERSEDED: Final = "SUPERSEDED"
 TOO_OLD: Final = "TOO_OLD"
 
@@ -117,13 +119,10 @@ class CatchUp:
                 misses.give_up(symbol, interval_ms, SUPERSEDED)
             elif self._clock_ms() > close_time_ms + self._fresh_intervals * interval_ms:
                 misses.give_up(symbol, interval_ms, TOO_OLD)
-        if misses.lapsed:
-            lapsed, misses.lapsed = misses.lapsed, []
-            try:
-                await self._record(lapsed)
-            except CandlecastError:
-                misses.lapsed = [*lapsed, *misses.lapsed]
-                raise
+        while misses.lapsed:
+            lapsed = misses.lapsed[:RECORDED_MAX]
+            await self._record(lapsed)
+            del misses.lapsed[: len(lapsed)]  # others may have come behind them
             log.warning("forecasts missed rows=%d first=%s %s", len(lapsed), lapsed[0].symbol, lapsed[0].reason)
         by_interval: dict[int, list[str]] = {}
         for symbol, interval_ms in misses.open:

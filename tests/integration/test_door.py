@@ -12,7 +12,7 @@ from candlecast import features as feature_state
 from candlecast.client import AsyncClient, Candle, ServerError, direction, messages, state, verdict
 from candlecast.features import Features
 from candlecast.server.service import ForecastsService
-from candlecast.v1 import forecasts_pb2, forecasts_pb2_grpc
+from candlecast.v1 import forecasts_pb2, forecasts_pb2_grpc, types_pb2
 from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import INTERVAL_MS, candles
@@ -262,6 +262,25 @@ async def test_while_the_model_is_away_candles_still_count_and_the_call_says_so(
     assert len(door.recorder.candles) == door.need + 1
     (result,) = await door.client.predict([following])
     assert verdict(result) == "ACCEPTED"
+
+
+@pytest.mark.parametrize(
+    ("wait", "durability"),
+    [
+        (types_pb2.WAIT_UNSPECIFIED, types_pb2.DURABILITY_SPOOLED),
+        (types_pb2.WAIT_DURABLE, types_pb2.DURABILITY_SPOOLED),
+        (types_pb2.WAIT_FAST, types_pb2.DURABILITY_PENDING),
+    ],
+)
+async def test_a_request_says_what_its_reply_waits_for_and_the_reply_how_safe_it_is(door, wait, durability):
+    first, second, *_ = await warmed(door)
+    async with grpc.aio.insecure_channel(door.address) as channel:
+        stub = forecasts_pb2_grpc.ForecastsStub(channel)
+        called = await stub.Predict(forecasts_pb2.PredictRequest(candles=[first], wait=wait))
+        asked = await stub.Predict(forecasts_pb2.PredictRequest(symbols=["BTCUSDT"], wait=wait))
+        (streamed,) = [r async for r in stub.Stream(iter([forecasts_pb2.StreamRequest(candles=[second], wait=wait)]))]
+    for response in (called, asked, streamed):
+        assert response.results[0].forecast.durability == durability
 
 
 async def test_an_empty_or_oversized_request_is_refused_with_the_field(door):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -21,10 +22,11 @@ import psutil
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from candlecast.client import AsyncClient, Client, messages, state
+from candlecast.client import AsyncClient, Client, ServerError, messages, state
 from candlecast.features import Features
 from candlecast.server.app import features_for, newest_bundle
 from candlecast.settings import CHECKOUT
+from candlecast.v1 import types_pb2
 from tests.market_simulator import INTERVAL_MS, candles
 from tests.stack import CANDLECAST, Stack, free_port
 
@@ -72,11 +74,28 @@ def served_features():
     return features_for(newest_bundle(CHECKOUT / "triton_models" / "patchtst"), symbols_max=1, conflicts_max=1)
 
 
-def count(stack, symbol):
-    sql = "SELECT count(*) AS n, count(DISTINCT close_time) AS d FROM ml_predictions WHERE symbol = $1"
+def count(stack, symbol, table="ml_predictions"):
+    time = "open_time" if table == "candles" else "close_time"
+    sql = f"SELECT count(*) AS n, count(DISTINCT {time}) AS d FROM {table} WHERE symbol = $1"
     (row,) = asyncio.run(rows(stack, sql, symbol))
     assert row["n"] == row["d"]
     return row["n"]
+
+
+def has(stack, symbol, expected):
+    """Wait until so many forecasts of a symbol have come from the journal; true, and more is a mistake."""
+    stack.until(lambda: count(stack, symbol) >= expected, f"{expected} forecasts of {symbol}", 20)
+    return count(stack, symbol) == expected
+
+
+@contextmanager
+def running(command, **options):
+    """Run a command; it is over at the end, also when an assertion failed."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_every_candle_after_warm_up_gives_one_row_and_a_second_replay_none(stack, tmp_path):
@@ -87,7 +106,7 @@ def test_every_candle_after_warm_up_gives_one_row_and_a_second_replay_none(stack
     assert (first["duplicates"], first["refused"], first["already_stored"]) == (0, 0, 0)
     assert sum(first["signals"].values()) == first["forecasts"]
     assert first["latency_ms"]["p50"] > 0
-    assert [count(stack, symbol) for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")] == [61, 61, 61]
+    assert all(has(stack, symbol, 61) for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT"))
 
     second = stack.replay(*files)
     assert (second["forecasts"], second["duplicates"], second["refused"]) == (0, second["candles"], 0)
@@ -101,6 +120,7 @@ def test_every_candle_after_warm_up_gives_one_row_and_a_second_replay_none(stack
 
 def test_stored_rows_are_what_the_core_and_the_model_give_for_the_stored_candles(stack, tmp_path):
     stack.replay(written(tmp_path, "DDDUSDT", NEED + 30))
+    assert has(stack, "DDDUSDT", 31)
     columns = "open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume"
     stored = asyncio.run(rows(stack, f"SELECT {columns} FROM candles WHERE symbol = 'DDDUSDT' ORDER BY open_time"))
     simulated = candles("DDDUSDT", NEED + 30)
@@ -121,14 +141,57 @@ def test_stored_rows_are_what_the_core_and_the_model_give_for_the_stored_candles
     assert [row["features_hash"] for row in predictions] == hashes.tolist()
 
 
-def test_one_symbol_answers_stored_through_the_python_client(stack):
+def test_a_forecast_is_spooled_and_said_to_be_stored_once_it_is(stack):
     history = messages(candles("EEEUSDT", NEED + 5))
     with Client(stack.grpc) as client:
         client.backfill(history[:NEED])
         (result,) = client.predict([history[NEED]])
-    assert result.forecast.durability == 1  # SPOOLED
-    assert result.forecast.model.name == "patchtst"
-    assert count(stack, "EEEUSDT") == 1
+        assert result.forecast.durability == types_pb2.DURABILITY_SPOOLED
+        assert not result.forecast.already_stored
+        assert result.forecast.model.name == "patchtst"
+        assert has(stack, "EEEUSDT", 1)
+
+        def is_stored():
+            (again,) = client.predict([history[NEED]])
+            assert again.forecast.already_stored
+            return again.forecast.durability == types_pb2.DURABILITY_STORED
+
+        stack.until(is_stored, "said to be stored", 10)
+    assert has(stack, "EEEUSDT", 1)
+
+
+def test_a_server_that_is_killed_right_after_its_replies_has_lost_nothing(stack):
+    symbols = [f"SPOOL{i}" for i in range(4)]
+    histories = [messages(candles(symbol, NEED + 20)) for symbol in symbols]
+
+    async def answered_and_killed():
+        connection = await asyncpg.connect(stack.database_url)
+        try:
+            async with connection.transaction(), AsyncClient(stack.grpc) as client:
+                await connection.execute("LOCK TABLE candles, ml_predictions IN EXCLUSIVE MODE")
+                for history in histories:
+                    await client.backfill(history[:NEED])
+                for i in range(NEED, NEED + 20):
+                    for result in await client.predict([history[i] for history in histories]):
+                        assert result.forecast.durability == types_pb2.DURABILITY_SPOOLED
+                stack.processes()["server"].kill()
+                sql = "SELECT count(*) FROM candles WHERE symbol LIKE 'SPOOL%'"
+                assert await connection.fetchval(sql) == 0  # it was on the server's disk and nowhere else
+        finally:
+            await connection.close()
+
+    asyncio.run(answered_and_killed())
+    assert all(has(stack, symbol, 20) for symbol in symbols)
+    assert [count(stack, symbol, "candles") for symbol in symbols] == [NEED + 20] * 4
+    stack.until(lambda: ready(stack), "serving again", 30)
+
+
+def ready(stack):
+    try:
+        with Client(stack.grpc, timeout_s=1) as client:
+            return client.get_symbol("NOBODY") is not None
+    except ServerError:
+        return False
 
 
 async def test_concurrent_streams_get_their_own_answers(stack):
@@ -167,7 +230,7 @@ def test_the_example_of_the_readme_runs(stack, tmp_path):
     file = written(tmp_path, "EXAMPLE", NEED + 1)
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith(f"READY {NEED + 1} of {NEED}\n"), done.stderr
-    assert count(stack, "EXAMPLE") == 1
+    assert has(stack, "EXAMPLE", 1)
 
 
 def test_the_web_door_is_ready_and_shows_what_was_stored(stack):
@@ -186,16 +249,16 @@ def test_the_server_runs_alone_against_a_database_and_a_triton_elsewhere(stack, 
     triton, address = words[words.index("--triton") + 1], f"127.0.0.1:{free_port()}"
     environment = os.environ | {"DATABASE_URL": stack.database_url, "CANDLECAST_STATE_DIR": str(tmp_path)}
     command = [*CANDLECAST, "serve", "--grpc", address, "--triton", triton]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    with running(command, env=environment) as server:
         assert server.stdout.readline() == f"candlecast serves gRPC on {address}\n"
         history = messages(candles("ALONE", NEED))
         with Client(address) as client:
             client.backfill(history[:-1])
             (result,) = client.predict(history[-1:])
-        assert result.forecast.durability == 1  # SPOOLED
+        assert result.forecast.durability == types_pb2.DURABILITY_SPOOLED
         server.terminate()
         assert server.wait(20) == 0
-    assert count(stack, "ALONE") == 1
+    assert count(stack, "ALONE") == 1  # an orderly stop leaves nothing in the journal
 
 
 def test_a_second_instance_on_the_same_state_exits_with_78_and_the_first_goes_on(stack):
@@ -219,7 +282,7 @@ def test_a_part_that_is_killed_is_reported_and_everything_works_again(stack, par
             with Client(stack.grpc, timeout_s=5) as client:
                 client.backfill(history[:NEED])
                 (result,) = client.predict(symbols=[history[0].symbol])
-                return result.forecast.durability == 2
+                return result.forecast.durability == types_pb2.DURABILITY_STORED
         except Exception:
             return False
 
@@ -254,11 +317,12 @@ def test_a_server_that_starts_again_goes_on_where_it_was(stack, number, said):
 def test_a_triton_that_dies_in_the_middle_of_a_replay_leaves_no_hole(stack, tmp_path):
     file = written(tmp_path, "HOLES", NEED + 400)
     command = [*CANDLECAST, "replay", str(file), "--server", stack.grpc, "--json", "--in-flight", "4"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as replay:
+    with running(command) as replay:
         stack.until(lambda: count(stack, "HOLES") > 50, "under way", 30)
         stack.processes()["tritonserver"].kill()
         summary = json.loads(replay.communicate(timeout=60)[0])
-    assert summary["forecasts"] == count(stack, "HOLES") == 401
+    assert summary["forecasts"] == 401
+    assert has(stack, "HOLES", 401)
 
 
 @pytest.mark.parametrize("file", [REAL] * REAL.exists(), ids=lambda path: path.name)
@@ -266,7 +330,7 @@ def test_real_candles_give_one_row_each_after_warm_up(stack, file):
     summary = stack.replay(file, arguments=("--in-flight", "16"))
     assert summary["forecasts"] == summary["candles"] - NEED + 1
     assert (summary["refused"], summary["duplicates"]) == (0, 0)
-    assert count(stack, "BTCUSDT") == summary["forecasts"]
+    assert has(stack, "BTCUSDT", summary["forecasts"])
 
 
 def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(stack):

@@ -8,6 +8,7 @@ from candlecast import features as feature_state
 from candlecast.errors import DeadlineExceeded, ModelUnavailable, Overloaded, Stopped, StorageUnavailable
 from candlecast.features import Features
 from candlecast.lifecycle import poll
+from candlecast.values import Known
 from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import candles
@@ -163,10 +164,109 @@ async def test_storage_that_cannot_be_asked_about_a_late_candle_loses_no_other(m
         await f.accept(slice_of(1, NEED + 1), forecast=False)
         monkeypatch.setattr(recorder, "known", unavailable)
         late_and_next = HISTORY.take(np.array([0, NEED + 1]))
-        with pytest.raises(StorageUnavailable):
-            await f.accept(late_and_next)
+        answer = await f.accept(late_and_next)
+    assert answer.moved.pushed.verdict.tolist() == [feature_state.LATE, feature_state.ACCEPTED]
+    assert answer.known == {0: Known.NOT_STORED}  # LATE to the caller, whatever storage might have known
     assert len(recorder.forecasts) == 1
     assert len(recorder.candles) == NEED + 1
+
+
+class HeldRecorder(FakeRecorder):
+    """A FakeRecorder whose disk takes nothing until told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def record(self, *args, durable=True):
+        recorded = await super().record(*args, durable=durable)
+        if durable:
+            await self.go.wait()
+        return recorded
+
+    async def settled(self):
+        await self.go.wait()
+
+
+async def is_late(future):
+    """Say whether something is not done soon; it goes on."""
+    await asyncio.wait({future}, timeout=0.02)
+    return not future.done()
+
+
+async def test_an_answer_waits_for_the_disk_unless_it_is_not_to_be_durable():
+    recorder = HeldRecorder()
+    async with forecaster(FakeModel(), recorder) as f:
+        f.accept(slice_of(0, NEED), forecast=False)
+        waits = f.accept(slice_of(NEED, NEED + 1))
+        answer = await asyncio.wait_for(f.accept(slice_of(NEED + 1, NEED + 2), durable=False), 5)
+        assert (answer.durable, answer.recorded.new.tolist()) == (False, [True])
+        assert not waits.task.done()
+        recorder.go.set()
+        assert (await waits).durable
+
+
+async def test_all_is_settled_once_it_is_on_disk():
+    recorder = HeldRecorder()
+    async with forecaster(FakeModel(), recorder) as f:
+        f.accept(slice_of(0, NEED), forecast=False, durable=False)
+        settled = asyncio.ensure_future(f.settled())
+        assert await is_late(settled)
+        recorder.go.set()
+        await asyncio.wait_for(settled, 5)
+
+
+async def test_settled_waits_for_candles_that_were_not_given_to_the_recorder_yet():
+    model, recorder = HeldModel(), FakeRecorder()
+    async with forecaster(model, recorder) as f:
+        await f.settled()
+        await warm(f)
+        f.accept(slice_of(NEED, NEED + 1))
+        settled = asyncio.ensure_future(f.settled())
+        assert await is_late(settled)
+        model.go.set()
+        await asyncio.wait_for(settled, 5)
+        assert len(recorder.candles) == NEED + 1
+
+
+async def test_settled_does_not_wait_for_a_model_that_is_away():
+    model, recorder = FakeModel(), FakeRecorder()
+    async with forecaster(model, recorder, model_wait_ms=3_600_000) as f:
+        await warm(f)
+        model.broken = True
+        f.accept(slice_of(NEED, NEED + 1))
+        await asyncio.wait_for(f.settled(), 5)
+        assert len(recorder.candles) == NEED + 1
+        assert recorder.forecasts == {}
+
+
+async def test_who_stops_waiting_for_settled_disturbs_nobody():
+    model, recorder = HeldModel(), FakeRecorder()
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        work = f.accept(slice_of(NEED, NEED + 1))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(f.settled(), 0.02)
+        model.broken = True
+        model.go.set()
+        with pytest.raises(ModelUnavailable):
+            await work.answer(5_000, patient=False)
+        model.broken = False
+        assert (await work.answer(5_000, patient=True)).recorded.new.tolist() == [True]
+
+
+async def test_a_forecast_that_was_given_up_is_a_miss_of_the_newest_candle_and_older_ones_have_lapsed():
+    model, recorder = FakeModel(), FakeRecorder()
+    async with forecaster(model, recorder, model_wait_ms=0) as f:
+        await warm(f)
+        model.broken = True
+        await f.accept(slice_of(NEED, NEED + 3))
+        misses, interval_ms = f.misses, int(HISTORY.interval_ms[0])
+        closes = (HISTORY.open_time_ms[NEED : NEED + 3] + interval_ms).tolist()
+        assert misses.open == {("BTCUSDT", interval_ms): (closes[2], "MODEL_UNAVAILABLE")}
+        assert [miss.close_time_ms for miss in misses.lapsed] == closes[:2]
+        await f.record_missed(misses.lapsed)
+    assert [miss.reason for miss in recorder.missed] == ["MODEL_UNAVAILABLE SUPERSEDED"] * 2
 
 
 async def test_a_core_that_refuses_the_batch_gives_its_room_back(monkeypatch):

@@ -112,6 +112,8 @@ class Drain:
             try:
                 async with self._pool.connection() as connection:
                     writer = await Writer.on(connection)
+                    if self._journal.end <= self._journal.mark:
+                        self.failure = None
                     while await self._something_to_do():
                         await self._step(writer)
                         pause_s, self.failure = BACKOFF_MIN_S, None
