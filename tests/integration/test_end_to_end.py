@@ -34,12 +34,13 @@ NEED = Features(symbols_max=1, conflicts_max=1).need
 REAL = CHECKOUT.parent / "shared" / "data" / "candles" / "BTCUSDT-15m.parquet"
 
 
-def system_v():
-    """Return the ids of System V shared memory, which PostgreSQL takes a little of."""
-    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+def left_over():
+    """Return the ids of System V shared memory whose maker is gone; PostgreSQL takes a little."""
+    parts = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+    return {part[1] for part in parts if not psutil.pid_exists(int(part[4]))}
 
 
-SYSTEM_V_BEFORE = system_v()
+LEFT_OVER_BEFORE = left_over()
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +344,7 @@ def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(sta
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
     assert not [path for path in shared if path.exists()]
-    assert system_v() <= SYSTEM_V_BEFORE
+    assert left_over() <= LEFT_OVER_BEFORE
     again = Stack(stack.state_dir)
     again.start()
     try:
