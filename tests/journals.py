@@ -31,7 +31,7 @@ async def read_all(j):
     found, at = [], j.mark
     async with asyncio.timeout(LIMIT_S):
         while at < j.end:
-            records = await j.read(50)
+            records = await j.read(j.mark, 50)
             assert records, "there was something to read"
             found += [payload for _, payload in records if payload]
             assert records[-1][0] > at

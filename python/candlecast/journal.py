@@ -160,9 +160,9 @@ class Journal:
         self._wake.set()
         return done
 
-    async def read(self, bytes_max: int) -> list[tuple[int, bytes]]:
-        """Return the oldest records not taken yet, at least one if there are any: (end position, payload)."""
-        return await _in(self._reader, partial(self._read, self._mark, self.end, bytes_max))
+    async def read(self, position: int, bytes_max: int) -> list[tuple[int, bytes]]:
+        """Return the records from a position on, at least one if there are any: (end position, payload)."""
+        return await _in(self._reader, partial(self._read, position, self.end, bytes_max))
 
     async def wait(self) -> None:
         """Return once there is something to read."""

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         0, ge=0, description="hours after which `up` restarts Triton in good order; 0: never"
     )
     database_timeout_ms: int = Field(5_000, ge=1, description="longest database statement")
-    database_connections_max: int = Field(4, ge=2, description="connections in the pool; one of them writes")
+    database_connections_max: int = Field(5, ge=3, description="connections in the pool; two of them write")
     stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")
 
     # After a restart

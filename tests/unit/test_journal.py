@@ -14,7 +14,7 @@ async def test_records_are_read_in_the_order_of_their_appending(tmp_path):
         ends = await append(j, payloads(9))
         assert ends == sorted(set(ends))
         assert j.size == ends[-1] == j.end
-        records = await j.read(1 << 20)
+        records = await j.read(j.mark, 1 << 20)
         assert records == list(zip(ends, payloads(9), strict=True))
 
 
@@ -22,15 +22,15 @@ async def test_what_was_taken_is_not_read_again_and_the_rest_is(tmp_path):
     async with journal(tmp_path) as j:
         ends = await append(j, payloads(9))
         await j.advance(ends[3])
-        assert [payload for _, payload in await j.read(1 << 20)] == payloads(9)[4:]
+        assert [payload for _, payload in await j.read(j.mark, 1 << 20)] == payloads(9)[4:]
         assert j.size == ends[-1] - ends[3]
 
 
 async def test_a_read_has_a_limit_and_gives_one_record_whatever_its_size(tmp_path):
     async with journal(tmp_path) as j:
         await append(j, payloads(9, size=100))
-        assert len(await j.read(350)) == 3
-        assert len(await j.read(1)) == 1
+        assert len(await j.read(j.mark, 350)) == 3
+        assert len(await j.read(j.mark, 1)) == 1
 
 
 async def test_waiting_ends_when_there_is_something_to_read(tmp_path):
@@ -237,7 +237,7 @@ async def test_the_oldest_records_can_be_given_up_but_never_those_being_written(
 async def test_a_reader_that_was_slower_than_dropping_does_not_move_the_mark_back(tmp_path):
     async with journal(tmp_path, segment_bytes_max=99) as j:
         ends = await append(j, payloads(10))
-        (first, *_) = await j.read(1)
+        (first, *_) = await j.read(j.mark, 1)
         await j.drop_oldest()
         await j.advance(first[0])
         assert j.mark == ends[2]

@@ -47,7 +47,7 @@ async def test_after_a_sync_that_failed_nothing_is_acknowledged_or_tried_again(t
         assert disk.syncs == syncs
         assert j.failed
         assert j.size == j.end  # what was acknowledged can still be taken
-        assert [payload for _, payload in await j.read(1 << 20)] == payloads(2)
+        assert [payload for _, payload in await j.read(j.mark, 1 << 20)] == payloads(2)
     async with journal(tmp_path) as j:
         found = await read_all(j)
         assert found[:2] == payloads(2)
@@ -120,7 +120,7 @@ def test_whatever_crashes_every_acknowledged_record_is_there_in_order_and_once(t
                 given = made(acknowledged)
                 await asyncio.gather(*map(j.append, given))
                 expected += [(payload, True) for payload in given]
-                for end, payload in (await j.read(1 << 20))[:taken]:
+                for end, payload in (await j.read(j.mark, 1 << 20))[:taken]:
                     next_of(expected, payload)
                     await j.advance(end)
                 synced, disk.error = j.end, OSError(errno.EIO, "crash")

@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ from candlecast.store.writer import Row, Writer
 
 BACKOFF_MIN_S: Final = 0.02
 BACKOFF_MAX_S: Final = 2.0
+WRITERS: Final = 2
+"""Connections that write at once when much waits: PostgreSQL spends a core on each."""
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
 REFUSED_BYTES_MAX: Final = 64 * 1024 * 1024
 log = logging.getLogger(__name__)
@@ -110,12 +113,13 @@ class Drain:
         pause_s = BACKOFF_MIN_S
         while True:
             try:
-                async with self._pool.connection() as connection:
-                    writer = await Writer.on(connection)
+                async with AsyncExitStack() as stack:
+                    lent = [await stack.enter_async_context(self._pool.connection()) for _ in range(WRITERS)]
+                    writers = [await Writer.on(connection) for connection in lent]
                     if self._journal.end <= self._journal.mark:
                         self.failure = None
                     while await self._something_to_do():
-                        await self._step(writer)
+                        await self._step(writers)
                         pause_s, self.failure = BACKOFF_MIN_S, None
                 return
             except Exception as error:
@@ -141,10 +145,33 @@ class Drain:
                 wait.cancel()
         return self._journal.end > self._journal.mark
 
-    async def _step(self, writer: Writer) -> None:
-        batch, position = Batch(), self._journal.mark
-        strange: list[tuple[Row, str]] = []
-        for end, record in await self._journal.read(READ_BYTES_MAX):
+    async def _step(self, writers: Sequence[Writer]) -> None:
+        """Write what waits, by all writers at once when it is much, and move the mark behind it."""
+        position, parts, refused = self._journal.mark, list[Batch](), list[tuple[Row, str]]()
+        while len(parts) < len(writers) and position < self._journal.end:
+            batch, position, strange = await self._read(position)
+            parts.append(batch)
+            refused += strange
+        writes = [
+            asyncio.create_task(writer.write(part.candles, part.predictions, part.missed))
+            for writer, part in zip(writers, parts, strict=False)
+        ]
+        try:
+            for one in await asyncio.gather(*writes):
+                refused += one
+        finally:  # a writer is of no use while another statement of its runs
+            for write in writes:
+                write.cancel()
+            await asyncio.gather(*writes, return_exceptions=True)
+        if refused:
+            await asyncio.to_thread(self._set_aside, refused)
+        await self._journal.advance(position)
+        self._moved.set()
+
+    async def _read(self, position: int) -> tuple[Batch, int, list[tuple[Row, str]]]:
+        """Return the rows of a transaction, where their records end, and records that nobody understands."""
+        batch, strange = Batch(), list[tuple[Row, str]]()
+        for end, record in await self._journal.read(position, READ_BYTES_MAX):
             if len(batch) >= self._rows_max:
                 break
             try:
@@ -152,10 +179,7 @@ class Drain:
             except (ValueError, TypeError) as error:  # written by another version; its checksum is right
                 strange.append(((record,), f"not understood: {error}"))
             position = end
-        if refused := strange + await writer.write(batch.candles, batch.predictions, batch.missed):
-            await asyncio.to_thread(self._set_aside, refused)
-        await self._journal.advance(position)
-        self._moved.set()
+        return batch, position, strange
 
     def _set_aside(self, refused: Sequence[tuple[Row, str]]) -> None:
         """Keep refused rows where a person finds them; when that file is full, the log line is what is left."""
