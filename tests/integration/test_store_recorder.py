@@ -101,7 +101,7 @@ async def test_a_forecast_is_said_to_be_stored_once_it_is_in_postgresql_and_not_
 
 
 async def test_what_an_earlier_run_stored_is_known_when_it_is_remembered(dsn, store):
-    store.recorder.remember("BTCUSDT", INTERVAL_MS, START_MS + INTERVAL_MS, MODEL.name, MODEL.version)
+    store.recorder.remember("BTCUSDT", INTERVAL_MS, START_MS + INTERVAL_MS, MODEL)
     recorded = await store.record(None, forecasts(2))
     assert (recorded.new.tolist(), recorded.stored[0]) == ([False, True], True)
 
