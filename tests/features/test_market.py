@@ -190,7 +190,7 @@ def test_a_damaged_or_foreign_snapshot_is_refused_with_its_reason(market: _rust.
     cases = [
         (b"", "not a snapshot"),
         (b"X" + snapshot[1:], "not a snapshot"),
-        (snapshot[:4] + b"\x07" + snapshot[5:], "layout 7, but this build reads 1"),
+        (snapshot[:4] + b"\x07" + snapshot[5:], "layout 7, but this build reads 2"),
         (snapshot[:-1], "that should have"),
         (snapshot + b"0", "that should have"),
         (bytes(torn), "checksum does not match"),
