@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test bench bench-features proto fmt clean
+.PHONY: help up setup train-env setup-dev check test bench bench-features faults soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,12 @@ test: setup-dev  ## every test, with the real Triton and PostgreSQL
 bench: setup-dev  ## measure; figures go to bench/README.md by hand
 	cargo bench --quiet
 	$(PY) bench/end_to_end.py
+
+faults: setup-dev  ## play the fault matrix (about 20 minutes; ROWS=1,5 plays some)
+	$(PY) -m tests.faults.run --rows "$(ROWS)" --json target/faults.json $(ARGS)
+
+soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)
+	$(PY) -m tests.faults.soak --minutes $(or $(SOAK_MINUTES),60)
 
 # The peers that bench/features_peers.py measures beside us live apart: their pins would pull on ours.
 .venv-peers/.done: bench/peers/uv.lock bench/peers/pyproject.toml | $(filter .uv/bin/uv,$(UV))

@@ -41,15 +41,23 @@ class Load:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
+    def go_on(self) -> None:
+        """Make ready to be entered again."""
+        self._stopping = False
+
     async def __aenter__(self) -> Load:
+        if self._task is None:
+            await self._backfill()
+        self._task = asyncio.create_task(self._run())
+        await self.until_answered(1)
+        return self
+
+    async def _backfill(self) -> None:
         async with AsyncClient(self.address) as client:
             history = [candle for bar in range(NEED) for candle in self.batch(bar)]
             done = await client.backfill(history)
         assert done.accepted == len(history), done
         self.candles.update((candle.symbol, candle.open_time_ms) for candle in history)
-        self._task = asyncio.create_task(self._run())
-        await self.until_answered(1)
-        return self
 
     async def __aexit__(self, *_: Any) -> None:
         self._stopping = True
