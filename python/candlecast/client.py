@@ -100,7 +100,9 @@ class ServerError(CandlecastError):
     """
 
     def __init__(self, error: grpc.RpcError) -> None:
-        self.code: grpc.StatusCode = error.code()
+        # What grpc says of a call that ended while it was being written to, whatever its status was.
+        was_cut = error.details() == "Internal error from Core"
+        self.code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE if was_cut else error.code()
         self.server_reason = self.code.name
         status = rpc_status.from_call(error) if error.trailing_metadata() else None  # type: ignore[arg-type]
         for detail in status.details if status else ():
@@ -316,9 +318,10 @@ class AsyncClient:
                 return
             except grpc.RpcError as error:
                 give_up_s = min(give_up_s, time.monotonic() + self._resume_s)
-                retryable = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+                failed = ServerError(error)
+                retryable = failed.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
                 if not (retryable and answered) or time.monotonic() >= give_up_s:
-                    raise ServerError(error) from error
+                    raise failed from error
             except asyncio.CancelledError:
                 if source.mistake is not None:
                     raise source.mistake from None

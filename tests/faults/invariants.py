@@ -169,4 +169,15 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-__all__ = ["BUNDLE", "Features", "Footprint", "Found", "Health", "connected", "recomputed", "serving", "size_of", "verify"]
+__all__ = [
+    "BUNDLE",
+    "Features",
+    "Footprint",
+    "Found",
+    "Health",
+    "connected",
+    "recomputed",
+    "serving",
+    "size_of",
+    "verify",
+]

@@ -1,4 +1,4 @@
-"""A careful user under fire: streams candles, sends again what was not answered, and remembers what was acknowledged."""
+"""A careful user under fire: streams candles, sends again what was not answered, remembers what was acknowledged."""
 
 from __future__ import annotations
 

@@ -35,10 +35,10 @@ PATIENCE = "model_wait_ms", "30000"
 @contextmanager
 def state_directory(small: bool) -> Iterator[Path]:
     """Make a directory; a small file system of its own when asked for, which takes root."""
-    with tempfile.TemporaryDirectory(prefix="faults", dir="/var/tmp") as temporary:
+    with tempfile.TemporaryDirectory(prefix="faults", ignore_cleanup_errors=True) as temporary:
         path = Path(temporary) / "disk"
         path.mkdir()
-        os.chmod(temporary, 0o755)
+        Path(temporary).chmod(0o755)  # PostgreSQL may run as another user
         if small:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(path)], check=True)
         try:
@@ -101,7 +101,12 @@ def main() -> int:
             print(f"row {number} FAILED: {type(error).__name__}: {error}", flush=True)
     if args.json:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        where = {"cores": os.cpu_count(), "system": platform.platform(), "commit": commit, "date": time.strftime("%Y-%m-%d")}
+        where = {
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+            "commit": commit,
+            "date": time.strftime("%Y-%m-%d"),
+        }
         args.json.write_text(json.dumps({"where": where, "seed": seed, "rows": results, "failed": failed}, indent=1))
     total = {name: sum(result[key] for result in results) for name, key in TOTALS.items()}
     print(" ".join(f"{name}={value}" for name, value in total.items()))

@@ -1,7 +1,7 @@
 """`make soak`: load while symbols come and go, and what the server's memory does meanwhile.
 
-Every minute a new set of symbols is backfilled and streamed, and the old one falls silent. Prints one line a minute and, at the
-end, the slope of the resident memory after warm-up (the first third) in MB an hour, with what the new symbols alone take.
+Every minute another set of symbols is streamed, and the one before falls silent. Prints one line a minute and, at the
+end, the slope of the resident memory after warm-up (the first third) in MB an hour.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ async def soak(minutes: float) -> dict[str, object]:
                         await asyncio.sleep(5)
                         samples.append(((time.monotonic() - began) / 3600, Footprint.of(process).rss_mb))
                 forecasts = sum(len(one.acknowledged) for one in sets)
-                print(f"minutes={(time.monotonic() - began) / 60:.1f} rss_mb={samples[-1][1]:.1f} forecasts={forecasts}")
+                print(
+                    f"minutes={(time.monotonic() - began) / 60:.1f} rss_mb={samples[-1][1]:.1f} forecasts={forecasts}"
+                )
                 sys.stdout.flush()
                 turn += 1
             found = [await verify(stack, load) for load in sets[: min(turn, SETS)]]
