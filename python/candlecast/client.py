@@ -239,15 +239,17 @@ class _Source:
         self.mistake: Exception | None = None
         """What the batches raised; grpc would only cancel the call."""
 
-    async def next(self) -> Sequence[Candle] | None:
-        """Return the next batch, None at the end."""
+    async def peek(self) -> Sequence[Candle] | None:
+        """Return the next batch, None at the end; it stays the next until it is taken."""
         if self._next is None:
-            self._next = asyncio.create_task(self._take())
-        batch = await asyncio.shield(self._next)
-        self._next = None
-        return batch
+            self._next = asyncio.create_task(self._pull())
+        return await asyncio.shield(self._next)
 
-    async def _take(self) -> Sequence[Candle] | None:
+    def take(self) -> None:
+        """Go on to the batch after the one that was peeked at."""
+        self._next = None
+
+    async def _pull(self) -> Sequence[Candle] | None:
         try:
             return await anext(self._batches, None)
         except Exception as error:
@@ -301,17 +303,19 @@ class AsyncClient:
         unanswered: deque[pb.StreamRequest] = deque()
         source = _Source(batches)
 
-        async def requests() -> AsyncIterator[pb.StreamRequest]:
+        async def requests(call: int) -> AsyncIterator[pb.StreamRequest]:
             for request in list(unanswered):
                 yield request
-            while (batch := await source.next()) is not None:
+            while (batch := await source.peek()) is not None and call == calls:  # an ended call may still be pulling
+                source.take()
                 unanswered.append(pb.StreamRequest(candles=batch, wait=wait))
                 yield unanswered[-1]
 
-        answered, give_up_s = False, math.inf
+        answered, give_up_s, calls = False, math.inf, 0
         while True:
+            calls += 1
             try:
-                async for response in self._stub.Stream(requests()):
+                async for response in self._stub.Stream(requests(calls)):
                     unanswered.popleft()
                     answered, give_up_s = True, math.inf
                     yield list(response.results)
