@@ -60,7 +60,7 @@ async def bare_triton(address: str) -> tuple[float, float]:
 
 
 async def lone_candles(address: str, file: Path) -> tuple[list[float], list[float]]:
-    """Return milliseconds per candle, each sent when the one before was answered: to the answer, and to the server's disk."""
+    """Return milliseconds per candle, each sent when the one before was answered: to the answer, and to the disk."""
     candles = load([file])
     answered, on_disk, sent = [], [], 0.0
     turn = asyncio.Semaphore(1)
