@@ -9,7 +9,7 @@ from pathlib import Path
 
 HEAD = """# The fault matrix, as it was played
 
-Rendered from a run of `make faults` by `python -m tests.faults.table target/faults.json`: nothing here is written by hand.
+Rendered from a run of `make faults` by `python -m tests.faults.table target/faults.json`; nothing is written by hand.
 Each row plays on a stack of its own (`candlecast up`: PostgreSQL, Triton, server, web door) under load: 24 symbols, 20
 bar closes a second, by a client that sends again what was not answered. After each row every acknowledged forecast is
 looked up in PostgreSQL (lost), keys are counted (duplicated), rows that PostgreSQL refused are counted (failed), and the
