@@ -86,7 +86,7 @@ async def ready(scene: Scene, since_s: float, limit_s: float) -> float:
     return ready_s
 
 
-@row(1, "kill -9 the server under load", 40)
+@row(1, "kill -9 the server under load", 24)
 async def kill_server(scene: Scene) -> Seen:
     seen, journal = Seen(notes={"points": {}}), scene.stack.state_dir / "journal"
     for i in range(scene.times):
@@ -129,17 +129,17 @@ async def until_writing(scene: Scene, *, committed: bool) -> None:
         await connection.close()
 
 
-@row(2, "kill -9 tritonserver", 10)
+@row(2, "kill -9 tritonserver", 4)
 async def kill_triton(scene: Scene) -> Seen:
     return await break_triton(scene, lambda: part(scene, "tritonserver").kill())
 
 
-@row(3, "kill -9 a Triton Python stub", 10)
+@row(3, "kill -9 a Triton Python stub", 4)
 async def kill_stub(scene: Scene) -> Seen:
     return await break_triton(scene, lambda: a_stub(scene).kill())
 
 
-@row(4, "Triton or a stub frozen", 6)
+@row(4, "Triton or a stub frozen", 4)
 async def freeze_triton(scene: Scene) -> Seen:
     seen = Seen()
     for i in range(scene.times):
@@ -172,7 +172,7 @@ async def break_triton(scene: Scene, fault: Callable[[], None]) -> Seen:
     return seen
 
 
-@row(5, "kill -9 PostgreSQL: postmaster, one backend", 30)
+@row(5, "kill -9 PostgreSQL: postmaster, one backend", 12)
 async def kill_postgres(scene: Scene) -> Seen:
     seen = Seen()
     for i in range(scene.times):
@@ -193,7 +193,7 @@ async def kill_postgres(scene: Scene) -> Seen:
     return seen
 
 
-@row(6, "PostgreSQL frozen", 4)
+@row(6, "PostgreSQL frozen", 2)
 async def freeze_postgres(scene: Scene) -> Seen:
     seen = Seen(notes={"p99_ratio": []})
     for i in range(scene.times):
@@ -210,7 +210,7 @@ async def freeze_postgres(scene: Scene) -> Seen:
     return seen
 
 
-@row(7, "PostgreSQL slow", 4)
+@row(7, "PostgreSQL slow", 2)
 async def slow_postgres(scene: Scene) -> Seen:
     seen = Seen(notes={"p99_ratio": []})
     for _ in range(scene.times):
@@ -396,7 +396,7 @@ async def disorder(scene: Scene) -> Seen:
     return seen
 
 
-@row(20, "restart of the server in good order under load", 6)
+@row(20, "restart of the server in good order under load", 4)
 async def restart_server(scene: Scene) -> Seen:
     seen = Seen()
     for _ in range(scene.times):
