@@ -50,7 +50,7 @@ def state_directory(small: bool) -> Iterator[Path]:
 
 
 async def play(number: int, *, seed: int, times: int | None, full: bool) -> dict[str, Any]:
-    """Play one row and return its figures; what restarts a part gets a new stack after so many, for `up` would give up."""
+    """Play one row and return its figures; on a new stack after so many restarts, for `up` would give up."""
     name, _, usual = ROWS[number]
     left, parts = times or usual, list[dict[str, Any]]()
     while left > 0:
