@@ -228,6 +228,13 @@ class Client:
             raise ServerError(error) from error
 
 
+def _is_passing(error: grpc.RpcError) -> bool:
+    """Say whether the same call may succeed later."""
+    if error.code() is grpc.StatusCode.INTERNAL:  # grpc's own word for a connection that ended while it was sending
+        return error.details() == "Internal error from Core"
+    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
 class _Source:
     """Batches that several calls take from, one after the other: what one call was waiting for, the next one gets."""
 
@@ -316,8 +323,7 @@ class AsyncClient:
                 return
             except grpc.RpcError as error:
                 give_up_s = min(give_up_s, time.monotonic() + self._resume_s)
-                retryable = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-                if not (retryable and answered) or time.monotonic() >= give_up_s:
+                if not (_is_passing(error) and answered) or time.monotonic() >= give_up_s:
                     raise ServerError(error) from error
             except asyncio.CancelledError:
                 if source.mistake is not None:
