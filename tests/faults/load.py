@@ -1,4 +1,4 @@
-"""A careful user under fire: streams candles, sends again what was not answered, and remembers what was acknowledged."""
+"""A careful user under fire: streams candles, sends again what was not answered, remembers what was acknowledged."""
 
 from __future__ import annotations
 
@@ -17,27 +17,38 @@ from candlecast.values import Candles
 from tests.market_simulator import INTERVAL_MS, candles
 
 NEED = Features(symbols_max=1, conflicts_max=1).need
-BARS_MAX = 6_000
+BARS_MAX = 12_000
+REFERENCE = "BTCUSDT"
 RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Load:
     """One message per close of all symbols, `rate` of them a second, while it is entered."""
 
-    def __init__(self, address: str, *, symbols: int = 24, rate: float = 20.0, seed: int = 0) -> None:
+    def __init__(
+        self, address: str, *, symbols: int = 24, rate: float = 20.0, seed: int = 0, reference: bool = False
+    ) -> None:
+        """Describe it; with `reference` its first symbol is the one that others are compared with."""
         self.address = address
         self.names = [f"F{seed}S{i}" for i in range(symbols)]
+        if reference:
+            self.names[0] = REFERENCE
         self.bars = candles(f"FAULTS{seed}", BARS_MAX)
         self.first = now_ms() // INTERVAL_MS - BARS_MAX - 1
         self.acknowledged: dict[tuple[str, int], int] = {}  # (symbol, close time) → features hash
         self.candles: set[tuple[str, int]] = set()  # (symbol, open time) that were accepted
         self.failures: Counter[tuple[str, str]] = Counter()  # (status, reason)
         self.latencies_ms: list[float] = []
+        self.duplicates = 0
+        """Candles that were known already: the server had them and its answer did not come."""
+        self.unforecast = 0
+        """Candles that moved the state, late enough for a forecast, and were answered without one."""
         self.answered_s = 0.0
         """When the newest answer came, monotonic."""
         self._pause_s = 1 / rate
         self._unanswered: deque[tuple[float, list[Candle]]] = deque()
         self._next = NEED
+        self._calls = 0
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -101,14 +112,18 @@ class Load:
                         self.answered_s = time.monotonic()
                         self.latencies_ms.append((self.answered_s - sent_s) * 1e3)
             except ServerError as error:
-                assert error.code in RETRYABLE, error
+                assert error.code in RETRYABLE or "Internal error from Core" in str(error), (
+                    error
+                )  # grpc, not the server
                 self.failures[error.code.name, error.server_reason] += 1
                 await asyncio.sleep(0.1)
 
     async def _source(self) -> Any:
+        self._calls += 1
+        call = self._calls
         for _, batch in list(self._unanswered):
             yield batch
-        while not self._stopping:
+        while not self._stopping and call == self._calls:  # a call that has ended takes nothing more
             if len(self._unanswered) < 8 and self._next < BARS_MAX:
                 batch = self.batch(self._next)
                 self._next += 1
@@ -118,8 +133,11 @@ class Load:
 
     def _take(self, batch: list[Candle], results: Any) -> None:
         for candle, result in zip(batch, results, strict=True):
+            assert (candle.symbol, candle.open_time_ms) == (result.symbol, result.open_time_ms), "an answer to another"
             assert verdict(result) in ("ACCEPTED", "DUPLICATE"), result
             self.candles.add((candle.symbol, candle.open_time_ms))
+            self.duplicates += verdict(result) == "DUPLICATE"
+            self.unforecast += verdict(result) == "ACCEPTED" and not result.HasField("forecast")
             if result.HasField("forecast"):
                 forecast = result.forecast
                 assert forecast.durability in (1, 2), "SPOOLED or STORED"

@@ -22,14 +22,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.faults.invariants import Health, verify
+from tests.faults import network, overload  # noqa: F401 (their rows)
+from tests.faults.invariants import Found, Health, verify
 from tests.faults.load import Load
+from tests.faults.page import page
 from tests.faults.rows import ROWS, Scene
 from tests.stack import Stack
 
 DISK_MB = 700
 SNAPSHOT_INTERVAL_S = 10
-PATIENCE = "model_wait_ms", "30000"
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def state_directory(small: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="faults", dir="/var/tmp") as temporary:
         path = Path(temporary) / "disk"
         path.mkdir()
-        os.chmod(temporary, 0o755)
+        Path(temporary).chmod(0o755)
         if small:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(path)], check=True)
         try:
@@ -52,17 +53,20 @@ async def play(number: int, *, seed: int, times: int | None, full: bool) -> dict
     """Play one row on a stack of its own and return its figures."""
     name, row, usual = ROWS[number]
     os.environ["CANDLECAST_SNAPSHOT_INTERVAL_S"] = str(SNAPSHOT_INTERVAL_S)
+    os.environ["CANDLECAST_REBUILD_AGE_MAX_H"] = "1e6"  # the load's candles are old
+    os.environ["CANDLECAST_RESTARTS_MAX"] = "1000"  # by default, a part that ends so often stops everything
     started = time.monotonic()
     with state_directory(small=number == 8) as directory:
         stack = Stack(directory)
         stack.start()
         try:
-            load = Load(stack.grpc, seed=seed)
+            load = Load(stack.grpc, seed=seed, reference=True)
             async with Health(stack.grpc) as health:
                 async with load:
                     dice = random.Random(f"{seed}.{number}")
-                    seen = await row(Scene(stack, load, health, dice, times or usual, full))
-                found = await verify(stack, load)
+                    scene = Scene(stack, load, health, dice, times or usual, full)
+                    seen = await row(scene)
+                found = Found.of([await verify(stack, one) for one in (load, *scene.others)])
             code = stack.stop()
         except BaseException:
             log = stack.state_dir / "logs" / "server.log"
@@ -84,6 +88,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, help="injections of each row (default: as many as the row usually has)")
     parser.add_argument("--seed", type=int, default=0, help="0: a new one, which is printed")
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--page", type=Path, help="write the figures there as a page to read")
     args = parser.parse_args()
     seed = args.seed or random.SystemRandom().randrange(1, 10**6)
     print(f"seed {seed}")
@@ -99,10 +104,14 @@ def main() -> int:
         except Exception as error:
             failed.append(number)
             print(f"row {number} FAILED: {type(error).__name__}: {error}", flush=True)
-    if args.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        where = {"cores": os.cpu_count(), "system": platform.platform(), "commit": commit, "date": time.strftime("%Y-%m-%d")}
-        args.json.write_text(json.dumps({"where": where, "seed": seed, "rows": results, "failed": failed}, indent=1))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    system, date = f"{platform.system()} {platform.release()}", time.strftime("%Y-%m-%d")
+    where = {"cores": os.cpu_count(), "system": system, "commit": commit, "date": date}
+    figures = {"where": where, "seed": seed, "rows": results, "failed": failed}
+    for path, text in ((args.json, json.dumps(figures, indent=1)), (args.page, page(figures))):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
     total = {name: sum(result[key] for result in results) for name, key in TOTALS.items()}
     print(" ".join(f"{name}={value}" for name, value in total.items()))
     return 1 if failed or total["lost"] or total["duplicated"] or total["failed_rows"] else 0

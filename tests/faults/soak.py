@@ -45,7 +45,9 @@ async def soak(minutes: float) -> dict[str, object]:
                         await asyncio.sleep(5)
                         samples.append(((time.monotonic() - began) / 3600, Footprint.of(process).rss_mb))
                 forecasts = sum(len(one.acknowledged) for one in sets)
-                print(f"minutes={(time.monotonic() - began) / 60:.1f} rss_mb={samples[-1][1]:.1f} forecasts={forecasts}")
+                print(
+                    f"minutes={(time.monotonic() - began) / 60:.1f} rss_mb={samples[-1][1]:.1f} forecasts={forecasts}"
+                )
                 sys.stdout.flush()
                 turn += 1
             found = [await verify(stack, load) for load in sets[: min(turn, SETS)]]
