@@ -100,7 +100,9 @@ class ServerError(CandlecastError):
     """
 
     def __init__(self, error: grpc.RpcError) -> None:
-        self.code: grpc.StatusCode = error.code()
+        # What grpc says of a call that ended while it was being written to, whatever its status was.
+        was_cut = error.details() == "Internal error from Core"
+        self.code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE if was_cut else error.code()
         self.server_reason = self.code.name
         status = rpc_status.from_call(error) if error.trailing_metadata() else None  # type: ignore[arg-type]
         for detail in status.details if status else ():
@@ -228,13 +230,6 @@ class Client:
             raise ServerError(error) from error
 
 
-def _is_passing(error: grpc.RpcError) -> bool:
-    """Say whether the same call may succeed later."""
-    if error.code() is grpc.StatusCode.INTERNAL:  # grpc's own word for a connection that ended while it was sending
-        return error.details() == "Internal error from Core"
-    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-
 class _Source:
     """Batches that several calls take from, one after the other: what one call was waiting for, the next one gets."""
 
@@ -244,15 +239,17 @@ class _Source:
         self.mistake: Exception | None = None
         """What the batches raised; grpc would only cancel the call."""
 
-    async def next(self) -> Sequence[Candle] | None:
-        """Return the next batch, None at the end."""
+    async def peek(self) -> Sequence[Candle] | None:
+        """Return the next batch, None at the end; it stays the next until it is taken."""
         if self._next is None:
-            self._next = asyncio.create_task(self._take())
-        batch = await asyncio.shield(self._next)
-        self._next = None
-        return batch
+            self._next = asyncio.create_task(self._pull())
+        return await asyncio.shield(self._next)
 
-    async def _take(self) -> Sequence[Candle] | None:
+    def take(self) -> None:
+        """Go on to the batch after the one that was peeked at."""
+        self._next = None
+
+    async def _pull(self) -> Sequence[Candle] | None:
         try:
             return await anext(self._batches, None)
         except Exception as error:
@@ -306,25 +303,29 @@ class AsyncClient:
         unanswered: deque[pb.StreamRequest] = deque()
         source = _Source(batches)
 
-        async def requests() -> AsyncIterator[pb.StreamRequest]:
+        async def requests(call: int) -> AsyncIterator[pb.StreamRequest]:
             for request in list(unanswered):
                 yield request
-            while (batch := await source.next()) is not None:
+            while (batch := await source.peek()) is not None and call == calls:  # an ended call may still be pulling
+                source.take()
                 unanswered.append(pb.StreamRequest(candles=batch, wait=wait))
                 yield unanswered[-1]
 
-        answered, give_up_s = False, math.inf
+        answered, give_up_s, calls = False, math.inf, 0
         while True:
+            calls += 1
             try:
-                async for response in self._stub.Stream(requests()):
+                async for response in self._stub.Stream(requests(calls)):
                     unanswered.popleft()
                     answered, give_up_s = True, math.inf
                     yield list(response.results)
                 return
             except grpc.RpcError as error:
                 give_up_s = min(give_up_s, time.monotonic() + self._resume_s)
-                if not (_is_passing(error) and answered) or time.monotonic() >= give_up_s:
-                    raise ServerError(error) from error
+                failed = ServerError(error)
+                retryable = failed.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+                if not (retryable and answered) or time.monotonic() >= give_up_s:
+                    raise failed from error
             except asyncio.CancelledError:
                 if source.mistake is not None:
                     raise source.mistake from None

@@ -281,13 +281,11 @@ class Journal:
         self._lock = os.open(self._directory / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise InUse(f"another process keeps its journal in {self._directory}") from error
-        try:
             self._load()
-        except OSError:
+        except OSError as error:
             os.close(self._lock)
+            if isinstance(error, BlockingIOError):
+                raise InUse(f"another process keeps its journal in {self._directory}") from error
             raise
 
     def _load(self) -> None:

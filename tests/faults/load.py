@@ -48,7 +48,7 @@ class Load:
         self._pause_s = 1 / rate
         self._unanswered: deque[tuple[float, list[Candle]]] = deque()
         self._next = NEED
-        self._calls = 0
+        self._call = 0
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -119,11 +119,11 @@ class Load:
                 await asyncio.sleep(0.1)
 
     async def _source(self) -> Any:
-        self._calls += 1
-        call = self._calls
+        self._call += 1  # grpc may go on pulling from the source of a call that has ended
+        mine = self._call
         for _, batch in list(self._unanswered):
             yield batch
-        while not self._stopping and call == self._calls:  # a call that has ended takes nothing more
+        while not self._stopping and mine == self._call:
             if len(self._unanswered) < 8 and self._next < BARS_MAX:
                 batch = self.batch(self._next)
                 self._next += 1

@@ -36,10 +36,10 @@ SNAPSHOT_INTERVAL_S = 10
 @contextmanager
 def state_directory(small: bool) -> Iterator[Path]:
     """Make a directory; a small file system of its own when asked for, which takes root."""
-    with tempfile.TemporaryDirectory(prefix="faults", dir="/var/tmp") as temporary:
+    with tempfile.TemporaryDirectory(prefix="faults", ignore_cleanup_errors=True) as temporary:
         path = Path(temporary) / "disk"
         path.mkdir()
-        Path(temporary).chmod(0o755)
+        Path(temporary).chmod(0o755)  # PostgreSQL may run as another user
         if small:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(path)], check=True)
         try:

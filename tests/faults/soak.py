@@ -1,7 +1,7 @@
 """`make soak`: load while symbols come and go, and what the server's memory does meanwhile.
 
-Every minute a new set of symbols is backfilled and streamed, and the old one falls silent. Prints one line a minute and, at the
-end, the slope of the resident memory after warm-up (the first third) in MB an hour, with what the new symbols alone take.
+Every minute another set of symbols is streamed, and the one before falls silent. Prints one line a minute and, at the
+end, the slope of the resident memory after warm-up (the first third) in MB an hour.
 """
 
 from __future__ import annotations

@@ -1,20 +1,25 @@
 import json
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from candlecast.store.candles import known, rows_of
 from candlecast.store.predictions import recent_predictions
 from candlecast.store.queries import STATEMENTS
-from candlecast.store.recorder import Recorder
 from candlecast.values import Known
-from tests.integration.conftest import FEATURES, INTERVAL_MS, START_MS, STATES, candles, forecasts
+from tests.integration.conftest import INTERVAL_MS, START_MS, candles, forecasts
+from tests.recorders import Store
 
 
 async def store(pool, *records):
-    async with Recorder(pool, feature_names=FEATURES, states=STATES) as recorder:
-        for bars, given in records:
-            await recorder.record(bars, given)
+    """Store through a journal."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with Store(Path(directory), pool) as written:
+            for bars, given in records:
+                await written.record(bars, given)
+            await written.caught_up()
 
 
 async def test_known_tells_the_same_from_other_values_and_from_what_is_not_there(pool):

@@ -27,6 +27,7 @@ from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
+from candlecast.server.wire import Tolerant
 from candlecast.settings import Settings, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
@@ -215,13 +216,14 @@ async def _listening(
     settings: Settings, forecaster: Forecaster, features: Features, readiness: Readiness
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
+        interceptors=[Tolerant()],
         options=[
             ("grpc.max_receive_message_length", settings.message_bytes_max),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
             # Our client pings every 30 s; by default a server hangs up on more than one ping in 5 minutes.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ]
+        ],
     )
     service = ForecastsService(
         forecaster,

@@ -14,6 +14,7 @@ from candlecast.features import ACCEPTED, DUPLICATE, Features
 from candlecast.forecaster import Answer, Forecaster, Work
 from candlecast.server import convert
 from candlecast.server.status import abort
+from candlecast.server.wire import parsed
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1 import forecasts_pb2_grpc, types_pb2
 from candlecast.values import DEFAULT_INTERVAL_MS, Candles
@@ -62,7 +63,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         try:
-            return await self._predict(request, self._timeout_ms(context))
+            return await self._predict(parsed(request), self._timeout_ms(context))
         except Exception as error:
             await abort(context, error)
 
@@ -83,7 +84,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
 
     async def GetSymbol(self, request: pb.GetSymbolRequest, context: Context) -> pb.GetSymbolResponse:
         try:
-            return self._get_symbol(request)
+            return self._get_symbol(parsed(request))
         except Exception as error:
             await abort(context, error)
 
@@ -118,7 +119,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
                     while messages >= _STREAM_MESSAGES_MAX or candles >= _STREAM_CANDLES_MAX:
                         fewer.clear()
                         await fewer.wait()
-                    work = self._accept(request.candles, request.wait)
+                    work = self._accept(parsed(request).candles, request.wait)
                     messages, candles = messages + 1, candles + len(work.candles)
                     under_way.put_nowait(work)
             except asyncio.CancelledError:
@@ -146,7 +147,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         async for request in requests:
             if self._stopping:
                 raise Stopped("the server is shutting down")
-            candles = self._candles(request.candles)
+            candles = self._candles(parsed(request).candles)
             work = self._forecaster.accept(candles, forecast=False)
             answer = await work.answer(self._answer_timeout_ms, patient=True)
             for code, result in zip(
