@@ -21,7 +21,7 @@ from candlecast.features import Features
 from candlecast.server.app import features_for, newest_bundle
 from candlecast.settings import CHECKOUT
 from candlecast.values import Candles
-from tests.faults.load import Load
+from tests.faults.load import REFERENCE, Load
 from tests.stack import Stack
 
 BUNDLE = newest_bundle(CHECKOUT / "triton_models" / "patchtst")
@@ -67,7 +67,7 @@ async def verify(stack: Stack, load: Load, timeout_s: float = 60) -> Found:
             "SELECT symbol, interval_ms, (date_part('epoch', open_time) * 1000)::bigint AS ms, open, high, low, close,"
             " volume, quote_volume, trades, taker_buy_volume, accepted_ns FROM candles WHERE symbol = ANY($1)"
             " ORDER BY accepted_ns, open_time, symbol",
-            load.names,
+            [*load.names, REFERENCE],
         )
         doubtful = await connection.fetchval(DOUBTFUL)
     finally:

@@ -22,9 +22,9 @@ HEAD = """# Faults brought over a running stack, and what was lost
 Written by `make faults`, all figures of one run: commit {commit}, {date}, {cores} cores, {system},
 seed {seed}. The whole product runs as `candlecast up` starts it, one stack for each row, under a load of 24 symbols and
 20 messages a second. "Lost" are acknowledged forecasts and accepted candles that are not in PostgreSQL afterwards,
-"doubled" are keys that are there twice, "failed rows" were refused by PostgreSQL. Times are the worst of the row, from
-the fault: "told" until readiness was false or the part replaced; "again" from the fault, or from its end where it lasts,
-until the server was ready and answered, or had stored what waited.
+"doubled" are keys that are there twice, "failed rows" were refused by PostgreSQL. Times are the worst of the row:
+"told" until readiness was false or the part replaced; "again" from the fault, or from its end where it lasts, until the
+server was ready and answered, or had stored what waited.
 """
 
 
