@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,10 +19,10 @@ import psutil
 from candlecast.client import AsyncClient, messages, verdict
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.types_pb2 import Candle
-from tests.faults.invariants import Health, connected, serving
+from tests.faults.invariants import Health, connected, serving, verify
 from tests.faults.load import INTERVAL_MS, NEED, Load
 from tests.faults.points import POINTS
-from tests.faults.torn import hurt, keys_in
+from tests.faults.torn import Keys, hurt, keys_in
 from tests.stack import CANDLECAST, Stack
 
 
@@ -366,34 +367,58 @@ async def restart_server(scene: Scene) -> Seen:
 
 @row(21, "snapshots and journal torn or damaged", 12)
 async def damage(scene: Scene) -> Seen:
-    """Every third time with records that nobody has taken yet: those that are destroyed may be lost, and no others."""
-    seen = Seen(notes={"destroyed": 0})
-    for i in range(scene.times):
-        kind = ("drained journal", "snapshots", "journal")[(i + 2) % 3]
+    """First what nobody needs any more, so nothing may be lost; in the last third records that nobody has taken yet.
+
+    Of those, what is destroyed may be lost, and no more; what was computed from it can then not be computed again.
+    """
+    seen, untaken = Seen(notes={"destroyed": 0}), scene.times // 3
+    for i in range(scene.times - untaken):
         await scene.load.until_answered(3)
+        await scene.load.__aexit__()
         await drained(scene, 30)
-        supervisor = psutil.Process(scene.stack.process.pid)
-        server, journal = part(scene, "server"), scene.stack.state_dir / "journal"
+        folder = scene.stack.state_dir / ("journal" if i % 2 else "snapshots")
+        _, since_s = await damaged(scene, folder)
+        async with asyncio.timeout(30):
+            while not await serving(scene.stack.grpc):
+                await asyncio.sleep(0.02)
+        seen.add(recover_s=time.monotonic() - since_s)
+        scene.load.go_on()
+        await scene.load.__aenter__()
+    assert not scene.load.unforecast, f"{scene.load.unforecast} candles met a state that was not what it had been"
+    if untaken:
+        assert (await verify(scene.stack, scene.load)).lost == 0
+    for _ in range(untaken):
+        await scene.load.until_answered(3)
         connection = await connected(scene.stack)
         await connection.execute("BEGIN")
-        if kind == "journal":
-            await connection.execute("LOCK TABLE ml_predictions, candles IN EXCLUSIVE MODE")
-            await scene.load.until_answered(20)
-        supervisor.suspend()  # nobody starts the server again before the damage is done
+        await connection.execute("LOCK TABLE ml_predictions, candles IN EXCLUSIVE MODE")
+        await scene.load.until_answered(20)
+        destroyed, since_s = await damaged(scene, scene.stack.state_dir / "journal")
+        connection.terminate()
+        seen.add(recover_s=await ready(scene, since_s, 30))
+        scene.load.is_whole = False
+        seen.notes["destroyed"] += await forgotten(scene, *destroyed)
+    return seen
+
+
+async def damaged(scene: Scene, folder: Path) -> tuple[Keys, float]:
+    """Kill the server, damage a folder's files, have it started again; return what was destroyed, and when that was."""
+    supervisor, journal = psutil.Process(scene.stack.process.pid), scene.stack.state_dir / "journal"
+    server = part(scene, "server")
+    supervisor.suspend()  # nobody starts the server again before the damage is done
+    try:
         server.kill()
         await asyncio.sleep(0.2)
         before = keys_in(journal)
-        folder = scene.stack.state_dir / "snapshots" if kind == "snapshots" else journal
-        for path in [p for p in folder.iterdir() if p.suffix in (".snapshots", ".journal")]:
+        for path in [p for p in folder.glob("*") if p.suffix in (".snapshots", ".journal")]:
             hurt(path, scene.dice)
         after = keys_in(journal)
+    finally:
         supervisor.resume()
-        connection.terminate()
-        since_s = time.monotonic()
-        seen.add(recover_s=await ready(scene, since_s, 30))
-        if kind != "snapshots":  # the load goes on: what came since it was drained may be among it
-            seen.notes["destroyed"] += await forgotten(scene, before[0] - after[0], before[1] - after[1])
-    return seen
+    async with asyncio.timeout(10):  # it is a zombie, which answers to nobody
+        while await serving(scene.stack.grpc):
+            await asyncio.sleep(0.02)
+    return (before[0] - after[0], before[1] - after[1]), time.monotonic()
 
 
 async def forgotten(scene: Scene, candles: set[tuple[str, int]], forecasts: set[tuple[str, int]]) -> int:
