@@ -93,7 +93,7 @@ async def locked(dsn):
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
-            await connection.execute("LOCK TABLE candles, ml_predictions IN EXCLUSIVE MODE")
+            await connection.execute("LOCK TABLE candles, ml_predictions IN EXCLUSIVE MODE", timeout=LIMIT_S)
             yield
     finally:
         await connection.close()

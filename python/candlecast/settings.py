@@ -83,8 +83,6 @@ class Settings(BaseSettings):
     database_connections_max: int = Field(5, ge=3, description="connections in the pool; two of them write")
     stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")
 
-    restarts_max: int = Field(5, ge=0, description="ends of a part within a minute that `up` mends; then it stops")
-
     # After a restart
     snapshot_interval_s: float = Field(300, gt=0, description="pause between two snapshots of all symbols")
     rebuild_candles_max: int = Field(2_000, ge=1, description="stored candles that rebuild a symbol without a snapshot")

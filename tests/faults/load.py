@@ -44,7 +44,7 @@ class Load:
         self.unforecast = 0
         """Candles that moved the state, late enough for a forecast, and were answered without one."""
         self.is_whole = True
-        """All that was accepted is stored, so that features can be computed again; false once candles were destroyed."""
+        """All candles that were accepted can be stored; false once some were destroyed."""
         self.answered_s = 0.0
         """When the newest answer came, monotonic."""
         self._pause_s = 1 / rate

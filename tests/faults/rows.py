@@ -90,7 +90,7 @@ async def ready(scene: Scene, since_s: float, limit_s: float) -> float:
     return ready_s
 
 
-@row(1, "kill -9 the server under load", 40)
+@row(1, "kill -9 the server under load", 25)
 async def kill_server(scene: Scene) -> Seen:
     seen = Seen(notes={"points": {}})
     for i in range(scene.times):
@@ -112,12 +112,12 @@ async def kill_triton(scene: Scene) -> Seen:
     return await break_triton(scene, lambda: part(scene, "tritonserver").kill())
 
 
-@row(3, "kill -9 a Triton Python stub", 10)
+@row(3, "kill -9 a Triton Python stub", 4)
 async def kill_stub(scene: Scene) -> Seen:
     return await break_triton(scene, lambda: a_stub(scene).kill())
 
 
-@row(4, "Triton or a stub frozen", 6)
+@row(4, "Triton or a stub frozen", 4)
 async def freeze_triton(scene: Scene) -> Seen:
     seen = Seen()
     for i in range(scene.times):
@@ -150,7 +150,7 @@ async def break_triton(scene: Scene, fault: Callable[[], None]) -> Seen:
     return seen
 
 
-@row(5, "kill -9 PostgreSQL: postmaster, one backend", 30)
+@row(5, "kill -9 PostgreSQL: postmaster, one backend", 12)
 async def kill_postgres(scene: Scene) -> Seen:
     seen = Seen()
     for i in range(scene.times):
@@ -171,7 +171,7 @@ async def kill_postgres(scene: Scene) -> Seen:
     return seen
 
 
-@row(6, "PostgreSQL frozen", 4)
+@row(6, "PostgreSQL frozen", 2)
 async def freeze_postgres(scene: Scene) -> Seen:
     seen = Seen(notes={"p99_ratio": []})
     for i in range(scene.times):
@@ -188,7 +188,7 @@ async def freeze_postgres(scene: Scene) -> Seen:
     return seen
 
 
-@row(7, "PostgreSQL slow: 50 ms to 5 s a statement", 6)
+@row(7, "PostgreSQL slow: 50 ms to 5 s a statement", 3)
 async def slow_postgres(scene: Scene) -> Seen:
     seen = Seen(notes={"p99_ratio": {}})
     for i in range(scene.times):
@@ -351,7 +351,7 @@ async def disorder(scene: Scene) -> Seen:
     return seen
 
 
-@row(20, "restart of the server in good order under load", 6)
+@row(20, "restart of the server in good order under load", 4)
 async def restart_server(scene: Scene) -> Seen:
     seen = Seen()
     for _ in range(scene.times):
@@ -365,7 +365,7 @@ async def restart_server(scene: Scene) -> Seen:
     return seen
 
 
-@row(21, "snapshots and journal torn or damaged", 12)
+@row(21, "snapshots and journal torn or damaged", 8)
 async def damage(scene: Scene) -> Seen:
     """First what nobody needs any more, so nothing may be lost; in the last third records that nobody has taken yet.
 

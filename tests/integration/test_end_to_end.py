@@ -169,7 +169,7 @@ def test_a_server_that_is_killed_right_after_its_replies_has_lost_nothing(stack)
         connection = await asyncpg.connect(stack.database_url)
         try:
             async with connection.transaction(), AsyncClient(stack.grpc) as client:
-                await connection.execute("LOCK TABLE candles, ml_predictions IN EXCLUSIVE MODE")
+                await connection.execute("LOCK TABLE candles, ml_predictions IN EXCLUSIVE MODE", timeout=20)
                 for history in histories:
                     await client.backfill(history[:NEED])
                 for i in range(NEED, NEED + 20):

@@ -6,6 +6,7 @@ import signal
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
+import asyncpg
 import msgpack
 import numpy as np
 import psutil
@@ -212,6 +213,17 @@ async def test_before_the_migration_rows_wait_for_it(tmp_path, empty_dsn):
         await migrate(empty_dsn)
         await store.caught_up()
     assert await keys(empty_dsn) == keys_of(forecasts(2))
+
+
+async def test_a_drain_with_nothing_to_do_is_in_nobodys_way(dsn, pool):
+    async with pool.connection() as connection:
+        await module.Writer.on(connection)
+        other = await asyncpg.connect(dsn)
+        try:
+            await other.execute("ALTER TABLE candles ADD COLUMN later bigint", timeout=5)
+            await other.execute("ALTER TYPE candle_input ADD ATTRIBUTE later bigint CASCADE", timeout=5)
+        finally:
+            await other.close()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -83,8 +82,7 @@ async def _run_parts(settings: Settings) -> None:
         _require_free("grpc", settings.grpc)
         _require_free("http", settings.http)
         postgres = EmbeddedPostgres(settings.state_dir / "postgres", log_path=logs / "postgres.log")
-        kept = partial(Keeper, restarts_max=settings.restarts_max)
-        keepers = [await stack.enter_async_context(kept("PostgreSQL", lambda: postgres, _say))]
+        keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, _say))]
         url_file = settings.state_dir / "database_url"
         _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
@@ -101,7 +99,7 @@ async def _run_parts(settings: Settings) -> None:
             canary_limit_ms=settings.infer_timeout_ms,
             recycle_h=settings.triton_recycle_h,
         )
-        keepers.append(await stack.enter_async_context(kept("Triton", lambda: triton, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
         stack.enter_context(_told(settings.state_dir / "triton_address", triton.address))
         env = {**os.environ, "CANDLECAST_STATE_DIR": str(settings.state_dir)}
         env |= {"DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
@@ -120,8 +118,8 @@ async def _run_parts(settings: Settings) -> None:
                 _child("dashboard", argv, env, logs, settings), lambda: _accepts(settings.http), logs / "dashboard.log"
             )
 
-        keepers.append(await stack.enter_async_context(kept("server", server, _say)))
-        keepers.append(await stack.enter_async_context(kept("dashboard", dashboard, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("server", server, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("dashboard", dashboard, _say)))
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
         _say(f"  HTTP   http://{settings.http}/docs")

@@ -37,8 +37,11 @@ ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING;
 
 -- name: create_inboxes
 -- Where COPY puts a batch before `record` takes it from there; each connection that writes has its own.
-CREATE TEMPORARY TABLE candle_inbox OF candle_input ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE ml_prediction_inbox OF ml_prediction_input ON COMMIT DELETE ROWS;
+-- Not tables OF the types: a migration could not alter those while a server is connected.
+CREATE TEMPORARY TABLE candle_inbox ON COMMIT DELETE ROWS
+    AS SELECT * FROM unnest(NULL::candle_input[]) WITH NO DATA;
+CREATE TEMPORARY TABLE ml_prediction_inbox ON COMMIT DELETE ROWS
+    AS SELECT * FROM unnest(NULL::ml_prediction_input[]) WITH NO DATA;
 
 -- name: create_months
 SELECT create_month_partitions($1, $2);

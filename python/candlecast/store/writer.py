@@ -45,7 +45,8 @@ class Writer:
     async def on(cls, connection: Connection) -> Self:
         await connection.execute("DISCARD TEMP")
         await connection.execute(STATEMENTS["create_inboxes"])
-        return cls(connection, await connection.prepare(STATEMENTS["record"]), await connection.prepare(COPIED))
+        async with connection.transaction():  # without, the tables would stay locked until the next statement
+            return cls(connection, await connection.prepare(STATEMENTS["record"]), await connection.prepare(COPIED))
 
     async def write(
         self, candles: Sequence[Row], predictions: Sequence[Row], missed: Sequence[Row] = ()
