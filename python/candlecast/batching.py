@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 Rows = NDArray[np.float32]
 
 
+_WEIGHT = 0.2
+"""Of the newest batch in the average of their durations."""
+
+
 class QueueFull(Exception):
     """As many rows wait as may wait."""
 
@@ -68,6 +72,7 @@ class Batcher:
         self._queue_rows_max = queue_rows_max
         self._waiting: deque[_Request] = deque()
         self._waiting_rows = 0
+        self._batch_s = 0.0  # of late, a moving average
         self._in_flight: set[asyncio.Task[None]] = set()
         self._pump_scheduled = False
         self._closed = False
@@ -89,6 +94,16 @@ class Batcher:
     @property
     def waiting_rows(self) -> int:
         return self._waiting_rows
+
+    def expected_s(self, rows: int) -> float:
+        """Return in how many seconds so many more rows would be answered, judging by the batches of late.
+
+        It is 0 while nothing is under way: only new batches can tell that a slow model is well again.
+        """
+        if not self._in_flight:
+            return 0.0
+        batches = len(self._in_flight) + -(-(self._waiting_rows + rows) // self._batch_rows_max)
+        return -(-batches // self._in_flight_max) * self._batch_s
 
     async def submit(self, rows: Rows) -> Batched:
         """Answer rows [B, …], B ≥ 1. A caller that is cancelled leaves the queue.
@@ -152,6 +167,7 @@ class Batcher:
 
     async def _dispatch(self, pieces: list[tuple[_Request, int, int]]) -> None:
         views = [request.rows[start:stop] for request, start, stop in pieces]
+        begun_s = time.perf_counter()
         try:
             outputs = await self._run(views[0] if len(views) == 1 else np.concatenate(views))
         except Exception as error:
@@ -159,6 +175,7 @@ class Batcher:
                 if not request.future.done():
                     request.future.set_exception(error)
             return
+        self._batch_s += _WEIGHT * (time.perf_counter() - begun_s - self._batch_s)
         at = 0
         for request, start, stop in pieces:
             self._answer(request, start, outputs[at : at + stop - start])

@@ -163,6 +163,18 @@ class Forecaster:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._batcher.__aexit__(kind, error, tb)
 
+    def require_time(self, rows: int, timeout_ms: float) -> None:
+        """Refuse at once what would not be answered in time anyway: its work would only keep others waiting.
+
+        Raises:
+            Overloaded: before any state has moved.
+        """
+        expected_ms = self._batcher.expected_s(rows) * 1000
+        if expected_ms > timeout_ms:
+            raise Overloaded(
+                f"an answer takes {expected_ms:.0f} ms now, the call has {timeout_ms:.0f}: try again later"
+            )
+
     def accept(self, candles: Candles, *, decode_us: int = 0, forecast: bool = True, durable: bool = True) -> Work:
         """Move the state by N candles now and return the work of forecasting and recording them.
 

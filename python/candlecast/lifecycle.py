@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol, Self
 log = logging.getLogger(__name__)
 
 _LOG_BYTES_MAX = 16 * 1024 * 1024
+_BACKOFF_MAX_MS = 3_200
 _DIE_WITH_PARENT = """\
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, int(sys.argv[2]))  # PR_SET_PDEATHSIG
@@ -234,7 +235,7 @@ class Keeper:
         await asyncio.gather(self.task, return_exceptions=True)
 
     async def _keep(self, started: asyncio.Future[None]) -> None:
-        ends: deque[float] = deque(maxlen=self._restarts_max)
+        ends: deque[float] = deque()  # within the window: who ran well for long starts anew at once
         while True:
             try:
                 part = self._make()
@@ -247,11 +248,13 @@ class Keeper:
                     raise
                 how = f"did not start: {error}"
             now = time.monotonic()
-            if len(ends) == ends.maxlen and now - ends[0] < self._restarts_window_ms / 1000:
+            while ends and now - ends[0] >= self._restarts_window_ms / 1000:
+                ends.popleft()
+            if len(ends) >= self._restarts_max:
                 raise RuntimeError(
                     f"{self.name} {how}, {self._restarts_max} times within {self._restarts_window_ms / 1000:g} s"
                 )
             ends.append(now)
-            pause_ms = self._backoff_ms * 2 ** (len(ends) - 1)
+            pause_ms = min(self._backoff_ms * 2 ** (len(ends) - 1), _BACKOFF_MAX_MS)
             self._say(f"{self.name} {how}; starting it again in {pause_ms} ms")
             await asyncio.sleep(pause_ms / 1000)

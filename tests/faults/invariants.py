@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,13 @@ from candlecast.features import Features
 from candlecast.server.app import features_for, newest_bundle
 from candlecast.settings import CHECKOUT
 from candlecast.values import Candles
-from tests.faults.load import Load
+from tests.faults.load import REFERENCE, Load
 from tests.stack import Stack
 
 BUNDLE = newest_bundle(CHECKOUT / "triton_models" / "patchtst")
+DOUBTFUL = """
+    SELECT count(*) FROM ml_predictions WHERE direction <> 'NEUTRAL'
+    AND (state <> 'READY' OR gap_filled OR degraded OR nan_count > 0 OR confidence IS NULL)"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,12 @@ class Found:
     lost: int
     duplicated: int
     failed_rows: int
+
+    @classmethod
+    def of(cls, parts: Sequence[Found]) -> Found:
+        """Add up what users of one server found; the file of failed rows is the same."""
+        sums = (sum(getattr(part, name) for part in parts) for name in ("forecasts", "lost", "duplicated"))
+        return cls(*sums, max(part.failed_rows for part in parts))
 
 
 async def verify(stack: Stack, load: Load, timeout_s: float = 60) -> Found:
@@ -54,18 +65,22 @@ async def verify(stack: Stack, load: Load, timeout_s: float = 60) -> Found:
             await asyncio.sleep(0.2)
         candles = await connection.fetch(
             "SELECT symbol, interval_ms, (date_part('epoch', open_time) * 1000)::bigint AS ms, open, high, low, close,"
-            " volume, quote_volume, trades, taker_buy_volume FROM candles WHERE symbol = ANY($1)"
+            " volume, quote_volume, trades, taker_buy_volume, accepted_ns FROM candles WHERE symbol = ANY($1)"
             " ORDER BY accepted_ns, open_time, symbol",
-            load.names,
+            [*load.names, REFERENCE],
         )
+        doubtful = await connection.fetchval(DOUBTFUL)
     finally:
         await connection.close()
+    assert not doubtful, f"{doubtful} signals from degraded input (I7)"
+    silent = [key for key in load.failures if key[0] == key[1] != "UNAVAILABLE"]  # UNAVAILABLE: nobody was there to say
+    assert not silent, f"failed without a reason (I4): {silent}"
     wrong = [key for key, value in load.acknowledged.items() if stored.get(key, value) != value]
     assert not wrong, f"stored with another features_hash than acknowledged: {wrong[:3]}"
     kept = {(row["symbol"], row["ms"]) for row in candles}
     lost_candles = load.candles - kept
     duplicated = len(rows) - len(stored) + len(candles) - len(kept)
-    expected = recomputed(candles)
+    expected = recomputed(candles) if load.is_whole else stored
     differing = [key for key, value in stored.items() if expected.get(key) != value]
     assert not differing, f"features recomputed from stored candles differ: {differing[:3]} of {len(differing)}"
     refused = stack.state_dir / "journal" / "refused.jsonl"
@@ -77,9 +92,9 @@ def recomputed(rows: list[Any]) -> dict[tuple[str, int], int]:
     """Return the features_hash of every forecast that the stored candles give, in the order they were accepted."""
     features = features_for(BUNDLE, symbols_max=1_000, conflicts_max=3)
     hashes: dict[tuple[str, int], int] = {}
-    for start in range(0, len(rows), 512):
-        part = rows[start : start + 512]
-        values = np.array([tuple(row)[3:] for row in part], dtype=np.float64)
+    for _, together in groupby(rows, lambda row: row["accepted_ns"]):
+        part = list(together)
+        values = np.array([tuple(row)[3:11] for row in part], dtype=np.float64)
         candles = Candles(
             symbol=[row["symbol"] for row in part],
             interval_ms=np.array([row["interval_ms"] for row in part], dtype=np.int64),

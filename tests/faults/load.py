@@ -17,22 +17,34 @@ from candlecast.values import Candles
 from tests.market_simulator import INTERVAL_MS, candles
 
 NEED = Features(symbols_max=1, conflicts_max=1).need
-BARS_MAX = 6_000
+BARS_MAX = 12_000
+REFERENCE = "BTCUSDT"
 RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Load:
     """One message per close of all symbols, `rate` of them a second, while it is entered."""
 
-    def __init__(self, address: str, *, symbols: int = 24, rate: float = 20.0, seed: int = 0) -> None:
+    def __init__(
+        self, address: str, *, symbols: int = 24, rate: float = 20.0, seed: int = 0, reference: bool = False
+    ) -> None:
+        """Describe it; with `reference` its first symbol is the one that others are compared with."""
         self.address = address
         self.names = [f"F{seed}S{i}" for i in range(symbols)]
+        if reference:
+            self.names[0] = REFERENCE
         self.bars = candles(f"FAULTS{seed}", BARS_MAX)
         self.first = now_ms() // INTERVAL_MS - BARS_MAX - 1
         self.acknowledged: dict[tuple[str, int], int] = {}  # (symbol, close time) → features hash
         self.candles: set[tuple[str, int]] = set()  # (symbol, open time) that were accepted
         self.failures: Counter[tuple[str, str]] = Counter()  # (status, reason)
         self.latencies_ms: list[float] = []
+        self.duplicates = 0
+        """Candles that were known already: the server had them and its answer did not come."""
+        self.unforecast = 0
+        """Candles that moved the state, late enough for a forecast, and were answered without one."""
+        self.is_whole = True
+        """All candles that were accepted can be stored; false once some were destroyed."""
         self.answered_s = 0.0
         """When the newest answer came, monotonic."""
         self._pause_s = 1 / rate
@@ -102,7 +114,9 @@ class Load:
                         self.answered_s = time.monotonic()
                         self.latencies_ms.append((self.answered_s - sent_s) * 1e3)
             except ServerError as error:
-                assert error.code in RETRYABLE, error
+                assert error.code in RETRYABLE or "Internal error from Core" in str(error), (
+                    error
+                )  # grpc, not the server
                 self.failures[error.code.name, error.server_reason] += 1
                 await asyncio.sleep(0.1)
 
@@ -121,8 +135,11 @@ class Load:
 
     def _take(self, batch: list[Candle], results: Any) -> None:
         for candle, result in zip(batch, results, strict=True):
+            assert (candle.symbol, candle.open_time_ms) == (result.symbol, result.open_time_ms), "an answer to another"
             assert verdict(result) in ("ACCEPTED", "DUPLICATE"), result
             self.candles.add((candle.symbol, candle.open_time_ms))
+            self.duplicates += verdict(result) == "DUPLICATE"
+            self.unforecast += verdict(result) == "ACCEPTED" and not result.HasField("forecast")
             if result.HasField("forecast"):
                 forecast = result.forecast
                 assert forecast.durability in (1, 2), "SPOOLED or STORED"

@@ -108,6 +108,17 @@ async def test_a_part_that_keeps_dying_ends_the_keeper_with_the_reason():
             await keeper.task
 
 
+async def test_ends_that_are_long_ago_count_no_more():
+    book = Book()
+    async with book.keeper(restarts_max=2, restarts_window_ms=30):
+        for i in range(5):
+            await book.started(i + 1)
+            await asyncio.sleep(0.05)  # it ran well for longer than the window
+            book.parts[i].end.set_result(1)
+        await book.started(6)
+    assert book.said == ["part ended with 1; starting it again in 1 ms"] * 5
+
+
 async def test_a_part_that_cannot_start_the_first_time_fails_the_start():
     book = Book()
     book.refuse = True

@@ -94,6 +94,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         if len(request.symbols) > self._candles_per_message_max:
             raise InvalidRequest("symbols", f"at most {self._candles_per_message_max} in one message")
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
+        self._forecaster.require_time(len(request.candles) + len(request.symbols), timeout_ms)
         response, started = pb.PredictResponse(), time.perf_counter()
         if request.candles:
             work = self._accept(request.candles, request.wait)

@@ -1,0 +1,80 @@
+"""The row of too much: an open loop sends what is asked for, not what can be had."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import grpc
+import numpy as np
+
+from candlecast.v1 import forecasts_pb2 as pb
+from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
+from tests.faults.rows import Scene, Seen, row
+
+SYMBOLS = 12
+DEADLINE_S = 1.0
+CLOSED_AT_ONCE = 8
+
+
+@row(12, "2x capacity, 10x burst", 4)
+async def overload(scene: Scene) -> Seen:
+    """Ask for forecasts of newest candles, which move nothing; goodput is what came within the deadline."""
+    seen = Seen(notes={"runs": []})
+    async with grpc.aio.insecure_channel(scene.stack.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub: Any = ForecastsStub(channel)
+        request = pb.PredictRequest(symbols=scene.load.names[:SYMBOLS])
+        for i in range(scene.times):
+            best = await closed_loop(stub, request, 3.0)
+            factor, seconds = ((2.0, 5.0), (10.0, 1.0))[i % 2]
+            answers, waits = await open_loop(stub, request, factor * best, seconds)
+            assert answers.keys() <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"}, answers
+            since_s = time.monotonic()
+            await scene.load.until_answered(2)
+            seen.add(recover_s=time.monotonic() - since_s)
+            goodput = answers["OK"] / seconds / best
+            refused_ms = round(float(np.median(waits)), 1) if waits else None
+            run = {"factor": factor, "best_per_s": round(best * SYMBOLS), "goodput": round(goodput, 2)}
+            seen.notes["runs"].append(run | {"refused_p50_ms": refused_ms} | answers)
+    return seen
+
+
+async def closed_loop(stub: Any, request: pb.PredictRequest, seconds: float) -> float:
+    """Return how many requests a second are answered to callers that wait for each other."""
+    done, until = 0, time.monotonic() + seconds
+
+    async def caller() -> None:
+        nonlocal done
+        while time.monotonic() < until:
+            await stub.Predict(request, timeout=10)
+            done += 1
+
+    await asyncio.gather(*(caller() for _ in range(CLOSED_AT_ONCE)))
+    return done / seconds
+
+
+async def open_loop(
+    stub: Any, request: pb.PredictRequest, per_s: float, seconds: float
+) -> tuple[Counter[str], list[float]]:
+    """Send at a rate whatever comes back; return the answers by status, and the ms until each early refusal."""
+    answers: Counter[str] = Counter()
+    waits: list[float] = []
+
+    async def one() -> None:
+        started = time.monotonic()
+        try:
+            await stub.Predict(request, timeout=DEADLINE_S)
+            answers["OK"] += 1
+        except grpc.aio.AioRpcError as error:
+            answers[error.code().name] += 1
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                waits.append((time.monotonic() - started) * 1e3)
+
+    calls, begin = [], time.monotonic()
+    for i in range(int(per_s * seconds)):
+        await asyncio.sleep(max(0.0, begin + i / per_s - time.monotonic()))
+        calls.append(asyncio.create_task(one()))
+    await asyncio.gather(*calls)
+    return answers, waits
