@@ -1,4 +1,4 @@
-"""Renders what `make faults` wrote as bench/FAULTS.md. Usage: python -m tests.faults.table target/faults.json"""
+"""Renders what `make faults` wrote as bench/FAULTS.md. Usage: python -m tests.faults.table FILE…"""
 
 from __future__ import annotations
 
@@ -13,13 +13,8 @@ Rendered from a run of `make faults` by `python -m tests.faults.table target/fau
 Each row plays on a stack of its own (`candlecast up`: PostgreSQL, Triton, server, web door) under load: 24 symbols, 20
 bar closes a second, by a client that sends again what was not answered. After each row every acknowledged forecast is
 looked up in PostgreSQL (lost), keys are counted (duplicated), rows that PostgreSQL refused are counted (failed), and
-<<<<<<< HEAD
 the features of every stored forecast are computed anew from the stored candles and compared by hash. Times are the
-worst of the row. Rows 9, 10, 12, 17, 22, 25 and 27 are not played yet; 11, 18, 19 and 24 wait for what they are about.
-=======
-the features of every stored forecast are computed anew from the stored candles and compared by hash. Times are the worst of
-the row. Rows 9, 17, 22, 25 and 27 are not played; 11, 18, 19 and 24 wait for what they are about.
->>>>>>> faults
+worst of the row. Rows 9, 17, 22, 25 and 27 are not played; 11, 18, 19 and 24 wait for what they are about.
 """
 
 
@@ -27,20 +22,25 @@ COLUMNS = "#", "fault", "injected", "lost", "duplicated", "failed rows", "told, 
 COUNTS = "injections", "lost", "duplicated", "failed_rows"
 
 
-def rendered(figures: dict) -> str:
-    """Return the page."""
-    where = figures["where"]
-    run = (
-        f"{where['cores']} cores, {where['system']}, commit {where['commit']}, {where['date']}, seed {figures['seed']}."
+def rendered(runs: list[dict]) -> str:
+    """Return the page of one run or several, each of rows of its own."""
+    lines, rows, failed = (
+        [HEAD],
+        [row for run in runs for row in run["rows"]],
+        [n for run in runs for n in run["failed"]],
     )
-    lines = [HEAD, run, "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    for row in figures["rows"]:
+    for run in runs:
+        where, numbers = run["where"], ", ".join(str(row["row"]) for row in run["rows"])
+        lines.append(f"- rows {numbers}: {where['cores']} cores, {where['system']}, commit {where['commit']},")
+        lines.append(f"  {where['date']}, seed {run['seed']}")
+    lines += ["", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
+    for row in sorted(rows, key=lambda row: row["row"]):
         times = [f"{row[name]:.1f}" if row[name] is not None else "–" for name in ("detect_s", "recover_s")]
         more = ", ".join(f"{name} {value}" for name, value in row["notes"].items()).replace("|", "/")
         lines.append(_line([row["row"], row["fault"], *(row[name] for name in COUNTS), *times, more]))
-    lines += ["", " ".join(f"{name}={sum(row[name] for row in figures['rows'])}" for name in COUNTS)]
-    if figures["failed"]:
-        lines += ["", f"Rows that failed: {figures['failed']}."]
+    lines += ["", " ".join(f"{name}={sum(row[name] for row in rows)}" for name in COUNTS)]
+    if failed:
+        lines += ["", f"Rows that failed: {failed}."]
     return "\n".join(lines) + "\n"
 
 
@@ -49,4 +49,4 @@ def _line(cells: Iterable[object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(rendered(json.loads(Path(sys.argv[1]).read_text())))
+    sys.stdout.write(rendered([json.loads(Path(path).read_text()) for path in sys.argv[1:]]))
