@@ -13,8 +13,8 @@ Rendered from a run of `make faults` by `python -m tests.faults.table target/fau
 Each row plays on a stack of its own (`candlecast up`: PostgreSQL, Triton, server, web door) under load: 24 symbols, 20
 bar closes a second, by a client that sends again what was not answered. After each row every acknowledged forecast is
 looked up in PostgreSQL (lost), keys are counted (duplicated), rows that PostgreSQL refused are counted (failed), and
-the features of every stored forecast are computed anew from the stored candles and compared by hash. Times are the worst
-of the row. Rows 9, 17, 22, 25 and 27 are not played; 11, 18, 19 and 24 wait for what they are about.
+the features of every stored forecast are computed anew from the stored candles and compared by hash. Times are the
+worst of the row. Rows 9, 17, 22, 25 and 27 are not played; 11, 18, 19 and 24 wait for what they are about.
 """
 
 
