@@ -107,7 +107,7 @@ async def kill_server(scene: Scene) -> Seen:
     return seen
 
 
-@row(2, "kill -9 tritonserver", 10)
+@row(2, "kill -9 tritonserver", 4)
 async def kill_triton(scene: Scene) -> Seen:
     return await break_triton(scene, lambda: part(scene, "tritonserver").kill())
 
@@ -386,7 +386,11 @@ async def damage(scene: Scene) -> Seen:
         await scene.load.__aenter__()
     assert not scene.load.unforecast, f"{scene.load.unforecast} candles met a state that was not what it had been"
     if untaken:
-        assert (await verify(scene.stack, scene.load)).lost == 0
+        await scene.load.__aexit__()
+        found = await verify(scene.stack, scene.load)
+        assert found.lost == 0, found
+        scene.load.go_on()
+        await scene.load.__aenter__()
     for _ in range(untaken):
         await scene.load.until_answered(3)
         connection = await connected(scene.stack)
