@@ -293,6 +293,10 @@ class Forecaster:
             recorded = Recorded(new=np.zeros(0, dtype=np.bool_), stored=np.zeros(0, dtype=np.bool_))
             if unrecorded is not None or forecasts is not None:
                 recorded = await place.record(unrecorded, forecasts, durable=durable)
+            if not given.done():
+                given.set_result(None)
+            if durable and (verdict == feature_state.DUPLICATE).any():
+                await self.settled()  # it may still be on its way to the disk, in the work of who sent it first
             spool_us = int((time.perf_counter() - started) * 1e6)
             late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
             known = await self._known(candles.take(late)) if len(late) else []

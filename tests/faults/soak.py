@@ -21,7 +21,9 @@ from tests.faults.load import Load
 from tests.faults.run import state_directory
 from tests.stack import Stack
 
-SYMBOLS = 20
+SYMBOLS = 40
+RATE = 6.0
+"""Bar closes a second: what a set has of them lasts for a bit more than an hour of turns."""
 SETS = 5
 """Sets of symbols that take turns: later rounds send candles of symbols that are known."""
 
@@ -34,7 +36,7 @@ async def soak(minutes: float) -> dict[str, object]:
         stack.start()
         try:
             process = stack.processes()["server"]
-            sets = [Load(stack.grpc, symbols=SYMBOLS, rate=20, seed=i + 1) for i in range(SETS)]
+            sets = [Load(stack.grpc, symbols=SYMBOLS, rate=RATE, seed=i + 1) for i in range(SETS)]
             began, turn, forecasts = time.monotonic(), 0, 0
             while time.monotonic() - began < minutes * 60:
                 load = sets[turn % SETS]

@@ -274,3 +274,17 @@ async def test_a_core_that_refuses_the_batch_gives_its_room_back(monkeypatch):
         with pytest.raises(TypeError):
             f.accept(replace(slice_of(0, 1), interval_ms=np.array([1.5])))
         await warm(f)
+
+
+async def test_a_candle_that_is_sent_again_is_acknowledged_no_sooner_than_it_is_recorded():
+    model, recorder = HeldModel(), FakeRecorder()
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        first = f.accept(slice_of(NEED, NEED + 2))
+        again = f.accept(slice_of(NEED, NEED + 1))  # not the newest: it has no forecast of its own to wait for
+        assert again.task is not first.task
+        await is_late(again.task)
+        model.go.set()
+        answer = await again
+        assert answer.moved.pushed.verdict.tolist() == [feature_state.DUPLICATE]
+        assert ("BTCUSDT", int(HISTORY.interval_ms[0]), int(HISTORY.open_time_ms[NEED])) in recorder.candles

@@ -40,6 +40,8 @@ from candlecast.values import F32, Model
 
 log = logging.getLogger(__name__)
 
+KEEPALIVE_TIME_MS = 30_000
+KEEPALIVE_TIMEOUT_MS = 20_000
 STOP_GRACE_MS = 2_000
 """For calls that end by themselves: streams are told to, health watches have nothing to lose."""
 
@@ -221,6 +223,9 @@ async def _listening(
             ("grpc.max_receive_message_length", settings.message_bytes_max),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            # A client that stands still for long has its streams closed.
+            ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
             # Our client pings every 30 s; by default a server hangs up on more than one ping in 5 minutes.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ],
