@@ -283,7 +283,7 @@ async def test_a_candle_that_is_sent_again_is_acknowledged_no_sooner_than_it_is_
         first = f.accept(slice_of(NEED, NEED + 2))
         again = f.accept(slice_of(NEED, NEED + 1))  # not the newest: it has no forecast of its own to wait for
         assert again.task is not first.task
-        await is_late(again.task)
+        assert await is_late(again.task)
         model.go.set()
         answer = await again
         assert answer.moved.pushed.verdict.tolist() == [feature_state.DUPLICATE]
