@@ -23,7 +23,10 @@ COUNTS = "injections", "lost", "duplicated", "failed_rows"
 
 
 def rendered(runs: list[dict]) -> str:
-    """Return the page of one run or several, each of rows of its own."""
+    """Return the page of one run or several; of a row that was played again, the last."""
+    for i, run in enumerate(runs):
+        again = {row["row"] for later in runs[i + 1 :] for row in later["rows"]}
+        run["rows"] = [row for row in run["rows"] if row["row"] not in again]
     lines, rows, failed = (
         [HEAD],
         [row for run in runs for row in run["rows"]],
