@@ -109,6 +109,8 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
 
     async def _answers(self, requests: AsyncIterator[pb.StreamRequest]) -> AsyncIterator[tuple[Work, Answer]]:
         """Accept messages as they come, several under way at once, and yield their answers in order."""
+        if self._stopping:
+            raise Stopped("the server is shutting down")
         under_way: asyncio.Queue[Work | BaseException | None] = asyncio.Queue()
         messages, candles, fewer = 0, 0, asyncio.Event()
 
