@@ -9,7 +9,7 @@ use crate::{
     catalog::{State, WIDTH, WINDOW},
     extras::Extras,
     ledger::GAP_FILLED_MAX,
-    memory::{fetch, write_f16, write_f32},
+    memory::{Ahead, LINE, write_f16, write_f32},
 };
 
 /// Engines that move together at most.
@@ -82,7 +82,7 @@ impl Engine {
         let mut rows = [[f64::NAN; WIDTH]; TOGETHER_MAX];
         let rows = &mut rows[..engines.len()];
         for engine in next {
-            fetch::<_, 1>(engine.place(), 0);
+            (0..size_of::<Row>().div_ceil(LINE)).for_each(|line| Ahead::of(engine.place()).fetch(line));
         }
         State::update_each(engines, bars, next, rows);
         for (engine, row) in engines.iter_mut().zip(rows) {

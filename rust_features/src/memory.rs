@@ -3,23 +3,68 @@
 use half::{f16, slice::HalfFloatSliceExt};
 
 /// Bytes that come at a time.
-const LINE: usize = 64;
+pub const LINE: usize = 64;
 
-/// Asks for part `part` of `PARTS` of a value, so that it is at hand when it is read.
-#[inline(always)]
-pub fn fetch<T, const PARTS: usize>(value: &T, part: usize) {
-    let lines = const { size_of::<T>().div_ceil(LINE).div_ceil(PARTS) };
-    let first: *const i8 = std::ptr::from_ref(value).cast();
-    for line in part * lines..(part + 1) * lines {
+/// What will be needed soon, asked for line by line while something else is computed: asking for much at once would stall.
+#[derive(Clone, Copy)]
+pub struct Ahead(*const i8);
+
+/// What hardly any bar touches of a value, in bytes from its beginning: not worth asking for. A type that has such a part has a
+/// constant of this name of its own, which goes before this one.
+pub trait Touched {
+    /// From, to.
+    const RARELY: (usize, usize) = (0, 0);
+}
+
+impl<T> Touched for T {}
+
+/// The part of a value that begins `offset` bytes into another one, in bytes of that one.
+pub const fn within(offset: usize, (from, to): (usize, usize)) -> (usize, usize) {
+    (offset + from, offset + to)
+}
+
+/// A field, as a part of its struct.
+macro_rules! part {
+    ($field:ident: $Type:ty) => {{
+        let from = std::mem::offset_of!(Self, $field);
+        (from, from + size_of::<$Type>())
+    }};
+}
+pub(crate) use part;
+
+/// Marks the lines that lie wholly in parts of the value that begins at `offset`.
+pub const fn mark<const LINES: usize>(lines: &mut [bool; LINES], offset: usize, parts: &[(usize, usize)]) {
+    let mut i = 0;
+    while i < parts.len() {
+        let (from, to) = within(offset, parts[i]);
+        let mut line = from.div_ceil(LINE);
+        while (line + 1) * LINE <= to {
+            lines[line] = true;
+            line += 1;
+        }
+        i += 1;
+    }
+}
+
+impl Ahead {
+    /// Of a value.
+    #[inline(always)]
+    pub fn of<T>(value: &T) -> Self {
+        Self(std::ptr::from_ref(value).cast())
+    }
+
+    /// Asks for a line of it.
+    #[inline(always)]
+    pub fn fetch(self, line: usize) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: what is asked for is not read here, and an address that does not exist is ignored.
         #[allow(unsafe_code, reason = "the only way to ask")]
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(line * LINE));
+            _mm_prefetch::<_MM_HINT_T1>(self.0.wrapping_add(line * LINE));
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (first, line);
+        let _ = line;
     }
 }
 
