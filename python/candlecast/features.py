@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Features:
         optional_inputs: names of OPTIONAL_INPUTS that are used; the others are ignored.
         reference_symbol: the symbol that others are compared with, when "reference" is used.
         threads: engines that move at once.
+        ring: how the last rows of a symbol are kept; "f16" takes half the memory and rounds the windows to float16.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Features:
         optional_inputs: Sequence[str] = (),
         reference_symbol: str | None = None,
         threads: int = 1,
+        ring: Literal["f32", "f16"] = "f32",
     ) -> None:
         self.reference_symbol = reference_symbol if "reference" in optional_inputs else None
         self.moves = 0  # grows with every change
@@ -57,6 +60,7 @@ class Features:
             optional_inputs=optional_inputs,
             reference_symbol=reference_symbol,
             threads=threads,
+            ring=ring,
         )
 
     @property

@@ -355,7 +355,6 @@ class Forecaster:
         state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
         meaning = interpret(batched.outputs, self._temperatures)
         verdicts = judge(meaning, [feature_state.STATES[code] for code in state.tolist()], gap_filled, self._thresholds)
-        zero_variance = (windows.max(axis=1) == windows.min(axis=1)).sum(axis=1, dtype=np.int32)
         return Forecasts(
             symbol=source.symbol,
             interval_ms=source.interval_ms,
@@ -367,7 +366,7 @@ class Forecaster:
             gap_filled=gap_filled,
             features_hash=pushed.features_hash[of_window],
             rows=np.ascontiguousarray(windows[:, -1, :]),
-            zero_variance=zero_variance,
+            zero_variance=pushed.still[of_window].astype(np.int32),
             outputs=batched.outputs,
             meaning=meaning,
             direction=verdicts.direction,

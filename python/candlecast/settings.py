@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     )
     feature_threads: int = Field(1, ge=1, le=256, description="threads that a message of 128 candles or more may use")
 
+    ring: Literal["f32", "f16"] = Field(
+        "f32", description="how a symbol's last 96 rows are kept: f16 takes half the memory and rounds the windows"
+    )
+
     # What is promised
     durability: Literal["durable", "fast"] = Field(
         "durable", description="what a reply waits for: its rows on this disk, or nothing"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import grpc
 import numpy as np
@@ -73,6 +74,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         symbols_max=settings.symbols_max,
         conflicts_max=settings.conflicts_max,
         threads=settings.feature_threads,
+        ring=settings.ring,
     )
     features = empty()
     async with AsyncExitStack() as stack:
@@ -129,7 +131,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         yield await stack.enter_async_context(_listening(settings, forecaster, features, readiness))
 
 
-def features_for(bundle: Bundle, *, symbols_max: int, conflicts_max: int, threads: int = 1) -> Features:
+def features_for(
+    bundle: Bundle, *, symbols_max: int, conflicts_max: int, threads: int = 1, ring: Literal["f32", "f16"] = "f32"
+) -> Features:
     """Return an empty state that uses the optional inputs the bundle's model was trained with, and no others."""
     trained_on = bundle.manifest.feature_set
     return Features(
@@ -138,6 +142,7 @@ def features_for(bundle: Bundle, *, symbols_max: int, conflicts_max: int, thread
         optional_inputs=trained_on.optional_inputs,
         reference_symbol=trained_on.reference_symbol,
         threads=threads,
+        ring=ring,
     )
 
 

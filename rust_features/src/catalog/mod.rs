@@ -113,11 +113,8 @@ const STATE_LINES: usize = size_of::<State>().div_ceil(LINE);
 #[inline(always)]
 fn fetch_share(state: Ahead, column: usize) {
     const SHARE: usize = STATE_LINES.div_ceil(WIDTH);
-    for line in column * SHARE..(column + 1) * SHARE {
-        if line < STATE_LINES && !RARE[line] {
-            state.fetch(line);
-        }
-    }
+    let mine = column * SHARE..((column + 1) * SHARE).min(STATE_LINES);
+    mine.filter(|line| !RARE[*line]).for_each(|line| state.fetch(line));
 }
 
 /// Bars until every feature has a value.
