@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -119,6 +119,7 @@ class Forecaster:
         temperatures: calibration [4] of the model's horizons.
         rows_max: candles under way; beyond it new ones are refused before they move any state.
         model_wait_ms: how long a model that is away is asked again before its forecasts are given up.
+        join: puts the windows of several callers behind one another.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Forecaster:
         batches_in_flight_max: int,
         rows_max: int,
         model_wait_ms: int,
+        join: Callable[[list[F32]], F32] = np.concatenate,
     ) -> None:
         self._features = features
         self._recorder = recorder
@@ -149,7 +151,7 @@ class Forecaster:
         self._unrecorded: set[asyncio.Future[None]] = set()  # of work whose candles were not given to the recorder yet
         self._stopping = asyncio.Event()
         self._batcher = Batcher(
-            ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max
+            ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max, join=join
         )
 
     async def __aenter__(self) -> Self:
