@@ -132,7 +132,7 @@ def messages(batch: Candles) -> list[Candle]:
     """Turn columns into messages; NaN in an optional column means absent."""
     messages = []
     for symbol, interval_ms, open_time_ms, row in zip(
-        batch.symbol, batch.interval_ms.tolist(), batch.open_time_ms.tolist(), batch.values.tolist(), strict=True
+        batch.names, batch.interval_ms.tolist(), batch.open_time_ms.tolist(), batch.values.tolist(), strict=True
     ):
         optional = {name: value for name, value in zip(_OPTIONAL, row[5:], strict=True) if not math.isnan(value)}
         messages.append(

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from candlecast import _rust
-from candlecast.values import F32, Candles
+from candlecast.values import F32, Candles, Symbols
 
 WINDOW = _rust.WINDOW
 NAMES = tuple(feature.name for feature in _rust.catalog())
@@ -78,7 +78,7 @@ class Features:
         pushed = self._push(candles, out)
         return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
 
-    def newest(self, symbols: list[str], interval_ms: int) -> Moved:
+    def newest(self, symbols: Symbols, interval_ms: int) -> Moved:
         """Return the newest windows of N symbols without moving anything."""
         started = time.perf_counter()
         out = self._room(len(symbols))

@@ -26,6 +26,7 @@ from candlecast.features import Features, Moved
 from candlecast.filters import Thresholds, judge
 from candlecast.interpret import interpret
 from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes
+from candlecast.values import symbols as symbol_column
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ class Forecaster:
             room.pop_all()  # from here on it is the work's
         return self._start(candles, moved, place, decode_us, durable)
 
-    def newest(self, symbols: list[str], interval_ms: int, *, durable: bool = True) -> Work:
+    def newest(self, symbols: Sequence[str], interval_ms: int, *, durable: bool = True) -> Work:
         """Forecast the newest closed candle of symbols; nothing moves.
 
         Raises:
@@ -199,12 +200,13 @@ class Forecaster:
         """
         with ExitStack() as room:
             place = room.enter_context(self._admit(len(symbols)))
-            moved = self._features.newest(symbols, interval_ms)
+            column = symbol_column(symbols)
+            moved = self._features.newest(column, interval_ms)
             room.pop_all()
         values = np.full((len(symbols), 8), np.nan)
         values[:, 3] = moved.pushed.close
         candles = Candles(
-            symbol=symbols,
+            symbol=column,
             interval_ms=np.full(len(symbols), interval_ms, dtype=np.int64),
             open_time_ms=moved.pushed.open_time_ms,
             values=values,
@@ -311,7 +313,7 @@ class Forecaster:
         reason = error.reason if isinstance(error, CandlecastError) else type(error).__name__
         for i in np.flatnonzero((moved.pushed.window >= 0) & ~candles.forming).tolist():
             interval_ms = int(candles.interval_ms[i])
-            self.misses.add(candles.symbol[i], interval_ms, int(candles.open_time_ms[i]) + interval_ms, reason)
+            self.misses.add(candles.symbol[i].decode(), interval_ms, int(candles.open_time_ms[i]) + interval_ms, reason)
 
     async def _known(self, candles: Candles) -> list[Known]:
         try:
@@ -345,7 +347,7 @@ class Forecaster:
     def _count_conflicts(self, candles: Candles, late: I64, known: list[Known]) -> None:
         for i, what in zip(late.tolist(), known, strict=True):
             if what is Known.OTHER_VALUES:
-                self._features.count_conflict(candles.symbol[i], int(candles.interval_ms[i]))
+                self._features.count_conflict(candles.symbol[i].decode(), int(candles.interval_ms[i]))
 
     def _interpret(self, candles: Candles, moved: Moved, batched: Batched, decode_us: int) -> Forecasts:
         started = time.perf_counter()
@@ -356,7 +358,7 @@ class Forecaster:
         source = candles.take(of_window)
         state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
         meaning = interpret(batched.outputs, self._temperatures)
-        verdicts = judge(meaning, [feature_state.STATES[code] for code in state.tolist()], gap_filled, self._thresholds)
+        verdicts = judge(meaning, state, gap_filled, self._thresholds, states=feature_state.STATES)
         return Forecasts(
             symbol=source.symbol,
             interval_ms=source.interval_ms,

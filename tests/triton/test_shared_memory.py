@@ -9,13 +9,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from tests.triton.conftest import COLUMNS, F32, WINDOW, windows, write_model
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from candlecast.settings import CHECKOUT
 from candlecast.triton.client import KEY_HEADER, TritonModel
 from candlecast.triton.embedded import EmbeddedTriton
 from candlecast.triton.shared_memory import PREFIX, SharedWindows
+from tests.triton.conftest import COLUMNS, F32, WINDOW, windows, write_model
 
 Reference = Callable[[F32], F32]
 ROWS_MAX = 64

@@ -9,9 +9,10 @@ import numpy as np
 
 from candlecast import _rust
 from candlecast.features import LATE, REFUSED
+from candlecast.filters import reasons_of
 from candlecast.forecaster import Answer
 from candlecast.v1 import types_pb2 as pb
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, symbols
 
 _NAN = float("nan")
 
@@ -43,7 +44,7 @@ def candles(messages: Sequence[pb.Candle]) -> Candles:
         for c in messages
     ]
     return Candles(
-        symbol=[c.symbol for c in messages],
+        symbol=symbols([c.symbol for c in messages]),
         interval_ms=np.array([c.interval_ms or DEFAULT_INTERVAL_MS for c in messages], dtype=np.int64),
         open_time_ms=np.array([c.open_time_ms for c in messages], dtype=np.int64),
         values=np.array(values, dtype=np.float64).reshape(-1, 8),
@@ -55,14 +56,16 @@ def status(status: _rust.Status) -> pb.SymbolStatus:
     return pb.SymbolStatus(state=_STATES[status.state], have=status.have, need=status.need)
 
 
-def results(candles: Candles, answer: Answer, need: int, *, asked: bool = False) -> Iterator[pb.CandleResult]:
-    """Yield one result per candle, in order; `asked` for symbols that came without a candle."""
+def results(
+    candles: Candles, answer: Answer, need: int, *, names: Sequence[str] = (), asked: bool = False
+) -> Iterator[pb.CandleResult]:
+    """Yield one result per candle, in order, under the names that were given; `asked` for those without a candle."""
     pushed = answer.moved.pushed
     verdicts, fields, reasons = pushed.verdict.tolist(), pushed.field.tolist(), pushed.reason.tolist()
     states, have, windows = pushed.state.tolist(), pushed.have.tolist(), pushed.window.tolist()
     messages = list(forecasts(answer)) if answer.forecasts is not None else []
     intervals, opened = candles.interval_ms.tolist(), candles.open_time_ms.tolist()
-    for i, symbol in enumerate(candles.symbol):
+    for i, symbol in enumerate(names or candles.names):
         result = pb.CandleResult(
             symbol=symbol,
             interval_ms=intervals[i],
@@ -100,7 +103,7 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
         spool_us=answer.spool_us,
     )
     table = _table(columns)
-    for i, (symbol, reasons, numbers) in enumerate(zip(columns.symbol, columns.reasons, table, strict=True)):
+    for i, (symbol, reasons, numbers) in enumerate(zip(columns.names, columns.reasons.tolist(), table, strict=True)):
         forming = bool(columns.forming[i])
         forecast = pb.Forecast(
             symbol=symbol,
@@ -112,7 +115,7 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
                 pb.Horizon(expected_return=r, p_long=p[0], p_short=p[1], p_neutral=p[2])
                 for r, p in zip(m.returns[i].tolist(), m.probabilities[i].tolist(), strict=True)
             ],
-            reasons=reasons,
+            reasons=reasons_of(reasons),
             state=_STATES[columns.state[i]],
             gap_filled=bool(columns.gap_filled[i]),
             model=model,
