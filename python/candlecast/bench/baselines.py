@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -106,28 +106,23 @@ class OnnxInProcess:
         return time.perf_counter() - started
 
 
-class BareTriton:
-    """Unary calls to Triton with requests made beforehand, one window each: nothing but the wire and the model."""
+class Rival:
+    """Something that answers windows one by one, and how fast it does.
 
-    def __init__(self, stub: Any, model: str, windows: F32) -> None:
-        self._infer = stub.ModelInfer
-        self._requests = [
-            service_pb2.ModelInferRequest(
-                model_name=model,
-                inputs=[{"name": "features", "datatype": "FP32", "shape": (1, *window.shape)}],
-                raw_input_contents=[window.tobytes()],
-            )
-            for window in windows
-        ]
+    Args:
+        ask: answers the window of a number and returns.
+    """
+
+    def __init__(self, ask: Callable[[int], Awaitable[object]]) -> None:
+        self._ask = ask
 
     async def closed(self, callers: int, seconds: float) -> float:
         """Return windows a second of so many callers with one call under way each."""
         until, counts = time.perf_counter() + seconds, [0] * callers
 
         async def call(i: int) -> None:
-            request = self._requests[i % len(self._requests)]
             while time.perf_counter() < until:
-                await self._infer(request)
+                await self._ask(i)
                 counts[i] += 1
 
         started = time.perf_counter()
@@ -136,22 +131,43 @@ class BareTriton:
         return sum(counts) / (time.perf_counter() - started)
 
     async def scheduled(self, rate_hz: float, count: int) -> list[float]:
-        """Return the latencies in ms of single windows on a schedule."""
+        """Return the latencies in ms of single windows on a schedule, each from its scheduled moment."""
         schedule, latencies = Schedule(rate_hz, count), list[float]()
-        calls: list[asyncio.Task[None]] = []
+        calls: set[asyncio.Task[None]] = set()
 
         async def call(i: int) -> None:
-            await self._infer(self._requests[i % len(self._requests)])
+            await self._ask(i)
             latencies.append(schedule.since_due_s(i) * 1e3)
 
+        def fire(i: int) -> None:
+            task = asyncio.create_task(call(i))
+            calls.add(task)
+            task.add_done_callback(calls.discard)
+
         async with asyncio.timeout(count / rate_hz + ANSWER_TIMEOUT_S):
-            await schedule.run(lambda i: calls.append(asyncio.create_task(call(i))))
+            await schedule.run(fire)
             await asyncio.gather(*calls)
         return latencies
 
 
 @asynccontextmanager
-async def bare_triton(address: str, model: str, windows: F32) -> AsyncIterator[BareTriton]:
-    """Connect to Triton at HOST:PORT with windows [B, 96, F] to ask for; no call has a deadline or is cancelled."""
+async def bare_triton(address: str, model: str, windows: F32) -> AsyncIterator[Rival]:
+    """Ask Triton at HOST:PORT by unary calls with requests made beforehand, one of windows [B, 96, F] in each.
+
+    Nothing but the wire and the model; no call has a deadline, for Triton mishandles them.
+    """
+    requests = [
+        service_pb2.ModelInferRequest(
+            model_name=model,
+            inputs=[{"name": "features", "datatype": "FP32", "shape": (1, *window.shape)}],
+            raw_input_contents=[window.tobytes()],
+        )
+        for window in windows
+    ]
     async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-        yield BareTriton(service_pb2_grpc.GRPCInferenceServiceStub(channel), model, windows)
+        infer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+
+        async def ask(i: int) -> None:
+            await infer(requests[i % len(requests)])
+
+        yield Rival(ask)

@@ -41,6 +41,12 @@ class Figure:
         return self.ours / self.baseline if self.ours is not None and self.baseline else None
 
 
+def in_order(figures: Sequence[Figure]) -> list[Figure]:
+    """Return the figures of NAMES in their order, then the others."""
+    place = {name: i for i, name in enumerate(NAMES)}
+    return sorted(figures, key=lambda figure: place.get(figure.name, len(place)))
+
+
 def as_json(figures: Sequence[Figure]) -> str:
     """Return the list of {name, ours, baseline, ratio, unit}; unknown values are null."""
     return json.dumps(
@@ -59,14 +65,13 @@ def as_json(figures: Sequence[Figure]) -> str:
     )
 
 
-def as_rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str]]:
-    """Return name, what, ours, baseline and ratio of each, as people read them."""
-    rows = []
+def as_rows(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
+    """Return name, what, ours, baseline, ratio and unit of each, as people read them; ↑ more is better, ↓ less is."""
+    rows: list[tuple[str, ...]] = []
     for figure in figures:
-        better = "more" if figure.unit in MORE_IS_BETTER else "less"
         ratio = f"{figure.ratio:.2f}" if figure.ratio is not None else "–"
-        what = f"{figure.what} ({figure.unit}, {better} is better)"
-        rows.append((figure.name, what, _words(figure.ours), _words(figure.baseline), ratio))
+        unit = f"{figure.unit} {'↑' if figure.unit in MORE_IS_BETTER else '↓'}"
+        rows.append((figure.name, figure.what, _words(figure.ours), _words(figure.baseline), ratio, unit))
     return rows
 
 

@@ -74,10 +74,13 @@ def family(pid: int) -> set[int]:
 def cpu_s(pids: Iterable[int]) -> float:
     """Return the processor time that processes have used so far, their ended and awaited children included.
 
-    Raises:
-        OSError: one of them is gone.
+    One that has just gone is left out: its time is its parent's.
     """
-    return sum(sum(map(int, _stat(Path(f"/proc/{pid}/stat"))[11:15])) for pid in pids) * _TICK_S
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            ticks += sum(map(int, _stat(Path(f"/proc/{pid}/stat"))[11:15]))
+    return ticks * _TICK_S
 
 
 def _stat(path: Path) -> list[str]:

@@ -20,9 +20,10 @@ _PHASE_BARS = 7
 _PRICES = [0, 1, 2, 3, 5]  # with the quote volume
 
 
-def names(count: int) -> list[str]:
-    """Return the names of a bench's symbols."""
-    return [f"{PREFIX}{i:05}" for i in range(count)]
+def names(count: int, *, reference: str | None = None) -> list[str]:
+    """Return the names of a bench's symbols; with `reference` the first is that one."""
+    own = [f"{PREFIX}{i:05}" for i in range(count)]
+    return [reference, *own[1:]] if reference else own
 
 
 def simulated(histories: int = HISTORIES, bars: int = BARS) -> F64:

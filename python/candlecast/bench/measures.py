@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 
 from candlecast.bench import machine
-from candlecast.bench.baselines import BareTriton, OnnxInProcess
+from candlecast.bench.baselines import OnnxInProcess, Rival
 from candlecast.bench.figures import LATENCY, MEMORY, RATE, Figure
-from candlecast.bench.load import Line, Open, burst, closed, line, single_file, teach
+from candlecast.bench.load import Line, burst, closed, line, single_file, teach
 from candlecast.bench.market import Market
 from candlecast.bench.pace import percentiles
 from candlecast.client import AsyncClient
 from candlecast.values import F32
 
 BURST, CALLERS, SINGLE_HZ = 1_000, 32, 50.0
+LONE_SYMBOL, WARM_UP_CANDLES = 1, 25
 SCALES = (10, 100, 1_000, 10_000)
-QUIET_CPU_SHARE, QUIET_LOOK_S, QUIET_MAX_S = 0.15, 0.5, 60.0
+QUIET_CORES, QUIET_LOOK_S, QUIET_MAX_S = 0.15, 0.5, 60.0
+"""The processor time that a server and its database use at rest, at most; how long we look, and wait, for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,12 @@ class Bench:
     say: Callable[[str], None]
     windows: F32 | None = None  # [B, 96, F]
     onnx: OnnxInProcess | None = None
-    triton: BareTriton | None = None
+    rivals: dict[str, Rival] = field(default_factory=dict)
+    """By what is added to a measure's name for the comparison; bare Triton is the first, under nothing."""
     server_pid: int | None = None
-    rates: dict[int, float] = field(default_factory=dict)  # forecasts/s of bursts, by symbols
+    rests: Callable[[], set[int]] | None = None
+    """The processes that have to rest before the next measure begins; None: they cannot be seen from here."""
+    closed_hz: float = 0.0  # forecasts/s of 32 callers, once measured
 
     async def teach(self, symbols: int) -> None:
         """Make the market's first so many symbols READY and wait until the server has written their history down."""
@@ -66,14 +71,14 @@ class Bench:
             await self.until_quiet()
 
     async def until_quiet(self) -> None:
-        """Wait until the server rests, if it can be seen from here."""
-        if self.server_pid is None:
+        """Wait until the server rests and has written everything down, if it can be seen from here."""
+        if self.rests is None:
             return
-        until = time.monotonic() + QUIET_MAX_S
+        until, pids = time.monotonic() + QUIET_MAX_S, self.rests()
         while time.monotonic() < until:
-            before = machine.cpu_s([self.server_pid])
+            before = machine.cpu_s(pids)
             await asyncio.sleep(QUIET_LOOK_S)
-            if machine.cpu_s([self.server_pid]) - before < QUIET_CPU_SHARE * QUIET_LOOK_S:
+            if machine.cpu_s(pids) - before < QUIET_CORES * QUIET_LOOK_S:
                 return
         self.say(f"the server was still busy after {QUIET_MAX_S:.0f} s")
 
@@ -95,74 +100,69 @@ class Bench:
                 if self.onnx is not None and windows is not None:
                     taken = [self.onnx.seconds(windows) for _ in range(repeats)]
                     baseline.append(len(windows) / median(taken))
-        figure = Figure(
+        return Figure(
             name,
             f"{symbols:,} symbols at once, to the last forecast",
             RATE,
             median(ours),
-            median(baseline) if baseline else None,
+            _median(baseline),
             f"{self.plan.rounds} rounds, {min(ours):,.0f} to {max(ours):,.0f}; {note or 'no ONNX Runtime'}",
         )
-        self.rates[symbols] = median(ours)
-        return figure
 
     async def _median_burst(self, stream: Line, index: np.ndarray, repeats: int) -> float:
         return len(index) / median([await burst(stream, self.market, index) for _ in range(repeats)])
 
-    async def closed(self) -> Figure:
-        """Return forecasts a second of 32 unary callers, beside bare Triton."""
-        triton, seconds = self.triton, self.plan.seconds
+    async def closed(self) -> list[Figure]:
+        """Return forecasts a second of 32 unary callers, beside each rival."""
+        seconds = self.plan.seconds
         await closed(self.client, self.market, CALLERS, min(1.0, seconds))
-        if triton is not None:
-            await triton.closed(CALLERS, min(1.0, seconds))
-        ours, baseline = await self._in_turns(
-            lambda: closed(self.client, self.market, CALLERS, seconds),
-            None if triton is None else lambda: triton.closed(CALLERS, seconds),
-        )
-        return Figure(
-            "closed_32",
-            "32 unary callers",
-            RATE,
-            median(ours),
-            median(baseline) if baseline else None,
-            f"{_each(ours)}; bare Triton with prepared windows {_each(baseline)}",
-        )
+        ours, theirs = [], {suffix: list[float]() for suffix in self.rivals}
+        for rival in self.rivals.values():
+            await rival.closed(CALLERS, min(1.0, seconds))
+        for _ in range(self.plan.turns):
+            ours.append(await closed(self.client, self.market, CALLERS, seconds))
+            for suffix, rival in self.rivals.items():
+                theirs[suffix].append(await rival.closed(CALLERS, seconds))
+        self.closed_hz = median(ours)
+        return [
+            Figure(
+                f"closed_32{suffix}",
+                f"32 unary callers{_beside(suffix)}",
+                RATE,
+                self.closed_hz,
+                _median(rates),
+                f"{_each(ours)}; the baseline {_each(rates)}",
+            )
+            for suffix, rates in (theirs or {"": []}).items()
+        ]
 
     async def latency(self) -> list[Figure]:
-        """Return p50 and p99 of one symbol's candles on a schedule, beside single windows to bare Triton."""
-        triton, count = self.triton, self.plan.candles
-        files: list[Open] = []
-
-        async def ours() -> list[float]:
-            async with line(self.client) as stream:
-                files.append(await single_file(stream, self.market, 0, SINGLE_HZ, count))
-            return files[-1].latencies_ms
-
+        """Return p50 and p99 of one symbol's candles on a schedule, beside single windows to each rival."""
+        count = self.plan.candles // self.plan.turns
+        ours, late_s = list[float](), list[float]()
+        theirs = {suffix: list[float]() for suffix in self.rivals}
         async with line(self.client) as stream:
-            await single_file(stream, self.market, 0, SINGLE_HZ, 25)
-        samples, baseline = await ours(), list[float]()
-        if triton is not None:
-            await triton.scheduled(SINGLE_HZ, 25)
-            baseline = await triton.scheduled(SINGLE_HZ, count)
-        (late,) = percentiles(files[-1].schedule.late_s * 1e3, 99)
-        note = f"{len(samples)} candles; the schedule itself was late by {late:.2f} ms at p99"
+            await single_file(stream, self.market, LONE_SYMBOL, SINGLE_HZ, WARM_UP_CANDLES)
+            for rival in self.rivals.values():
+                await rival.scheduled(SINGLE_HZ, WARM_UP_CANDLES)
+            for _ in range(self.plan.turns):
+                seen = await single_file(stream, self.market, LONE_SYMBOL, SINGLE_HZ, count)
+                ours += seen.latencies_ms
+                late_s += seen.schedule.late_s.tolist()
+                for suffix, rival in self.rivals.items():
+                    theirs[suffix] += await rival.scheduled(SINGLE_HZ, count)
+        late_ms = [1e3 * late for late in percentiles(late_s, 50, 99)]
+        note = (
+            f"{len(ours)} candles; the load generator was late by {late_ms[0]:.2f} / {late_ms[1]:.2f} ms at p50 / p99"
+        )
         figures = []
-        for point in (50, 99):
-            what = f"one symbol, 50 candles/s: candle to answer, p{point}"
-            theirs = percentiles(baseline, point)[0] if baseline else None
-            name = f"latency_50_p{point}"
-            figures.append(Figure(name, what, LATENCY, percentiles(samples, point)[0], theirs, note))
+        for suffix, samples in (theirs or {"": []}).items():
+            for point in (50, 99):
+                what = f"one symbol, 50 candles/s: candle to answer, p{point}{_beside(suffix)}"
+                (mine,) = percentiles(ours, point)
+                baseline = percentiles(samples, point)[0] if samples else None
+                figures.append(Figure(f"latency_50_p{point}{suffix}", what, LATENCY, mine, baseline, note))
         return figures
-
-    async def _in_turns(
-        self, ours: Callable[[], Awaitable[float]], baseline: Callable[[], Awaitable[float]] | None
-    ) -> tuple[list[float], list[float]]:
-        mine, theirs = [], []
-        for _ in range(self.plan.turns):
-            mine.append(await ours())
-            if baseline is not None:
-                theirs.append(await baseline())
-        return mine, theirs
 
     async def scales(self, symbols_max: int) -> list[Figure]:
         """Return forecasts a second of bursts of 10, 100, 1,000 and 10,000 symbols, those up to symbols_max."""
@@ -188,6 +188,14 @@ class Bench:
 def absent(name: str, why: str, what: str = "", unit: str = RATE) -> Figure:
     """Return the figure of what could not be measured."""
     return Figure(name, what or "not measured", unit, note=why)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None
+
+
+def _beside(suffix: str) -> str:
+    return f", beside {suffix.removeprefix('_')}" if suffix else ""
 
 
 def _each(values: Sequence[float]) -> str:

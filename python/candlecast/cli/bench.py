@@ -91,18 +91,19 @@ async def _bench(args: argparse.Namespace) -> list[Figure]:
         connection = await stack.enter_async_context(client.AsyncClient(args.server))
         plan = measures.QUICK if args.quick else measures.Plan()
         bench = measures.Bench(connection, Market(names(args.symbols), histories), plan, say, onnx=onnx)
-        bench.server_pid = machine.listener(args.server)
+        server = bench.server_pid = machine.listener(args.server)
+        bench.rests = None if server is None else lambda: {server}
         if onnx is not None or args.triton:
             bench.windows = windows_of(Market(names(_SYMBOLS), histories), np.arange(_SYMBOLS), bundle)
         if args.triton:
             assert bench.windows is not None
             model = args.model or settings.model
-            bench.triton = await stack.enter_async_context(bare_triton(args.triton, model, bench.windows[:64]))
+            bench.rivals[""] = await stack.enter_async_context(bare_triton(args.triton, model, bench.windows[:64]))
         await bench.teach(args.symbols)
         say("burst_1000")
         figures = [await bench.burst(measures.BURST, "burst_1000")]
         say("closed_32")
-        figures.append(await bench.closed())
+        figures += await bench.closed()
         say("latency_50")
         figures += await bench.latency()
         why = "needs a server around a model that does nothing: `make bench` in a clone"
@@ -159,13 +160,15 @@ def print_table(figures: list[Figure], *, to_stderr: bool = False) -> None:
     from candlecast.bench.figures import as_rows
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "what"):
-        table.add_column(column, overflow="fold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what")
     for column in ("ours", "baseline", "ratio"):
         table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
     for row in as_rows(figures):
         table.add_row(*row)
-    console = Console(stderr=to_stderr, highlight=False)
+    out = sys.stderr if to_stderr else sys.stdout
+    console = Console(file=out, highlight=False, width=None if out.isatty() else 120)
     console.print(table)
     for figure in figures:
         if figure.note:
