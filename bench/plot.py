@@ -23,7 +23,9 @@ class Curve:
 def svg(title: str, subtitle: str, x_label: str, y_label: str, curves: Sequence[Curve]) -> str:
     """Return the picture: x linear from 0, y logarithmic over whole decades."""
     every = [point for curve in curves for point in curve.points]
-    x_max = _round_up(max(x for x, _ in every))
+    x_step = _nice(max(x for x, _ in every) / 6)
+    x_steps = math.ceil(max(x for x, _ in every) / x_step)
+    x_max = x_steps * x_step
     low = math.floor(math.log10(min(y for _, y in every)))
     high = max(low + 1, math.ceil(math.log10(max(y for _, y in every))))
 
@@ -38,7 +40,7 @@ def svg(title: str, subtitle: str, x_label: str, y_label: str, curves: Sequence[
         'font-family="sans-serif" font-size="12" fill="#333">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(LEFT, 20, title, 'font-size="15" font-weight="bold"'),
-        _text(LEFT, 38, subtitle, 'fill="#777"'),
+        _text(LEFT, 38, subtitle, 'fill="#777" font-size="10"'),
     ]
     for decade in range(low, high + 1):
         for step in (1, 2, 5):
@@ -49,10 +51,10 @@ def svg(title: str, subtitle: str, x_label: str, y_label: str, curves: Sequence[
             shade = "#ccc" if step == 1 else "#eee"
             parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{shade}"/>')
             parts.append(_text(LEFT - 8, y + 4, f"{value:g}", 'text-anchor="end"'))
-    for i in range(6):
-        x = x_of(x_max * i / 5)
+    for i in range(x_steps + 1):
+        x = x_of(i * x_step)
         parts.append(f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#eee"/>')
-        parts.append(_text(x, HEIGHT - BOTTOM + 18, f"{x_max * i / 5:,.0f}", 'text-anchor="middle"'))
+        parts.append(_text(x, HEIGHT - BOTTOM + 18, f"{i * x_step:,g}", 'text-anchor="middle"'))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, x_label, 'text-anchor="middle"'))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(_text(18, middle, y_label, f'text-anchor="middle" transform="rotate(-90 18 {middle})"'))
@@ -73,7 +75,7 @@ def _text(x: float, y: float, words: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escaped}</text>'
 
 
-def _round_up(value: float) -> float:
-    """Return the next larger number of one digit and a half: 1, 1.5, 2, 2.5, … × 10^n."""
-    step = 10.0 ** math.floor(math.log10(value)) / 2
-    return math.ceil(value / step) * step
+def _nice(value: float) -> float:
+    """Return the next larger 1, 2 or 5 × 10^n."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from candlecast.models.bundle import Bundle
 
 _SYMBOLS = 1_000
+_GROUPS = ("burst", "closed", "latency", "scale")
 
 
 def register(commands: Any) -> None:
@@ -46,6 +47,7 @@ def register(commands: Any) -> None:
         default=_SYMBOLS,
         help="with 10000 also scale_10000 and rss_10000_mb, on 6.7 million candles (default %(default)s)",
     )
+    command.add_argument("--only", nargs="+", choices=_GROUPS, metavar="WHAT", help=f"some of {', '.join(_GROUPS)}")
     command.add_argument("--quick", action="store_true", help="a few seconds for each measure: rough figures")
     command.add_argument("--yes", action="store_true", help="do not ask before writing")
     command.add_argument("--json", action="store_true", help="print a list of name, ours, baseline, ratio, unit")
@@ -78,7 +80,7 @@ async def _bench(args: argparse.Namespace) -> list[Figure]:
 
     from candlecast.bench import machine, measures
     from candlecast.bench.baselines import bare_triton, windows_of
-    from candlecast.bench.figures import COST
+    from candlecast.bench.figures import COST, Figure, in_order
     from candlecast.bench.market import Market, names, simulated
 
     settings = configuration.load()
@@ -93,24 +95,30 @@ async def _bench(args: argparse.Namespace) -> list[Figure]:
         bench = measures.Bench(connection, Market(names(args.symbols), histories), plan, say, onnx=onnx)
         server = bench.server_pid = machine.listener(args.server)
         bench.rests = None if server is None else lambda: {server}
+        await bench.teach(args.symbols)
         if onnx is not None or args.triton:
             bench.windows = windows_of(Market(names(_SYMBOLS), histories), np.arange(_SYMBOLS), bundle)
         if args.triton:
             assert bench.windows is not None
             model = args.model or settings.model
             bench.rivals[""] = await stack.enter_async_context(bare_triton(args.triton, model, bench.windows[:64]))
-        await bench.teach(args.symbols)
-        say("burst_1000")
-        figures = [await bench.burst(measures.BURST, "burst_1000")]
-        say("closed_32")
-        figures += await bench.closed()
-        say("latency_50")
-        figures += await bench.latency()
-        why = "needs a server around a model that does nothing: `make bench` in a clone"
-        figures.append(measures.absent("overhead_null_us", why, "everything but the model", COST))
-        figures += await bench.scales(args.symbols)
-        figures.append(bench.resident(args.symbols))
-        return figures
+        only, figures = args.only or _GROUPS, list[Figure]()
+        if "burst" in only:
+            say("burst_1000")
+            figures.append(await bench.burst(measures.BURST, "burst_1000"))
+        if "closed" in only:
+            say("closed_32")
+            figures += await bench.closed()
+        if "latency" in only:
+            say("latency_50")
+            figures += await bench.latency()
+        if "scale" in only:
+            figures += await bench.scales(args.symbols)
+        if not args.only:
+            why = "needs a server around a model that does nothing: `make bench` in a clone"
+            figures.append(measures.absent("overhead_null_us", why, "everything but the model", COST))
+            figures.append(bench.resident(args.symbols))
+        return in_order(figures)
 
 
 def _bundle(path: Path | None, model: Path) -> Bundle | None:
