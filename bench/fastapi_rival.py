@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,9 +26,8 @@ async def fastapi(bundle: Bundle, windows: F32) -> AsyncIterator[Rival]:
     The HTTP client is written by hand: httpx takes longer for a request than the service.
     """
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(BASELINE), str(bundle.path / MODEL), str(port), stdin=asyncio.subprocess.DEVNULL
-    )
+    command = [sys.executable, str(BASELINE), str(bundle.path / MODEL), str(port)]
+    process = await asyncio.to_thread(subprocess.Popen, command)  # not by asyncio: it forks, and gRPC has threads here
     bodies = [window.tobytes() for window in windows]
     head = f"POST /forecast HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(bodies[0])}\r\n\r\n".encode()
     idle: list[Connection] = []
@@ -56,5 +56,4 @@ async def fastapi(bundle: Bundle, windows: F32) -> AsyncIterator[Rival]:
         for _, writer in idle:
             writer.close()
         process.terminate()
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await process.wait()
+        await asyncio.to_thread(process.wait, STOP_TIMEOUT_S)
