@@ -158,7 +158,7 @@ async def nothing(ground: Ground, out: Measured) -> None:
         ground.bench(stack, BURST) as bench,
     ):
         say("overhead")
-        out.figures.append(await overhead(bench, stack, 3 * ground.plan.rounds))
+        out.figures.append(await overhead(bench, stack, 2 * ground.plan.rounds))
 
 
 async def many(ground: Ground, out: Measured) -> None:

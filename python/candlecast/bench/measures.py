@@ -30,7 +30,7 @@ QUIET_CORES, QUIET_LOOK_S, QUIET_MAX_S = 0.15, 0.5, 60.0
 class Plan:
     """How long to measure."""
 
-    rounds: int = 7  # of bursts, ours and the baseline's in turns
+    rounds: int = 15  # of bursts, ours and the baseline's in turns
     seconds: float = 8.0  # of a closed loop, in each of `turns`
     turns: int = 3
     candles: int = 2_000  # on the schedule, ours, and as many of the baseline
@@ -87,6 +87,7 @@ class Bench:
         index = np.arange(symbols)
         windows = None if self.windows is None else self.windows[np.arange(min(symbols, BURST)) % len(self.windows)]
         repeats = max(1, min(50, 1_000 // symbols))  # short bursts, many of them
+        rounds = self.plan.rounds if symbols <= BURST else max(2, self.plan.rounds // 3)  # long ones, fewer
         note = ""
         if self.onnx is not None and windows is not None:
             self.onnx.choose(windows)
@@ -95,7 +96,7 @@ class Bench:
         async with line(self.client) as stream:
             for _ in range(self.plan.warm_up_bursts):
                 await burst(stream, self.market, index)
-            for _ in range(self.plan.rounds):
+            for _ in range(rounds):
                 ours.append(await self._median_burst(stream, index, repeats))
                 if self.onnx is not None and windows is not None:
                     taken = [self.onnx.seconds(windows) for _ in range(repeats)]
@@ -106,7 +107,8 @@ class Bench:
             RATE,
             median(ours),
             _median(baseline),
-            f"{self.plan.rounds} rounds, {min(ours):,.0f} to {max(ours):,.0f}; {note or 'no ONNX Runtime'}",
+            f"{rounds} rounds, {min(ours):,.0f} to {max(ours):,.0f}{_ratios(ours, baseline)};"
+            f" {note or 'no ONNX Runtime'}",
         )
 
     async def _median_burst(self, stream: Line, index: np.ndarray, repeats: int) -> float:
@@ -192,6 +194,12 @@ def absent(name: str, why: str, what: str = "", unit: str = RATE) -> Figure:
 
 def _median(values: Sequence[float]) -> float | None:
     return median(values) if values else None
+
+
+def _ratios(ours: Sequence[float], baseline: Sequence[float]) -> str:
+    """Say how the ratio differed from round to round; ours and the baseline of one round met the same machine."""
+    ratios = [mine / theirs for mine, theirs in zip(ours, baseline, strict=False)]
+    return f", ratio {min(ratios):.2f} to {max(ratios):.2f}, median {median(ratios):.2f}" if ratios else ""
 
 
 def _beside(suffix: str) -> str:
