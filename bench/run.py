@@ -88,9 +88,8 @@ class Ground:
     async def bench(self, stack: Stack, symbols: int) -> AsyncIterator[Bench]:
         async with AsyncClient(stack.grpc) as client:
             bench = Bench(client, self.market(symbols), self.plan, say)
-            parts = stack.processes()
-            bench.server_pid = parts["server"].pid
-            bench.rests = lambda: {parts["server"].pid, *machine.family(parts["postgres"].pid)}
+            server = bench.server_pid = stack.processes()["server"].pid
+            bench.rests = lambda: machine.household(server)
             await bench.teach(symbols)
             yield bench
 

@@ -241,6 +241,21 @@ def test_processor_time_and_memory_are_those_of_the_process():
         busy.communicate()
 
 
+@pytest.mark.parametrize("words", [["candlecast", "up"], ["candlecast", "serve"]])
+def test_the_household_is_what_up_runs(words):
+    child = (
+        "import subprocess as s, sys; p = s.Popen([sys.executable, '-c', 'input()']); print(p.pid, flush=1); p.wait()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", child, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        server = int(parent.stdout.readline())
+        assert machine.household(server) == ({parent.pid, server} if "up" in words else {server})
+    finally:
+        parent.communicate("\n")
+
+
 def test_a_terminal_is_asked_and_no_writes_nothing(monkeypatch, capsys):
     monkeypatch.setattr(command, "_bench", lambda _: pytest.fail("it went on"))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True, readline=lambda: "n\n"))

@@ -71,6 +71,18 @@ def family(pid: int) -> set[int]:
     return found
 
 
+def household(pid: int) -> set[int]:
+    """Return all that `candlecast up` runs together with this server, PostgreSQL too; without `up`, the server alone.
+
+    Raises:
+        OSError: it is gone.
+    """
+    parent = int(_stat(Path(f"/proc/{pid}/stat"))[1])
+    words = Path(f"/proc/{parent}/cmdline").read_text().split("\0")
+    is_up = "up" in words and any(Path(word).name == "candlecast" for word in words)
+    return family(parent) if is_up else {pid}
+
+
 def cpu_s(pids: Iterable[int]) -> float:
     """Return the processor time that processes have used so far, their ended and awaited children included.
 

@@ -22,7 +22,7 @@ from candlecast.values import F32
 BURST, CALLERS, SINGLE_HZ = 1_000, 32, 50.0
 LONE_SYMBOL, WARM_UP_CANDLES = 1, 25
 SCALES = (10, 100, 1_000, 10_000)
-QUIET_CORES, QUIET_LOOK_S, QUIET_MAX_S = 0.15, 0.5, 60.0
+QUIET_CORES, QUIET_LOOK_S, QUIET_MAX_S = 0.15, 0.5, 300.0
 """The processor time that a server and its database use at rest, at most; how long we look, and wait, for it."""
 
 

@@ -94,7 +94,7 @@ async def _bench(args: argparse.Namespace) -> list[Figure]:
         plan = measures.QUICK if args.quick else measures.Plan()
         bench = measures.Bench(connection, Market(names(args.symbols), histories), plan, say, onnx=onnx)
         server = bench.server_pid = machine.listener(args.server)
-        bench.rests = None if server is None else lambda: {server}
+        bench.rests = None if server is None else lambda: machine.household(server)
         await bench.teach(args.symbols)
         if onnx is not None or args.triton:
             bench.windows = windows_of(Market(names(_SYMBOLS), histories), np.arange(_SYMBOLS), bundle)
