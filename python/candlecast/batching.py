@@ -1,7 +1,7 @@
 """Batching without a timer: while every slot is busy, what waits is the next batch. Knows arrays, not what they mean.
 
 A lone caller is dispatched at once; under load batches fill by themselves. A large request is cut into pieces, so
-that it fills several slots and never keeps a small one waiting for more than the batches already under way.
+that it fills several slots, and requests take turns: a small one waits for no more than the batches under way.
 """
 
 from __future__ import annotations
@@ -146,26 +146,26 @@ class Batcher:
             self._schedule_pump()
 
     def _take(self) -> list[tuple[_Request, int, int]]:
-        """Cut the next batch off the queue: (request, from row, to row)."""
+        """Cut the next batch off the queue: (request, from row, to row). Requests take turns and share the room."""
         pieces: list[tuple[_Request, int, int]] = []
         room = self._batch_rows_max
         now = time.perf_counter()
         while self._waiting and room:
-            request = self._waiting[0]
+            share = max(1, room // len(self._waiting))
+            request = self._waiting.popleft()
             left = len(request.rows) - request.taken
             if request.future.done():  # its caller left, or another piece of it failed
-                self._waiting.popleft()
                 self._waiting_rows -= left
                 continue
-            size = min(left, room)
+            size = min(left, share)
             if request.taken == 0:
                 request.started_s = now
             pieces.append((request, request.taken, request.taken + size))
             request.taken += size
             room -= size
             self._waiting_rows -= size
-            if size == left:
-                self._waiting.popleft()
+            if size < left:
+                self._waiting.append(request)  # behind the others
         return pieces
 
     async def _dispatch(self, pieces: list[tuple[_Request, int, int]]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candlecast import _rust
-from candlecast.values import F32, Candles, Symbols
+from candlecast.values import F32, F64, I64, Candles, Symbols
 
 WINDOW = _rust.WINDOW
 NAMES = tuple(feature.name for feature in _rust.catalog())
@@ -22,12 +23,40 @@ assert _rust.VERDICTS == ("ACCEPTED", "DUPLICATE", "CONFLICT", "LATE", "REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of N candles, as `_rust.Pushed` says it: a part of that."""
+
+    verdict: NDArray[np.uint8]
+    field: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    state: NDArray[np.uint8]
+    have: NDArray[np.uint32]
+    gap_filled: NDArray[np.bool_]
+    window: NDArray[np.int32]
+    features_hash: NDArray[np.uint64]
+    still: NDArray[np.uint32]
+    close: F64
+    open_time_ms: I64
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """What became of N candles, and the windows that came of it."""
 
-    pushed: _rust.Pushed
+    pushed: _rust.Pushed | Outcomes
     windows: F32  # [R, 96, F] of the R rows with pushed.window >= 0, which index into it
     features_us: int
+
+    def part(self, start: int, stop: int) -> Moved:
+        """Return what became of the candles from start to stop; the columns are views."""
+        before, until = self.windows_before(start), self.windows_before(stop)
+        columns = {column.name: getattr(self.pushed, column.name)[start:stop] for column in fields(Outcomes)}
+        columns["window"] = np.where(columns["window"] < 0, -1, columns["window"] - before)
+        return Moved(Outcomes(**columns), self.windows[before:until], self.features_us)
+
+    def windows_before(self, candle: int) -> int:
+        """Return how many windows candles before this one have: windows are in the order of the candles."""
+        return int((self.pushed.window[:candle] >= 0).sum())
 
 
 class Features:

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -85,17 +86,33 @@ class Answer:
     spool_us: int
     error: Exception | None  # why forecasts are missing, when they are
 
+    def part(self, start: int, stop: int) -> Answer:
+        """Return what became of the candles from start to stop; the columns are views."""
+        before, until = self.moved.windows_before(start), self.moved.windows_before(stop)
+        return Answer(
+            moved=self.moved.part(start, stop),
+            known={i - start: known for i, known in self.known.items() if start <= i < stop},
+            forecasts=self.forecasts.part(before, until) if self.forecasts is not None and until > before else None,
+            recorded=Recorded(self.recorded.new[before:until], self.recorded.stored[before:until]),
+            durable=self.durable,
+            spool_us=self.spool_us,
+            error=self.error if until > before else None,
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """Candles under way; await it for the answer, however long that takes."""
 
     candles: Candles
-    task: asyncio.Task[Answer]
+    place: Place
+    decode_us: int
+    durable: bool
+    done: asyncio.Future[Answer]
     trouble: asyncio.Future[Exception]  # why the model did not answer at first, while it is asked again
 
     def __await__(self) -> Generator[Any, None, Answer]:
-        return asyncio.shield(self.task).__await__()
+        return asyncio.shield(self.done).__await__()
 
     async def answer(self, timeout_ms: float, *, patient: bool) -> Answer:
         """Wait for the answer; past timeout_ms, or at the first trouble unless patient, leave: the work goes on.
@@ -103,17 +120,42 @@ class Work:
         Raises:
             DeadlineExceeded, and what the trouble is.
         """
-        waited_for: set[asyncio.Future[Any]] = {self.task} if patient else {self.task, self.trouble}
+        waited_for: set[asyncio.Future[Any]] = {self.done} if patient else {self.done, self.trouble}
         await asyncio.wait(waited_for, timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
-        if self.task.done():
-            return self.task.result()
+        if self.done.done():
+            return self.done.result()
         if self.trouble.done():
             raise self.trouble.result()
         raise DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; the candles count and the work goes on")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Work of several callers that goes one way together, one behind the other."""
+
+    works: Sequence[Work]
+    candles: Candles
+    moved: Moved
+
+    def finish(self, answer: Answer, *, but: Sequence[int] = ()) -> None:
+        """Answer each caller with its part, except those that have one of these candles."""
+        start = 0
+        for work in self.works:
+            stop = start + len(work.candles)
+            if not work.done.done() and not any(start <= i < stop for i in but):
+                work.done.set_result(answer if len(self.works) == 1 else answer.part(start, stop))
+            start = stop
+
+    def fail(self, error: BaseException) -> None:
+        for work in self.works:
+            if not work.done.done():
+                work.done.set_exception(error)
+
+
 class Forecaster:
     """Turns candles into stored forecasts, with a limit on the rows under way.
+
+    Candles of many small calls go one way together: while the model is busy, what waits is the next group.
 
     Args:
         ask: the model; called with at most batch_rows_max windows, at most batches_in_flight_max at a time.
@@ -148,7 +190,13 @@ class Forecaster:
         self.misses = Misses(model)
         """Candles whose forecast the model did not give in time."""
         self._rows = 0
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._group_rows_max = batch_rows_max
+        self._groups_max = batches_in_flight_max + 1  # one is ready when the model is
+        self._asking = 0  # groups that wait for the model
+        self._waiting: deque[Work] = deque()  # small ones, to go together
+        self._waiting_rows = 0
+        self._pump_scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._unrecorded: set[asyncio.Future[None]] = set()  # of work whose candles were not given to the recorder yet
         self._stopping = asyncio.Event()
         self._batcher = Batcher(
@@ -163,7 +211,9 @@ class Forecaster:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._stopping.set()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._start_waiting()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._batcher.__aexit__(kind, error, tb)
 
     def require_time(self, rows: int, timeout_ms: float) -> None:
@@ -172,7 +222,7 @@ class Forecaster:
         Raises:
             Overloaded: before any state has moved.
         """
-        expected_ms = self._batcher.expected_s(rows) * 1000
+        expected_ms = self._batcher.expected_s(rows + self._waiting_rows) * 1000
         if expected_ms > timeout_ms:
             raise Overloaded(
                 f"an answer takes {expected_ms:.0f} ms now, the call has {timeout_ms:.0f}: try again later"
@@ -186,11 +236,15 @@ class Forecaster:
         Raises:
             Overloaded, Stopped: before any state has moved.
         """
-        with ExitStack() as room:
-            place = room.enter_context(self._admit(len(candles)))
-            moved = self._features.push(candles, windows=forecast)
-            room.pop_all()  # from here on it is the work's
-        return self._start(candles, moved, place, decode_us, durable)
+        work = self._admitted(candles, decode_us, durable)
+        if forecast and len(candles) <= self._group_rows_max:
+            self._waiting.append(work)
+            self._waiting_rows += len(candles)
+            self._schedule_pump()
+        else:
+            self._start_waiting()  # what came before goes before
+            self._start([work], forecast)
+        return work
 
     def newest(self, symbols: Sequence[str], interval_ms: int, *, durable: bool = True) -> Work:
         """Forecast the newest closed candle of symbols; nothing moves.
@@ -198,11 +252,10 @@ class Forecaster:
         Raises:
             Overloaded, Stopped.
         """
-        with ExitStack() as room:
-            place = room.enter_context(self._admit(len(symbols)))
-            column = symbol_column(symbols)
-            moved = self._features.newest(column, interval_ms)
-            room.pop_all()
+        self._start_waiting()
+        self._require_room(len(symbols))
+        column = symbol_column(symbols)
+        moved = self._features.newest(column, interval_ms)
         values = np.full((len(symbols), 8), np.nan)
         values[:, 3] = moved.pushed.close
         candles = Candles(
@@ -212,7 +265,9 @@ class Forecaster:
             values=values,
             forming=np.zeros(len(symbols), dtype=np.bool_),
         )
-        return self._start(candles, moved, place, 0, durable)
+        work = self._admitted(candles, 0, durable)
+        self._run(_Group([work], candles, moved))
+        return work
 
     async def settled(self) -> None:
         """Return once all that was accepted so far is on disk, a forecast the model still owes excepted.
@@ -220,6 +275,10 @@ class Forecaster:
         Raises:
             StorageUnavailable: the disk fails.
         """
+        self._start_waiting()
+        await self._settled()
+
+    async def _settled(self) -> None:
         if self._unrecorded:
             await asyncio.wait(set(self._unrecorded))  # unlike gather, it cancels none of them when we are cancelled
         await self._recorder.settled()
@@ -233,81 +292,148 @@ class Forecaster:
         with self._admit(len(missed)) as place:
             await place.record(None, None, missed)
 
-    def _admit(self, rows: int) -> Place:
+    def _require_room(self, rows: int) -> None:
         if self._stopping.is_set():
             raise Stopped("the server is shutting down")
         if self._rows + rows > self._rows_max:
             raise Overloaded(f"{self._rows} candles are under way, {self._rows_max} is the limit: try again later")
+
+    def _admit(self, rows: int) -> Place:
+        self._require_room(rows)
         return self._recorder.admit(2 * rows)  # a candle and a forecast each
 
-    def _start(self, candles: Candles, moved: Moved, place: Place, decode_us: int, durable: bool) -> Work:
-        rows = len(candles)
-        self._rows += rows
+    def _admitted(self, candles: Candles, decode_us: int, durable: bool) -> Work:
+        place = self._admit(len(candles))
+        self._rows += len(candles)
         loop = asyncio.get_running_loop()
-        trouble: asyncio.Future[Exception] = loop.create_future()
-        given: asyncio.Future[None] = loop.create_future()  # the candles, to the recorder
+        work = Work(candles, place, decode_us, durable, loop.create_future(), loop.create_future())
+        work.done.add_done_callback(_looked_at)
+        return work
+
+    def _schedule_pump(self) -> None:
+        # One loop turn later, so that callers of the same turn go together.
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        while self._waiting and self._asking < self._groups_max:
+            self._start(self._next_works(), forecast=True)
+
+    def _start_waiting(self) -> None:
+        while self._waiting:
+            self._start(self._next_works(), forecast=True)
+
+    def _next_works(self) -> list[Work]:
+        """Take from those that wait as many as go together: their answers wait for the disk, or none does."""
+        works, rows = [self._waiting.popleft()], 0
+        while self._waiting:
+            rows += len(works[-1].candles)
+            following = self._waiting[0]
+            if rows + len(following.candles) > self._group_rows_max or following.durable != works[0].durable:
+                break
+            works.append(self._waiting.popleft())
+        self._waiting_rows -= sum(len(work.candles) for work in works)
+        return works
+
+    def _start(self, works: Sequence[Work], forecast: bool) -> None:
+        """Move the state by the candles of works and begin the rest."""
+        candles = works[0].candles if len(works) == 1 else Candles.joined([work.candles for work in works])
+        try:
+            moved = self._features.push(candles, windows=forecast)
+        except BaseException as error:
+            self._leave(works)
+            for work in works:
+                work.done.set_exception(error)
+            return
+        self._run(_Group(works, candles, moved))
+
+    def _run(self, group: _Group) -> None:
+        given: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the candles, to the recorder
         self._unrecorded.add(given)
         given.add_done_callback(self._unrecorded.discard)
-        task = asyncio.create_task(self._answer(candles, moved, place, decode_us, durable, trouble, given))
+        task = asyncio.create_task(self._answer(group, given))
         self._tasks.add(task)
 
-        def done(task: asyncio.Task[Answer]) -> None:
+        def done(task: asyncio.Task[None]) -> None:
             if not given.done():
                 given.set_result(None)
-            self._rows -= rows
             self._tasks.discard(task)
-            error = None if task.cancelled() else task.exception() or task.result().error
-            if error is not None:  # its caller may have left: nobody else will say it
-                log.warning("candles=%d windows=%d error=%r", rows, len(moved.windows), error)
+            self._leave(group.works)
+            if (error := asyncio.CancelledError() if task.cancelled() else task.exception()) is not None:
+                group.fail(error)
 
         task.add_done_callback(done)
-        return Work(candles, task, trouble)
 
-    async def _answer(
-        self,
-        candles: Candles,
-        moved: Moved,
-        place: Place,
-        decode_us: int,
-        durable: bool,
-        trouble: asyncio.Future[Exception],
-        given: asyncio.Future[None],
-    ) -> Answer:
-        with place:
-            verdict = moved.pushed.verdict
-            accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
-            unrecorded = candles.take(accepted) if len(accepted) else None
-            batched: Batched | None
-            forecasts, error = None, None
-            if len(moved.windows):
-                try:
-                    batched = await self._batcher.submit(moved.windows)
-                except Exception as away:
-                    # The candles have moved the state: they are recorded whatever the model does.
-                    trouble.set_result(away)
-                    await self._record_now(place, unrecorded)
-                    unrecorded = None
-                    given.set_result(None)
-                    batched, error = await self._ask_again(moved.windows, away)
-                if batched is not None:
-                    forecasts = self._interpret(candles, moved, batched, decode_us)
-                elif error is not None:
-                    self._miss(candles, moved, error)
-            started = time.perf_counter()
-            recorded = Recorded(new=np.zeros(0, dtype=np.bool_), stored=np.zeros(0, dtype=np.bool_))
-            if unrecorded is not None or forecasts is not None:
-                recorded = await place.record(unrecorded, forecasts, durable=durable)
-            if not given.done():
+    def _leave(self, works: Sequence[Work]) -> None:
+        for work in works:
+            self._rows -= len(work.candles)
+            work.place.__exit__(None, None, None)
+
+    async def _answer(self, group: _Group, given: asyncio.Future[None]) -> None:
+        candles, moved, works = group.candles, group.moved, group.works
+        place, durable = works[0].place, works[0].durable
+        verdict = moved.pushed.verdict
+        accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
+        unrecorded = candles.take(accepted) if len(accepted) else None
+        batched: Batched | None
+        forecasts, error = None, None
+        if len(moved.windows):
+            try:
+                batched = await self._ask(moved.windows)
+            except Exception as away:
+                # The candles have moved the state: they are recorded whatever the model does.
+                for work in works:
+                    work.trouble.set_result(away)
+                await self._record_now(place, unrecorded)
+                unrecorded = None
                 given.set_result(None)
-            if durable and (verdict == feature_state.DUPLICATE).any():
-                await self.settled()  # it may still be on its way to the disk, in the work of who sent it first
-            spool_us = int((time.perf_counter() - started) * 1e6)
-            late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
-            known = await self._known(candles.take(late)) if len(late) else []
+                await self._finish_without_model(group)
+                batched, error = await self._ask_again(moved.windows, away)
+            if batched is not None:
+                forecasts = self._interpret(candles, moved, batched, max(work.decode_us for work in works))
+            elif error is not None:
+                self._miss(candles, moved, error)
+        started = time.perf_counter()
+        recorded = Recorded(new=np.zeros(0, dtype=np.bool_), stored=np.zeros(0, dtype=np.bool_))
+        if unrecorded is not None or forecasts is not None:
+            recorded = await place.record(unrecorded, forecasts, durable=durable)
+        if not given.done():
+            given.set_result(None)
+        if durable and (verdict == feature_state.DUPLICATE).any():
+            await self._settled()  # it may still be on its way to the disk, in the work of who sent it first
+        spool_us = int((time.perf_counter() - started) * 1e6)
+        late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
+        answer = Answer(moved, {}, forecasts, recorded, durable, spool_us, error)
+        if len(late):  # nobody else waits for what storage knows of them
+            group.finish(answer, but=late.tolist())
+            known = await self._known(candles.take(late))
             self._count_conflicts(candles, late, known)
-            return Answer(
-                moved, dict(zip(late.tolist(), known, strict=True)), forecasts, recorded, durable, spool_us, error
-            )
+            answer = replace(answer, known=dict(zip(late.tolist(), known, strict=True)))
+        group.finish(answer)
+        if error is not None:  # its callers may have left: nobody else will say it
+            log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
+
+    async def _finish_without_model(self, group: _Group) -> None:
+        """Answer those whose candles have no window: they need no model, nor what storage knows."""
+        pushed = group.moved.pushed
+        if group.works[0].durable and (pushed.verdict == feature_state.DUPLICATE).any():
+            await self._settled()
+        others = np.flatnonzero((pushed.window >= 0) | (pushed.verdict == feature_state.LATE))
+        none = np.zeros(len(group.moved.windows), dtype=np.bool_)
+        answer = Answer(group.moved, {}, None, Recorded(none, none), group.works[0].durable, 0, None)
+        group.finish(answer, but=others.tolist())
+
+    async def _ask(self, windows: F32) -> Batched:
+        """Ask the model; meanwhile only so many groups do."""
+        self._asking += 1
+        try:
+            return await self._batcher.submit(windows)
+        finally:
+            self._asking -= 1
+            if self._waiting:
+                self._schedule_pump()
 
     def _miss(self, candles: Candles, moved: Moved, error: Exception) -> None:
         reason = error.reason if isinstance(error, CandlecastError) else type(error).__name__
@@ -385,3 +511,9 @@ class Forecaster:
                 interpret_us=int((time.perf_counter() - started) * 1e6),
             ),
         )
+
+
+def _looked_at(done: asyncio.Future[Answer]) -> None:
+    """Take an error for seen, although its caller may have left."""
+    if not done.cancelled():
+        done.exception()

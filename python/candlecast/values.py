@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,3 +184,15 @@ class Forecasts:
     def names(self) -> list[str]:
         """Return the symbols [B] as strings."""
         return names(self.symbol)
+
+    def part(self, start: int, stop: int) -> Forecasts:
+        """Return the forecasts from start to stop; the columns are views."""
+        meaning: Any = replace(self.meaning, **_cut(self.meaning, start, stop))
+        part: Forecasts = replace(self, meaning=meaning, **_cut(self, start, stop))
+        return part
+
+
+def _cut(columns: Any, start: int, stop: int) -> dict[str, Any]:
+    """Return the rows from start to stop of each array of a dataclass."""
+    named = ((field.name, getattr(columns, field.name)) for field in fields(columns))
+    return {name: column[start:stop] for name, column in named if isinstance(column, np.ndarray)}

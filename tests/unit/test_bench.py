@@ -19,7 +19,6 @@ from candlecast.bench.market import START_MS, Market, names, simulated
 from candlecast.bench.pace import Schedule, percentiles
 from candlecast.cli import bench as command
 from candlecast.cli import main
-from candlecast.client import CandleResult, Forecast
 from candlecast.errors import CandlecastError
 from candlecast.features import ACCEPTED, Features
 from candlecast.v1.types_pb2 import SymbolStatus
@@ -142,7 +141,7 @@ def test_a_symbol_goes_on_where_it_was_and_the_others_stay():
     market = Market(names(3), HISTORIES)
     market.next(np.array([1]))
     candles = market.next(np.array([1, 2]))
-    assert candles.symbol == ["BENCH.00001", "BENCH.00002"]
+    assert candles.names == ["BENCH.00001", "BENCH.00002"]
     assert candles.open_time_ms.tolist() == [START_MS + DEFAULT_INTERVAL_MS, START_MS]
     assert market.bar.tolist() == [0, 2, 1]
     market.bar[0] = 10**6
@@ -166,7 +165,8 @@ class KnowingClient:
         )
 
     async def backfill(self, candles):
-        some = [(c.symbol, (c.open_time_ms - START_MS) // DEFAULT_INTERVAL_MS) for c in candles]
+        bars = (candles.open_time_ms - START_MS) // DEFAULT_INTERVAL_MS
+        some = list(zip(candles.names, bars.tolist(), strict=True))
         self.taught += some
         return SimpleNamespace(refused_count=0, accepted=len(some))
 
@@ -185,7 +185,7 @@ class HalfClient:
 
     async def stream(self, batches):
         async for batch in batches:
-            yield [CandleResult(forecast=Forecast() if i == 0 else None) for i in range(len(batch))]
+            yield SimpleNamespace(forecasts=1)
 
 
 async def test_a_burst_that_was_not_forecast_whole_is_no_figure():
@@ -202,8 +202,8 @@ async def test_a_long_burst_is_cut_into_messages_in_order():
     class Client:
         async def stream(self, batches):
             async for batch in batches:
-                sizes.append((len(batch), batch[0].symbol))
-                yield [CandleResult(forecast=Forecast()) for _ in batch]
+                sizes.append((len(batch), batch.names[0]))
+                yield SimpleNamespace(forecasts=len(batch))
 
     async with load.line(Client()) as stream:
         await burst(stream, Market(names(count), HISTORIES), np.arange(count))

@@ -201,7 +201,7 @@ async def test_an_answer_waits_for_the_disk_unless_it_is_not_to_be_durable():
         waits = f.accept(slice_of(NEED, NEED + 1))
         answer = await asyncio.wait_for(f.accept(slice_of(NEED + 1, NEED + 2), durable=False), 5)
         assert (answer.durable, answer.recorded.new.tolist()) == (False, [True])
-        assert not waits.task.done()
+        assert not waits.done.done()
         recorder.go.set()
         assert (await waits).durable
 
@@ -272,7 +272,7 @@ async def test_a_forecast_that_was_given_up_is_a_miss_of_the_newest_candle_and_o
 async def test_a_core_that_refuses_the_batch_gives_its_room_back(monkeypatch):
     async with forecaster(FakeModel(), FakeRecorder()) as f:
         with pytest.raises(TypeError):
-            f.accept(replace(slice_of(0, 1), interval_ms=np.array([1.5])))
+            await f.accept(replace(slice_of(0, 1), interval_ms=np.array([1.5])))
         await warm(f)
 
 
@@ -282,9 +282,77 @@ async def test_a_candle_that_is_sent_again_is_acknowledged_no_sooner_than_it_is_
         await warm(f)
         first = f.accept(slice_of(NEED, NEED + 2))
         again = f.accept(slice_of(NEED, NEED + 1))  # not the newest: it has no forecast of its own to wait for
-        assert again.task is not first.task
-        assert await is_late(again.task)
+        assert again is not first
+        assert await is_late(again.done)
         model.go.set()
         answer = await again
         assert answer.moved.pushed.verdict.tolist() == [feature_state.DUPLICATE]
         assert ("BTCUSDT", int(HISTORY.interval_ms[0]), int(HISTORY.open_time_ms[NEED])) in recorder.candles
+
+
+async def test_small_calls_go_together_and_each_gets_its_own_part():
+    model, one_by_one = FakeModel(), FakeRecorder()
+    async with forecaster(FakeModel(), one_by_one) as f:
+        await warm(f)
+        for i in range(NEED, NEED + 8):
+            await f.accept(slice_of(i, i + 1))
+    recorder = FakeRecorder()
+    calls = []
+
+    async def counted(*given, **how):
+        calls.append(given[1])
+        return await FakeRecorder.record(recorder, *given, **how)
+
+    recorder.record = counted
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        late = slice_of(0, 1)
+        late.open_time_ms[:] -= 900_000
+        works = [f.accept(slice_of(NEED, NEED + 3)), f.accept(late), f.accept(slice_of(NEED + 3, NEED + 8))]
+        answers = [await work for work in works]
+    assert len([forecasts for forecasts in calls if forecasts is not None]) == 1
+    assert [len(answer.moved.pushed.verdict) for answer in answers] == [3, 1, 5]
+    assert answers[1].known == {0: Known.NOT_STORED} and answers[1].forecasts is None
+    assert answers[0].known == answers[2].known == {}
+    for answer, start in ((answers[0], 0), (answers[2], 3)):
+        assert answer.moved.pushed.window.tolist() == list(range(len(answer.forecasts)))
+        assert answer.recorded.new.all() and len(answer.recorded.new) == len(answer.forecasts)
+        for i in range(len(answer.forecasts)):
+            bar = NEED + start + i
+            key = ("BTCUSDT", 900_000, int(HISTORY.open_time_ms[bar]) + 900_000)
+            assert int(answer.forecasts.close_time_ms[i]) == key[2]
+            np.testing.assert_array_equal(answer.forecasts.outputs[i], one_by_one.forecasts[key])
+            np.testing.assert_array_equal(answer.forecasts.meaning.returns[i], one_by_one.forecasts[key][:4])
+            np.testing.assert_array_equal(answer.moved.windows[i, -1], answer.forecasts.rows[i])
+
+
+async def test_while_the_model_is_busy_what_waits_is_the_next_group_and_order_is_kept():
+    model, recorder = HeldModel(), FakeRecorder()
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        first = [f.accept(slice_of(NEED, NEED + 1))]
+        for _ in range(3):  # as many groups as may wait for the model, and one more
+            await asyncio.sleep(0)
+            first.append(f.accept(slice_of(NEED + len(first), NEED + len(first) + 1)))
+        await asyncio.sleep(0)
+        waiting = [f.accept(slice_of(i, i + 1)) for i in range(NEED + 4, NEED + 9)]
+        await asyncio.sleep(0)
+        assert f._features.status("BTCUSDT", 900_000).have < NEED + 9  # they have not moved the state
+        large = f.accept(slice_of(NEED + 9, NEED + 30))  # goes at once, and so does what came before it
+        assert f._features.status("BTCUSDT", 900_000).have == NEED + 30
+        model.go.set()
+        for work in (*first, *waiting, large):
+            assert ((await work).moved.pushed.verdict == feature_state.ACCEPTED).all()
+    assert len(recorder.forecasts) == 30
+
+
+async def test_who_needs_no_model_is_answered_while_it_is_away():
+    model, recorder = FakeModel(), FakeRecorder()
+    async with forecaster(model, recorder, model_wait_ms=3_600_000) as f:
+        await warm(f)
+        model.broken = True
+        needs = f.accept(slice_of(NEED, NEED + 1))
+        cold = f.accept(candles("ETHUSDT", 1))
+        assert (await cold.answer(5_000, patient=True)).moved.pushed.verdict.tolist() == [feature_state.ACCEPTED]
+        with pytest.raises(ModelUnavailable):
+            await needs.answer(5_000, patient=False)

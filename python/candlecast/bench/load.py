@@ -13,7 +13,7 @@ import numpy as np
 
 from candlecast.bench.market import Market
 from candlecast.bench.pace import Schedule
-from candlecast.client import AsyncClient, CandleResult, ServerError, messages
+from candlecast.client import AsyncClient, ServerError
 from candlecast.errors import CandlecastError
 from candlecast.values import I64, Candles
 
@@ -28,13 +28,13 @@ async def send(client: AsyncClient, batches: AsyncIterable[Candles]) -> AsyncIte
 
     Here and in `ask` and `teach` is all that a bench knows of how candles travel.
     """
-    async for results in client.stream(messages(batch) async for batch in batches):
-        yield _forecasts(results)
+    async for results in client.stream(batches):
+        yield results.forecasts
 
 
 async def ask(client: AsyncClient, candles: Candles) -> int:
     """Make one unary call and return the number of forecasts in its answer."""
-    return _forecasts(await client.predict(messages(candles)))
+    return (await client.predict(candles)).forecasts
 
 
 async def teach(client: AsyncClient, market: Market, index: I64) -> int:
@@ -49,15 +49,11 @@ async def teach(client: AsyncClient, market: Market, index: I64) -> int:
     sent = 0
     for bars, some in strangers.items():
         chunks = market.history(np.array(some), bars)
-        done = await client.backfill(candle for chunk in chunks for candle in messages(chunk))
+        done = await client.backfill(Candles.joined(list(chunks)))
         if done.refused_count:
             raise CandlecastError(f"{done.refused_count} candles of history were refused: {done.refused[0]}")
         sent += done.accepted
     return sent
-
-
-def _forecasts(results: list[CandleResult]) -> int:
-    return sum(result.HasField("forecast") for result in results)
 
 
 class Line:

@@ -8,7 +8,7 @@ import numpy as np
 
 from candlecast.errors import CandlecastError
 from candlecast.features import now_ms
-from candlecast.values import DEFAULT_INTERVAL_MS, F64, I64, Candles
+from candlecast.values import DEFAULT_INTERVAL_MS, F64, I64, Candles, symbols
 
 PREFIX = "BENCH."
 """What the names of a bench's symbols begin with, and nobody else's."""
@@ -48,6 +48,7 @@ class Market:
 
     def __init__(self, names: Sequence[str], histories: F64) -> None:
         self.names = list(names)
+        self._symbols = symbols(self.names)
         self.bar = np.zeros(len(self.names), dtype=np.int64)  # [S] the next one
         self._histories = histories
         symbol = np.arange(len(self.names))
@@ -89,7 +90,7 @@ class Market:
         values = self._histories[self._history[index], place]
         values[:, _PRICES] *= (1.001 ** (self._copy[index] % 1_000))[:, None]
         return Candles(
-            symbol=[self.names[i] for i in index.tolist()],
+            symbol=self._symbols[index],
             interval_ms=np.full(len(index), DEFAULT_INTERVAL_MS, dtype=np.int64),
             open_time_ms=START_MS + bars * DEFAULT_INTERVAL_MS,
             values=values,
