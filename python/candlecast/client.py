@@ -216,8 +216,8 @@ class Results(Sequence[CandleResult]):
             status=SymbolStatus(state=int(record["state"]), have=int(record["have"]), need=int(record["need"])),  # type: ignore[arg-type]
         )
         if record["refusal_reason"]:
-            result.refusal.field = self._packed.refusal_fields[record["refusal_field"]]
-            result.refusal.reason = self._packed.refusal_reasons[record["refusal_reason"]]
+            result.refusal.field = packed.REFUSAL_FIELDS[record["refusal_field"]]
+            result.refusal.reason = packed.REFUSAL_REASONS[record["refusal_reason"]]
         if record["has_forecast"]:
             result.forecast.CopyFrom(self._forecast(record))
         return result
@@ -242,7 +242,7 @@ class Results(Sequence[CandleResult]):
             max_rally_1h=rally_1h,
             max_drawdown_4h=drawdown_4h,
             max_rally_4h=rally_4h,
-            reasons=[name for i, name in enumerate(self._packed.reasons) if bits >> i & 1],
+            reasons=[name for i, name in enumerate(packed.REASONS) if bits >> i & 1],
             state=int(record["forecast_state"]),  # type: ignore[arg-type]
             gap_filled=bool(record["gap_filled"]),
             degraded=bool(record["degraded"]),

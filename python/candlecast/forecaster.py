@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -74,10 +75,11 @@ class Asks(Protocol):
     async def __call__(self, windows: F32) -> F32: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
     """What became of N candles; the forecasts of those whose `forecast` is not -1."""
 
+    candles: Candles
     moved: Moved
     known: dict[int, Known]  # late candles by index: what storage knows of them
     forecasts: Forecasts | None
@@ -86,18 +88,56 @@ class Answer:
     spool_us: int
     error: Exception | None  # why forecasts are missing, when they are
 
-    def part(self, start: int, stop: int) -> Answer:
-        """Return what became of the candles from start to stop; the columns are views."""
-        before, until = self.moved.windows_before(start), self.moved.windows_before(stop)
-        return Answer(
-            moved=self.moved.part(start, stop),
-            known={i - start: known for i, known in self.known.items() if start <= i < stop},
-            forecasts=self.forecasts.part(before, until) if self.forecasts is not None and until > before else None,
-            recorded=Recorded(self.recorded.new[before:until], self.recorded.stored[before:until]),
-            durable=self.durable,
-            spool_us=self.spool_us,
-            error=self.error if until > before else None,
-        )
+    @property
+    def whole(self) -> Answer:
+        """Return the answer to all candles that went the same way; its own are those from `start` to `stop`."""
+        return self
+
+    @property
+    def start(self) -> int:
+        return 0
+
+    @property
+    def stop(self) -> int:
+        return len(self.moved.pushed.verdict)
+
+
+class Part:
+    """What became of some of the candles of an answer; cut off when it is looked at. The columns are views."""
+
+    def __init__(self, whole: Answer, start: int, stop: int) -> None:
+        self.whole, self.start, self.stop = whole, start, stop
+        self.durable, self.spool_us = whole.durable, whole.spool_us
+
+    @cached_property
+    def moved(self) -> Moved:
+        return self.whole.moved.part(self.start, self.stop)
+
+    @cached_property
+    def known(self) -> dict[int, Known]:
+        return {i - self.start: known for i, known in self.whole.known.items() if self.start <= i < self.stop}
+
+    @cached_property
+    def _windows(self) -> tuple[int, int]:
+        moved = self.whole.moved
+        return moved.windows_before(self.start), moved.windows_before(self.stop)
+
+    @cached_property
+    def forecasts(self) -> Forecasts | None:
+        before, until = self._windows
+        return self.whole.forecasts.part(before, until) if self.whole.forecasts and until > before else None
+
+    @cached_property
+    def recorded(self) -> Recorded:
+        of = slice(*self._windows)
+        return Recorded(self.whole.recorded.new[of], self.whole.recorded.stored[of])
+
+    @property
+    def error(self) -> Exception | None:
+        if self.whole.error is None:
+            return None
+        before, until = self._windows
+        return self.whole.error if until > before else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,13 +148,13 @@ class Work:
     place: Place
     decode_us: int
     durable: bool
-    done: asyncio.Future[Answer]
+    done: asyncio.Future[Answer | Part]
     trouble: asyncio.Future[Exception]  # why the model did not answer at first, while it is asked again
 
-    def __await__(self) -> Generator[Any, None, Answer]:
+    def __await__(self) -> Generator[Any, None, Answer | Part]:
         return asyncio.shield(self.done).__await__()
 
-    async def answer(self, timeout_ms: float, *, patient: bool) -> Answer:
+    async def answer(self, timeout_ms: float, *, patient: bool) -> Answer | Part:
         """Wait for the answer; past timeout_ms, or at the first trouble unless patient, leave: the work goes on.
 
         Raises:
@@ -143,7 +183,7 @@ class _Group:
         for work in self.works:
             stop = start + len(work.candles)
             if not work.done.done() and not any(start <= i < stop for i in but):
-                work.done.set_result(answer if len(self.works) == 1 else answer.part(start, stop))
+                work.done.set_result(answer if len(self.works) == 1 else Part(answer, start, stop))
             start = stop
 
     def fail(self, error: BaseException) -> None:
@@ -405,7 +445,7 @@ class Forecaster:
             await self._settled()  # it may still be on its way to the disk, in the work of who sent it first
         spool_us = int((time.perf_counter() - started) * 1e6)
         late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
-        answer = Answer(moved, {}, forecasts, recorded, durable, spool_us, error)
+        answer = Answer(candles, moved, {}, forecasts, recorded, durable, spool_us, error)
         if len(late):  # nobody else waits for what storage knows of them
             group.finish(answer, but=late.tolist())
             known = await self._known(candles.take(late))
@@ -422,7 +462,7 @@ class Forecaster:
             await self._settled()
         others = np.flatnonzero((pushed.window >= 0) | (pushed.verdict == feature_state.LATE))
         none = np.zeros(len(group.moved.windows), dtype=np.bool_)
-        answer = Answer(group.moved, {}, None, Recorded(none, none), group.works[0].durable, 0, None)
+        answer = Answer(group.candles, group.moved, {}, None, Recorded(none, none), group.works[0].durable, 0, None)
         group.finish(answer, but=others.tolist())
 
     async def _ask(self, windows: F32) -> Batched:
@@ -513,7 +553,7 @@ class Forecaster:
         )
 
 
-def _looked_at(done: asyncio.Future[Answer]) -> None:
+def _looked_at(done: asyncio.Future[Answer | Part]) -> None:
     """Take an error for seen, although its caller may have left."""
     if not done.cancelled():
         done.exception()

@@ -65,6 +65,46 @@ RESULT: Final = np.dtype(
         ("risks", "<f8", (4,)),
     ]
 )
+REFUSAL_FIELDS: Final = (
+    "",
+    "symbol",
+    "interval_ms",
+    "open_time_ms",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "trades",
+    "taker_buy_volume",
+)
+REFUSAL_REASONS: Final = (
+    "",
+    "BAD_SYMBOL",
+    "BAD_INTERVAL",
+    "UNALIGNED",
+    "IN_FUTURE",
+    "NOT_FINITE",
+    "NOT_POSITIVE",
+    "NEGATIVE",
+    "OUT_OF_RANGE",
+    "OUTSIDE_HIGH_LOW",
+    "HIGH_BELOW_LOW",
+    "SYMBOL_LIMIT",
+)
+REASONS: Final = (
+    "OUTPUT_NOT_FINITE",
+    "NO_EDGE",
+    "NOT_READY",
+    "STALE",
+    "QUARANTINED",
+    "GAP_FILLED",
+    "LOW_CONFIDENCE",
+    "LOW_AGREEMENT",
+    "LOW_EXPECTED_RETURN",
+)
+"""Bit i of `reasons` stands for REASONS[i]."""
 GATE_ABSENT, GATE_REFUSED, GATE_APPROVED = range(3)
 NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
 """Numbers of a forecast that are called alike in a message."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from candlecast import _rust, candle_files, features, outputs, packed
-from candlecast.filters import Reason
+from candlecast.filters import REASONS, Reason
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
 from candlecast.triton.repository import render_config
@@ -88,3 +88,11 @@ def test_the_documented_layout_of_packed_records_is_theirs():
     for dtype in (packed.CANDLE, packed.RESULT):
         ends = [offset + field.itemsize for field, offset in dtype.fields.values()]
         assert [0, *ends] == [*(offset for _, offset in dtype.fields.values()), dtype.itemsize]
+
+
+def test_the_codes_of_packed_records_are_those_of_the_core_and_of_the_filters():
+    assert (packed.REFUSAL_FIELDS, packed.REFUSAL_REASONS) == (_rust.FIELDS, _rust.REASONS)
+    assert packed.REASONS == REASONS
+    documented = (ROOT / "proto" / "candlecast" / "v1" / "types.proto").read_text().replace("\n//     ", " ")
+    for names, begin in ((_rust.FIELDS[1:], "1 "), (_rust.REASONS[1:], "1 "), (REASONS, "bit 0 ")):
+        assert begin + ", ".join(names) in documented

@@ -184,7 +184,7 @@ class HalfClient:
     """Answers the first candle of each batch with a forecast, the others without."""
 
     async def stream(self, batches):
-        async for batch in batches:
+        async for _ in batches:
             yield SimpleNamespace(forecasts=1)
 
 

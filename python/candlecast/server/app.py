@@ -28,7 +28,7 @@ from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
-from candlecast.server.wire import Tolerant
+from candlecast.server.wire import TolerantServer
 from candlecast.settings import Settings, is_loopback, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
@@ -253,7 +253,6 @@ async def _listening(
     settings: Settings, forecaster: Forecaster, features: Features, readiness: Readiness
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
-        interceptors=[Tolerant()],
         options=[
             ("grpc.max_receive_message_length", settings.message_bytes_max),
             ("grpc.max_send_message_length", -1),
@@ -273,7 +272,7 @@ async def _listening(
         answer_timeout_ms=settings.answer_timeout_ms,
         durable=settings.durability == "durable",
     )
-    forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
+    forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, TolerantServer(server))  # type: ignore[arg-type]
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((SERVICES[1], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     port = _listen(server, settings.grpc)

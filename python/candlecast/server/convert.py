@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from candlecast import _rust
 from candlecast.features import LATE, REFUSED
-from candlecast.filters import REASONS, reasons_of
-from candlecast.forecaster import Answer
+from candlecast.filters import reasons_of
+from candlecast.forecaster import Answer, Part
 from candlecast.packed import NUMBERS, RESULT
 from candlecast.v1 import types_pb2 as pb
 from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, symbols
@@ -64,7 +64,7 @@ def status(status: _rust.Status) -> pb.SymbolStatus:
 
 def results(
     candles: Candles,
-    answer: Answer,
+    answer: Answer | Part,
     need: int,
     *,
     names: Sequence[str] = (),
@@ -102,7 +102,7 @@ def results(
         yield result
 
 
-def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
+def forecasts(answer: Answer | Part) -> Iterator[pb.Forecast]:
     """Yield the messages of an answer's forecasts, in the order of its windows."""
     columns = answer.forecasts
     assert columns is not None
@@ -135,9 +135,20 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
         yield forecast
 
 
-def packed_results(candles: Candles, answer: Answer, need: int) -> pb.PackedResults:
-    """Return the same as `results` as records, made by columns."""
-    pushed = answer.moved.pushed
+def packed_results(answer: Answer | Part, need: int) -> pb.PackedResults:
+    """Return the same as `results` as records, made by columns, once for all candles that went the same way."""
+    whole = answer.whole
+    packed: pb.PackedResults | None = vars(whole).get("packed")
+    if packed is None:
+        packed = vars(whole)["packed"] = _packed(whole, need)
+    if answer is whole:
+        return packed
+    records = packed.records[answer.start * RESULT.itemsize : answer.stop * RESULT.itemsize]
+    return pb.PackedResults(records=records, model=packed.model, times=packed.times)
+
+
+def _packed(answer: Answer, need: int) -> pb.PackedResults:
+    candles, pushed = answer.candles, answer.moved.pushed
     records = np.zeros(len(candles), RESULT)
     records["symbol"], records["interval_ms"] = candles.symbol, candles.interval_ms
     records["open_time_ms"] = candles.open_time_ms
@@ -146,7 +157,7 @@ def packed_results(candles: Candles, answer: Answer, need: int) -> pb.PackedResu
         records["verdict"][i] = _OF_KNOWN[known]
     records["refusal_field"], records["refusal_reason"] = pushed.field, pushed.reason
     records["have"], records["need"] = pushed.have, need
-    message = pb.PackedResults(reasons=REASONS, refusal_fields=_rust.FIELDS, refusal_reasons=_rust.REASONS)
+    message = pb.PackedResults()
     if (columns := answer.forecasts) is not None:
         has = np.flatnonzero(pushed.window >= 0)
         of = pushed.window[has]
@@ -180,7 +191,7 @@ def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str,
     yield "risks", m.risks
 
 
-def _not_stored(answer: Answer) -> Any:
+def _not_stored(answer: Answer | Part) -> Any:
     return pb.DURABILITY_SPOOLED if answer.durable else pb.DURABILITY_PENDING
 
 
@@ -193,7 +204,7 @@ def _model(columns: Forecasts) -> pb.ModelVersion:
     )
 
 
-def _times(columns: Forecasts, answer: Answer) -> pb.StageTimes:
+def _times(columns: Forecasts, answer: Answer | Part) -> pb.StageTimes:
     times = columns.times
     return pb.StageTimes(
         decode_us=times.decode_us,
@@ -205,7 +216,7 @@ def _times(columns: Forecasts, answer: Answer) -> pb.StageTimes:
     )
 
 
-def _durability(answer: Answer, i: int, forming: bool) -> Any:
+def _durability(answer: Answer | Part, i: int, forming: bool) -> Any:
     if forming:
         return pb.DURABILITY_UNSPECIFIED
     if answer.recorded.stored[i]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from candlecast.errors import InvalidRequest, Stopped
 from candlecast.features import ACCEPTED, DUPLICATE, REFUSED, Features
-from candlecast.forecaster import Answer, Forecaster, Work
+from candlecast.forecaster import Answer, Forecaster, Part, Work
 from candlecast.packed import CANDLE, unpack_candles
 from candlecast.server import convert
 from candlecast.server.status import abort
@@ -118,10 +118,10 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             response.results.extend(results)
         return response
 
-    def _response(self, response: R, request: Carrier, work: Work, answer: Answer) -> R:
+    def _response(self, response: R, request: Carrier, work: Work, answer: Answer | Part) -> R:
         """Put results into a response as the candles came: as messages, or packed."""
         if request.packed:
-            response.packed.CopyFrom(convert.packed_results(work.candles, _whole(answer), self._features.need))
+            response.packed.CopyFrom(convert.packed_results(_whole(answer), self._features.need))
         else:
             names = [candle.symbol for candle in request.candles]
             response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, names=names))
@@ -129,7 +129,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
 
     async def _answers(
         self, requests: AsyncIterator[pb.StreamRequest]
-    ) -> AsyncIterator[tuple[pb.StreamRequest, Work, Answer]]:
+    ) -> AsyncIterator[tuple[pb.StreamRequest, Work, Answer | Part]]:
         """Accept messages as they come, several under way at once, and yield their answers in order."""
         if self._stopping:
             raise Stopped("the server is shutting down")
@@ -237,7 +237,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         return self._unary_timeout_ms if remaining_s is None else remaining_s * 1000
 
 
-def _whole(answer: Answer) -> Answer:
+def _whole(answer: Answer | Part) -> Answer | Part:
     """Raise what kept forecasts from an answer."""
     if answer.error is not None:
         raise answer.error
