@@ -268,6 +268,23 @@ def test_on_the_cpu_nothing_of_the_program_is_half(backend: object, bundle: Bund
     assert kinds == {torch.float32}
 
 
+def test_on_another_device_all_of_it_is_there_and_halves_stay_halves(backend: object, bundle: Bundle) -> None:
+    # A device without values stands for the GPU: anything left on the CPU could not be combined with it.
+    loaded = backend.load(bundle.path / "model.pt2", torch.device("meta"))  # type: ignore[attr-defined]
+    kinds = set()
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func: object, types: object, args: object = (), kwargs: object = None) -> object:
+            out = func(*args, **(kwargs or {}))  # type: ignore[operator, misc, call-overload]
+            kinds.update(t.dtype for t in torch.utils._pytree.tree_leaves(out) if isinstance(t, torch.Tensor))
+            return out
+
+    with Watch(), torch.inference_mode():
+        (answer,) = loaded.run(torch.zeros(7, 96, 240, device="meta"))
+    assert (answer.device.type, tuple(answer.shape), answer.dtype) == ("meta", (7, 20), torch.float32)
+    assert torch.float16 in kinds
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [

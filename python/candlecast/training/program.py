@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from candlecast.errors import BundleError
@@ -21,6 +24,7 @@ from candlecast.models.bundle import WINDOW
 from candlecast.training.patchtst import NetworkConfig, PatchTST
 from candlecast.values import F32
 
+Array = NDArray[Any]
 ROWS_MAX = 1024
 """Rows in one run of the program."""
 NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
@@ -54,8 +58,8 @@ def run(program: bytes, windows: F32, batch_rows: int = 64) -> F32:
 def from_onnx(content: bytes, config: NetworkConfig) -> PatchTST:
     """Rebuild the model from an ONNX file that `export.to_onnx` wrote: every weight bit by bit, as an fp32 module.
 
-    The exporter keeps the names of all parameters but those of most linear layers' matrices, which it transposes and
-    numbers. Each of those is found by its product: the bias that is added to it has the layer's name.
+    The exporter transposes and numbers most matrices, and gives equal tensors one name. So layers are found by their
+    order, which is that of the network; only what belongs to no layer goes by its name.
 
     Raises:
         BundleError: it is not such a file, or of another network.
@@ -64,23 +68,33 @@ def from_onnx(content: bytes, config: NetworkConfig) -> PatchTST:
         graph = onnx.load_from_string(content).graph
         tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         model = PatchTST(config, len(tensors["mean"]))
-        biases = {
-            product: name
-            for node in graph.node
-            if node.op_type == "Add"
-            for product, name in (tuple(node.input), tuple(node.input)[::-1])
-            if name.endswith(".bias")
-        }
-        for node in graph.node:
-            if node.op_type == "MatMul" and node.input[1] in tensors:
-                layer = biases[node.output[0]].removesuffix("bias")
-                tensors[f"{layer}weight"] = tensors[node.input[1]].T
-        wanted = model.state_dict()
-        found = {name: torch.from_numpy(np.array(tensors[name])) for name in wanted}
-        kinds = {name: torch.float16 if name.startswith("trunk.") else torch.float32 for name in wanted}
-        if wrong := [name for name in wanted if found[name].dtype != kinds[name]]:
+        found = {name: tensors[name] for name in ("mean", "std", "unit", "trunk.position")}
+        for name, (weight, bias) in zip(_layers(config), _layer_tensors(graph, tensors), strict=True):
+            found |= {f"trunk.{name}.weight": weight, f"trunk.{name}.bias": bias}
+        if wrong := [name for name, tensor in found.items() if tensor.dtype != _kind(name)]:
             raise BundleError(f"the ONNX file's {', '.join(wrong)} is not of the type that this exporter writes")
-        model.load_state_dict(found)
-    except (KeyError, IndexError, RuntimeError, DecodeError) as error:
+        model.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in found.items()})
+    except (LookupError, ValueError, RuntimeError, DecodeError) as error:
         raise BundleError(f"the ONNX file is not one that this network was exported to: {error}") from error
     return model.eval()
+
+
+def _layers(config: NetworkConfig) -> list[str]:
+    """Return the names of the layers with weight and bias, as they are run."""
+    block = ("attention_norm", "attention.qkv", "attention.out", "feedforward_norm", "feedforward.0", "feedforward.3")
+    return ["embed", *(f"blocks.{k}.{part}" for k in range(config.layers) for part in block), "norm", "head"]
+
+
+def _layer_tensors(graph: onnx.GraphProto, tensors: dict[str, Array]) -> Iterator[tuple[Array, Array]]:
+    """Yield weight and bias of every layer, as torch has them, in the order of the graph."""
+    users = {name: node for node in graph.node for name in node.input}
+    for node in graph.node:
+        if node.op_type in ("LayerNormalization", "Gemm"):  # Gemm has transB: the matrix as torch has it
+            yield tensors[node.input[1]], tensors[node.input[2]]
+        elif node.op_type == "MatMul" and node.input[1] in tensors:
+            (bias,) = (name for name in users[node.output[0]].input if name in tensors)
+            yield tensors[node.input[1]].T, tensors[bias]
+
+
+def _kind(name: str) -> type:
+    return np.float16 if name.startswith("trunk.") else np.float32
