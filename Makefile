@@ -56,9 +56,8 @@ test: setup-dev  ## every test, with the real Triton and PostgreSQL
 	cargo test --quiet
 	$(RUN)/pytest
 
-bench: setup-dev  ## measure; figures go to bench/README.md by hand
-	cargo bench --quiet
-	$(PY) bench/end_to_end.py
+bench: setup-dev  ## measure the main job beside its baselines (about 20 minutes; ARGS=--quick: 3)
+	$(PY) bench/run.py $(ARGS)
 
 faults: setup-dev  ## play the fault matrix (about 20 minutes; ROWS=1,5 plays some)
 	$(PY) -m tests.faults.run --rows "$(ROWS)" --json target/faults.json $(ARGS)

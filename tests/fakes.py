@@ -57,12 +57,12 @@ class FakeRecorder:
     async def record(self, candles: Candles | None, forecasts: Forecasts | None, missed=(), *, durable=True):
         self.missed += missed
         if candles is not None:
-            for i, symbol in enumerate(candles.symbol):
+            for i, symbol in enumerate(candles.names):
                 key = (symbol, int(candles.interval_ms[i]), int(candles.open_time_ms[i]))
                 self.candles.setdefault(key, tuple(candles.values[i]))
         inserted = []
         for i in range(len(forecasts) if forecasts is not None else 0):
-            key = (forecasts.symbol[i], int(forecasts.interval_ms[i]), int(forecasts.close_time_ms[i]))
+            key = (forecasts.names[i], int(forecasts.interval_ms[i]), int(forecasts.close_time_ms[i]))
             inserted.append(not forecasts.forming[i] and key not in self.forecasts)
             if not forecasts.forming[i]:
                 self.forecasts.setdefault(key, forecasts.outputs[i])
@@ -74,7 +74,7 @@ class FakeRecorder:
 
     async def known(self, candles: Candles) -> list[Known]:
         answers = []
-        for i, symbol in enumerate(candles.symbol):
+        for i, symbol in enumerate(candles.names):
             stored = self.candles.get((symbol, int(candles.interval_ms[i]), int(candles.open_time_ms[i])))
             same = stored is not None and np.array_equal(stored[:5], candles.values[i, :5])
             answers.append(Known.NOT_STORED if stored is None else Known.SAME if same else Known.OTHER_VALUES)

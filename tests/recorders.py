@@ -74,7 +74,7 @@ async def keys(dsn, table="ml_predictions"):
 
 
 def keys_of(*given):
-    return sorted((s, t) for f in given for s, t in zip(f.symbol, f.close_time_ms.tolist(), strict=True))
+    return sorted((s, t) for f in given for s, t in zip(f.names, f.close_time_ms.tolist(), strict=True))
 
 
 async def until(true):

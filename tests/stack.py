@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ CANDLECAST = [sys.executable, "-m", "candlecast"]
 class Stack:
     """Started on free ports over a state directory; `output` holds what it said so far."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self.state_dir = state_dir
+        self.environment = {**os.environ, **(environment or {})}
         self.grpc, self.http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.log = state_dir.parent / f"{state_dir.name}.up.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -31,7 +34,9 @@ class Stack:
         self.log.write_text("")
         started = time.monotonic()
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*CANDLECAST, *arguments], stderr=log, stdout=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                [*CANDLECAST, *arguments], stderr=log, stdout=log, stdin=subprocess.DEVNULL, env=self.environment
+            )
         self.until(lambda: "is ready" in self.output or self.process.poll() is not None, "ready", timeout_s)
         if self.process.poll() is not None:
             raise AssertionError(f"candlecast up ended with {self.process.returncode}: {self.output}")

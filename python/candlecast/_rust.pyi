@@ -4,7 +4,7 @@ Shapes: N candles of a batch, M windows of the caller's buffer, F = len(catalog(
 """
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,9 @@ class Pushed:
     def features_hash(self) -> NDArray[np.uint64]:
         """[N] low 56 bits of xxh3_64 over the newest row's little-endian float32 bytes; 0 without a window."""
     @property
+    def still(self) -> NDArray[np.uint32]:
+        """[N] columns that have one value all through that window; 0 without a window."""
+    @property
     def close(self) -> NDArray[np.float64]:
         """[N] close of the symbol's newest bar (for PEEKED: of the forming one); NaN for a symbol never seen."""
     @property
@@ -143,6 +146,7 @@ class Market:
         optional_inputs: Sequence[str] = ...,
         reference_symbol: str | None = None,
         threads: int = 1,
+        ring: Literal["f32", "f16"] = "f32",
     ) -> Market:
         """Create an empty market.
 
@@ -155,16 +159,19 @@ class Market:
             reference_symbol: the symbol whose closes the others are compared with, when `reference` is used. It is
                 itself computed without a reference.
             threads: engines that move at once, in batches of 128 candles or more. Rows do not depend on it.
+            ring: how the last 96 rows of a symbol are kept. "f16" takes half the memory (46 KB a symbol) and gives
+                windows, of either type, rounded to float16; the newest row stays float32.
 
         Raises:
-            ValueError: a limit is less than 1, a name is unknown or malformed, `reference` lacks its symbol.
+            ValueError: a limit is less than 1, `ring` is neither, a name is unknown or malformed, `reference` lacks its
+                symbol.
         """
     @property
     def need(self) -> int:
         """Candles until a symbol is READY."""
     def push(
         self,
-        symbols: list[str],
+        symbols: list[str] | NDArray[np.bytes_],
         interval_ms: NDArray[np.int64],
         open_time_ms: NDArray[np.int64],
         values: NDArray[np.float64],
@@ -183,7 +190,7 @@ class Market:
         complete, whatever else the state is; windows lie without holes, in batch order.
 
         Args:
-            symbols: N names, 1-32 characters of `[A-Z0-9._:/-]`.
+            symbols: N names, 1-32 characters of `[A-Z0-9._:/-]`: strings, or an array of dtype S32.
             interval_ms: [N] length of the bars.
             open_time_ms: [N] start of the bars, UTC.
             values: [N, 8] open, high, low, close, volume, quote_volume, trades, taker_buy_volume; NaN = absent, in the
@@ -202,7 +209,7 @@ class Market:
     def windows_into(
         self,
         out: NDArray[np.float32] | NDArray[np.float16],
-        symbols: list[str],
+        symbols: list[str] | NDArray[np.bytes_],
         interval_ms: int,
         now_ms: int,
     ) -> Pushed:
@@ -236,8 +243,8 @@ class Market:
         What follows is equal bit by bit to what would have followed where the snapshot was taken.
 
         Raises:
-            ValueError: the bytes are damaged, of another version, feature set or reference symbol, or one symbol too
-                many. Nothing has changed.
+            ValueError: the bytes are damaged, of another version, feature set, reference symbol or ring, or one symbol
+                too many. Nothing has changed.
         """
     def status(self, symbol: str, interval_ms: int, now_ms: int) -> Status:
         """Tell where a symbol stands at `now_ms`; STALE when its newest candle closed more than two intervals ago.

@@ -56,6 +56,7 @@ class Batcher:
     Args:
         run: answers rows [b, …] with outputs [b, …]; an error it raises goes to every caller of that batch.
         queue_rows_max: rows that may wait; beyond it `submit` raises QueueFull.
+        join: puts the rows of several callers behind one another.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Batcher:
         batch_rows_max: int,
         in_flight_max: int,
         queue_rows_max: int,
+        join: Callable[[list[Rows]], Rows] = np.concatenate,
     ) -> None:
         self._run = run
         self._batch_rows_max = batch_rows_max
         self._in_flight_max = in_flight_max
         self._queue_rows_max = queue_rows_max
+        self._join = join
         self._waiting: deque[_Request] = deque()
         self._waiting_rows = 0
         self._batch_s = 0.0  # of late, a moving average
@@ -169,7 +172,7 @@ class Batcher:
         views = [request.rows[start:stop] for request, start, stop in pieces]
         begun_s = time.perf_counter()
         try:
-            outputs = await self._run(views[0] if len(views) == 1 else np.concatenate(views))
+            outputs = await self._run(views[0] if len(views) == 1 else self._join(views))
         except Exception as error:
             for request, _, _ in pieces:
                 if not request.future.done():

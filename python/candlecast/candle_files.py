@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from candlecast.errors import ConfigurationError
-from candlecast.values import F64, I64, SYMBOL, Candles
+from candlecast.values import F64, I64, SYMBOL, Candles, symbols
 
 REQUIRED: Final = ("open", "high", "low", "close", "volume")
 OPTIONAL: Final = ("quote_volume", "trades", "taker_buy_volume")
@@ -225,7 +225,7 @@ class _Feed:
 
 
 _NO_CANDLES: Final = Candles(
-    symbol=[],
+    symbol=symbols([]),
     interval_ms=np.empty(0, dtype=np.int64),
     open_time_ms=np.empty(0, dtype=np.int64),
     values=np.empty((0, len(REQUIRED + OPTIONAL))),
@@ -253,7 +253,7 @@ def _candles(file: CandleFile, part: pl.DataFrame) -> Candles:
         if name in part.columns:
             values[:, k] = _numbers(file.path, part[name])
     return Candles(
-        symbol=_symbols(file.path, part),
+        symbol=symbols(_symbols(file.path, part)),
         interval_ms=np.full(len(part), file.interval_ms, dtype=np.int64),
         open_time_ms=file.time.ms(_times(file.path, part[file.time.column])[0]),
         values=values,

@@ -137,7 +137,7 @@ class CatchUp:
         if answer.error is not None:
             raise Overloaded(f"the model is still away: {answer.error}")
         made = answer.forecasts
-        times = {} if made is None else dict(zip(made.symbol, made.close_time_ms.tolist(), strict=True))
+        times = {} if made is None else dict(zip(made.names, made.close_time_ms.tolist(), strict=True))
         for symbol, miss in before.items():
             # Neither a newer one, missed meanwhile, nor one whose symbol went on: that is superseded.
             if self._misses.open.get((symbol, interval_ms)) == miss and times.get(symbol) == miss[0]:

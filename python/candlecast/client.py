@@ -1,6 +1,7 @@
 """The Python client: `Client` blocks, `AsyncClient` does not; one method per call of the server. Knows only the wire.
 
-Candles and results are the messages of candlecast/v1/types.proto, typed and keyword-constructible:
+Candles and results are the messages of candlecast/v1/types.proto, typed and keyword-constructible; who has many at once
+gives columns (`Candles`) and reads columns (`Results.columns`), which travel packed:
 
     with Client("127.0.0.1:50051") as client:
         for result in client.predict([Candle(symbol="BTCUSDT", open_time_ms=…, open=…, …)]):
@@ -16,13 +17,16 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import grpc
+import numpy as np
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from candlecast import packed
 from candlecast.errors import CandlecastError
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
@@ -34,11 +38,13 @@ from candlecast.v1.types_pb2 import (
     CandleResult,
     Direction,
     Forecast,
+    Horizon,
     SymbolState,
+    SymbolStatus,
     Verdict,
     Wait,
 )
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles
+from candlecast.values import DEFAULT_INTERVAL_MS, SYMBOL_BYTES, Candles, symbols
 
 __all__ = [
     "WAIT_DURABLE",
@@ -46,8 +52,10 @@ __all__ = [
     "AsyncClient",
     "Candle",
     "CandleResult",
+    "Candles",
     "Client",
     "Forecast",
+    "Results",
     "ServerError",
     "direction",
     "state",
@@ -56,7 +64,10 @@ __all__ = [
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 _BACKFILL_CANDLES = 1_000  # per message
+_PACKED_MIN = 16
+"""Candle messages from which on they are packed: fewer are read as fast as they are."""
 _RESUME_PAUSE_S = 0.3
+_REQUIRED = ("open", "high", "low", "close", "volume")
 _OPTIONAL = ("quote_volume", "trades", "taker_buy_volume")
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -132,7 +143,7 @@ def messages(batch: Candles) -> list[Candle]:
     """Turn columns into messages; NaN in an optional column means absent."""
     messages = []
     for symbol, interval_ms, open_time_ms, row in zip(
-        batch.symbol, batch.interval_ms.tolist(), batch.open_time_ms.tolist(), batch.values.tolist(), strict=True
+        batch.names, batch.interval_ms.tolist(), batch.open_time_ms.tolist(), batch.values.tolist(), strict=True
     ):
         optional = {name: value for name, value in zip(_OPTIONAL, row[5:], strict=True) if not math.isnan(value)}
         messages.append(
@@ -151,15 +162,139 @@ def messages(batch: Candles) -> list[Candle]:
     return messages
 
 
-def _backfill_messages(candles: Iterable[Candle]) -> Iterator[pb.BackfillRequest]:
-    message = pb.BackfillRequest()
-    for candle in candles:
-        message.candles.append(candle)
-        if len(message.candles) == _BACKFILL_CANDLES:
-            yield message
-            message = pb.BackfillRequest()
-    if message.candles:
-        yield message
+Batch = Sequence[Candle] | Candles
+"""Candles of one message: messages, or columns."""
+
+
+class Results(Sequence[CandleResult]):
+    """The results of one message, in its order; those that came packed become messages when they are looked at."""
+
+    def __init__(self, response: Any) -> None:
+        self._messages: Sequence[CandleResult] = response.results
+        self._packed = response.packed if response.HasField("packed") else None
+        self._columns = None if self._packed is None else packed.unpack(self._packed.records, packed.RESULT)
+
+    @property
+    def columns(self) -> packed.Records:
+        """Return the results as records [N] of `candlecast.packed.RESULT`.
+
+        Raises:
+            ValueError: the candles were sent as messages, and so were their results.
+        """
+        if self._columns is None:
+            raise ValueError("these results came as messages: send candles as columns to get columns")
+        return self._columns
+
+    @property
+    def forecasts(self) -> int:
+        """Return how many of them have a forecast."""
+        if self._columns is None:
+            return sum(result.HasField("forecast") for result in self._messages)
+        return int(self._columns["has_forecast"].sum())
+
+    def __len__(self) -> int:
+        return len(self._messages) if self._columns is None else len(self._columns)
+
+    @overload
+    def __getitem__(self, index: int) -> CandleResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[CandleResult]: ...
+
+    def __getitem__(self, index: int | slice) -> CandleResult | list[CandleResult]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._messages[index] if self._columns is None else self._message(self._columns[index])
+
+    def _message(self, record: Any) -> CandleResult:
+        assert self._packed is not None, "a record came packed"
+        result = CandleResult(
+            symbol=record["symbol"].decode("latin-1"),
+            interval_ms=int(record["interval_ms"]),
+            open_time_ms=int(record["open_time_ms"]),
+            verdict=int(record["verdict"]),  # type: ignore[arg-type]
+            status=SymbolStatus(state=int(record["state"]), have=int(record["have"]), need=int(record["need"])),  # type: ignore[arg-type]
+        )
+        if record["refusal_reason"]:
+            result.refusal.field = self._packed.refusal_fields[record["refusal_field"]]
+            result.refusal.reason = self._packed.refusal_reasons[record["refusal_reason"]]
+        if record["has_forecast"]:
+            result.forecast.CopyFrom(self._forecast(record))
+        return result
+
+    def _forecast(self, record: Any) -> Forecast:
+        assert self._packed is not None, "a record came packed"
+        drawdown_1h, rally_1h, drawdown_4h, rally_4h = record["risks"].tolist()
+        bits = int(record["reasons"])
+        forecast = Forecast(
+            symbol=record["symbol"].decode("latin-1"),
+            interval_ms=int(record["interval_ms"]),
+            close_time_ms=int(record["close_time_ms"]),
+            direction=int(record["direction"]),  # type: ignore[arg-type]
+            strength=int(record["strength"]),  # type: ignore[arg-type]
+            horizons=[
+                Horizon(expected_return=expected, p_long=p_long, p_short=p_short, p_neutral=p_neutral)
+                for expected, (p_long, p_short, p_neutral) in zip(
+                    record["returns"].tolist(), record["probabilities"].tolist(), strict=True
+                )
+            ],
+            max_drawdown_1h=drawdown_1h,
+            max_rally_1h=rally_1h,
+            max_drawdown_4h=drawdown_4h,
+            max_rally_4h=rally_4h,
+            reasons=[name for i, name in enumerate(self._packed.reasons) if bits >> i & 1],
+            state=int(record["forecast_state"]),  # type: ignore[arg-type]
+            gap_filled=bool(record["gap_filled"]),
+            degraded=bool(record["degraded"]),
+            model=self._packed.model,
+            features_hash=int(record["features_hash"]),
+            durability=int(record["durability"]),  # type: ignore[arg-type]
+            times=self._packed.times,
+            forming=bool(record["forming"]),
+            already_stored=bool(record["already_stored"]),
+        )
+        for name in packed.NUMBERS:
+            setattr(forecast, name, float(record[name]))
+        if record["gate"] != packed.GATE_ABSENT:
+            forecast.gate_approved = bool(record["gate"] == packed.GATE_APPROVED)
+            forecast.gate_probability = float(record["gate_probability"])
+        return forecast
+
+
+def columns(candles: Sequence[Candle]) -> Candles | None:
+    """Return candle messages as columns; None when a symbol has no room there, which only a message can say."""
+    names = [candle.symbol for candle in candles]
+    if not all(name.isascii() and len(name) <= SYMBOL_BYTES and "\0" not in name for name in names):
+        return None
+    values = [[getattr(c, name) for name in _REQUIRED] for c in candles]
+    optional = [[getattr(c, name) if c.HasField(name) else math.nan for name in _OPTIONAL] for c in candles]
+    return Candles(
+        symbol=symbols(names),
+        interval_ms=np.array([c.interval_ms for c in candles], dtype=np.int64),
+        open_time_ms=np.array([c.open_time_ms for c in candles], dtype=np.int64),
+        values=np.hstack([np.array(values, dtype=np.float64), np.array(optional, dtype=np.float64)]),
+        forming=np.array([c.forming for c in candles], dtype=np.bool_),
+    )
+
+
+def _carried(batch: Batch) -> dict[str, Any]:
+    """Return what a request carries of a batch: columns packed, as are many messages; a few as they are."""
+    if isinstance(batch, Candles):
+        return {"packed": packed.pack_candles(batch)}
+    if len(batch) >= _PACKED_MIN and (as_columns := columns(batch)) is not None:
+        return {"packed": packed.pack_candles(as_columns)}
+    return {"candles": batch}
+
+
+def _backfill_messages(candles: Iterable[Candle] | Candles) -> Iterator[pb.BackfillRequest]:
+    if isinstance(candles, Candles):
+        for start in range(0, len(candles), _BACKFILL_CANDLES):
+            part = candles.take(np.arange(start, min(start + _BACKFILL_CANDLES, len(candles))))
+            yield pb.BackfillRequest(packed=packed.pack_candles(part))
+        return
+    rest = iter(candles)
+    while part_of_them := list(islice(rest, _BACKFILL_CANDLES)):
+        yield pb.BackfillRequest(**_carried(part_of_them))
 
 
 class Client:
@@ -186,35 +321,33 @@ class Client:
 
     def predict(
         self,
-        candles: Sequence[Candle] = (),
+        candles: Batch = (),
         *,
         symbols: Sequence[str] = (),
         interval_ms: int = DEFAULT_INTERVAL_MS,
         wait: Wait = WAIT_UNSPECIFIED,
-    ) -> list[CandleResult]:
+    ) -> Results:
         """Send candles just closed (or forming) and return a result for each; symbols ask for their newest candle.
 
         Args:
             wait: WAIT_FAST answers before the rows are on the server's disk; unspecified is the server's setting.
         """
-        request = pb.PredictRequest(candles=candles, symbols=symbols, interval_ms=interval_ms, wait=wait)
+        request = pb.PredictRequest(**_carried(candles), symbols=symbols, interval_ms=interval_ms, wait=wait)
         try:
-            return list(self._stub.Predict(request, timeout=self._timeout_s).results)
+            return Results(self._stub.Predict(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
             raise ServerError(error) from error
 
-    def stream(
-        self, batches: Iterable[Sequence[Candle]], *, wait: Wait = WAIT_UNSPECIFIED
-    ) -> Iterator[list[CandleResult]]:
+    def stream(self, batches: Iterable[Batch], *, wait: Wait = WAIT_UNSPECIFIED) -> Iterator[Results]:
         """Send batches of candles as they come and yield the results of each, in order; `wait` as in predict."""
-        requests = (pb.StreamRequest(candles=batch, wait=wait) for batch in batches)
+        requests = (pb.StreamRequest(**_carried(batch), wait=wait) for batch in batches)
         try:
             for response in self._stub.Stream(requests):
-                yield list(response.results)
+                yield Results(response)
         except grpc.RpcError as error:
             raise ServerError(error) from error
 
-    def backfill(self, candles: Iterable[Candle]) -> pb.BackfillResponse:
+    def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """Send history, each symbol's candles in time order; it moves state and asks for no forecasts."""
         try:
             return self._stub.Backfill(_backfill_messages(candles))
@@ -233,13 +366,13 @@ class Client:
 class _Source:
     """Batches that several calls take from, one after the other: what one call was waiting for, the next one gets."""
 
-    def __init__(self, batches: AsyncIterable[Sequence[Candle]]) -> None:
+    def __init__(self, batches: AsyncIterable[Batch]) -> None:
         self._batches = aiter(batches)
-        self._next: asyncio.Task[Sequence[Candle] | None] | None = None
+        self._next: asyncio.Task[Batch | None] | None = None
         self.mistake: Exception | None = None
         """What the batches raised; grpc would only cancel the call."""
 
-    async def peek(self) -> Sequence[Candle] | None:
+    async def peek(self) -> Batch | None:
         """Return the next batch, None at the end; it stays the next until it is taken."""
         if self._next is None:
             self._next = asyncio.create_task(self._pull())
@@ -249,7 +382,7 @@ class _Source:
         """Go on to the batch after the one that was peeked at."""
         self._next = None
 
-    async def _pull(self) -> Sequence[Candle] | None:
+    async def _pull(self) -> Batch | None:
         try:
             return await anext(self._batches, None)
         except Exception as error:
@@ -280,22 +413,20 @@ class AsyncClient:
 
     async def predict(
         self,
-        candles: Sequence[Candle] = (),
+        candles: Batch = (),
         *,
         symbols: Sequence[str] = (),
         interval_ms: int = DEFAULT_INTERVAL_MS,
         wait: Wait = WAIT_UNSPECIFIED,
-    ) -> list[CandleResult]:
+    ) -> Results:
         """As Client.predict."""
-        request = pb.PredictRequest(candles=candles, symbols=symbols, interval_ms=interval_ms, wait=wait)
+        request = pb.PredictRequest(**_carried(candles), symbols=symbols, interval_ms=interval_ms, wait=wait)
         try:
-            return list((await self._stub.Predict(request, timeout=self._timeout_s)).results)
+            return Results(await self._stub.Predict(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
             raise ServerError(error) from error
 
-    async def stream(
-        self, batches: AsyncIterable[Sequence[Candle]], *, wait: Wait = WAIT_UNSPECIFIED
-    ) -> AsyncIterator[list[CandleResult]]:
+    async def stream(self, batches: AsyncIterable[Batch], *, wait: Wait = WAIT_UNSPECIFIED) -> AsyncIterator[Results]:
         """As Client.stream, and it goes on when the server comes back: what was not answered is sent again.
 
         A batch that had arrived before is answered with DUPLICATE, and with its forecast while it is the newest.
@@ -308,7 +439,7 @@ class AsyncClient:
                 yield request
             while (batch := await source.peek()) is not None and call == calls:  # an ended call may still be pulling
                 source.take()
-                unanswered.append(pb.StreamRequest(candles=batch, wait=wait))
+                unanswered.append(pb.StreamRequest(**_carried(batch), wait=wait))
                 yield unanswered[-1]
 
         answered, give_up_s, calls = False, math.inf, 0
@@ -318,7 +449,7 @@ class AsyncClient:
                 async for response in self._stub.Stream(requests(calls)):
                     unanswered.popleft()
                     answered, give_up_s = True, math.inf
-                    yield list(response.results)
+                    yield Results(response)
                 return
             except grpc.RpcError as error:
                 give_up_s = min(give_up_s, time.monotonic() + self._resume_s)
@@ -332,7 +463,7 @@ class AsyncClient:
                 raise
             await asyncio.sleep(_RESUME_PAUSE_S * random.uniform(0.5, 1.5))
 
-    async def backfill(self, candles: Iterable[Candle]) -> pb.BackfillResponse:
+    async def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """As Client.backfill."""
         try:
             response: pb.BackfillResponse = await self._stub.Backfill(_backfill_messages(candles))

@@ -214,8 +214,9 @@ class _Later:
         lead = whole.have[left_out:].astype(np.int64) - pushed.have
         accepted = (pushed.verdict == ACCEPTED) & (whole.verdict[left_out:] == ACCEPTED)
         by_key: dict[tuple[str, int], list[int]] = {}
+        names = batch.names
         for i in np.flatnonzero(accepted & (lead >= self._need) & gives[left_out:]).tolist():
-            by_key.setdefault((batch.symbol[left_out + i], int(batch.interval_ms[left_out + i])), []).append(i)
+            by_key.setdefault((names[left_out + i], int(batch.interval_ms[left_out + i])), []).append(i)
         for key, at in by_key.items():
             run = self.runs.setdefault(key, _Run(int(batch.open_time_ms[left_out + at[0]])))
             run.compare(pushed.have[at].astype(np.int64), rows[left_out:][at], mine[at], self._need)

@@ -83,13 +83,13 @@ class Recording:
         files = [file for file in self.files if any(map(self._uses, file.candles))]
         uses_all = all(self._uses(symbol) for file in files for symbol in file.candles)
         for batch in stream(files):
-            used = batch if uses_all else batch.take(np.flatnonzero([self._uses(name) for name in batch.symbol]))
+            used = batch if uses_all else batch.take(np.flatnonzero([self._uses(name) for name in batch.names]))
             if len(used):
                 yield used
 
     def gives_rows(self, batch: Candles) -> Bool:
         """Say of each candle whether it is of a symbol that gives rows."""
-        return np.array([name in self.symbols for name in batch.symbol], dtype=np.bool_)
+        return np.array([name in self.symbols for name in batch.names], dtype=np.bool_)
 
     def _uses(self, symbol: str) -> bool:
         return symbol in self.symbols or symbol == self.reference_symbol
@@ -163,14 +163,15 @@ class Tally:
     def add(self, batch: Candles, pushed: _rust.Pushed) -> Bool:
         """Count the candles of a batch and say which were accepted."""
         accepted: Bool = np.equal(pushed.verdict, ACCEPTED)
+        names = batch.names
         for i in np.flatnonzero(~accepted).tolist():
             verdict = _rust.VERDICTS[pushed.verdict[i]]
             reason = " ".join(filter(None, (verdict, _rust.FIELDS[pushed.field[i]], _rust.REASONS[pushed.reason[i]])))
             self.not_accepted[reason] = self.not_accepted.get(reason, 0) + 1
-            self.examples.setdefault(reason, (batch.symbol[i], int(batch.open_time_ms[i])))
+            self.examples.setdefault(reason, (names[i], int(batch.open_time_ms[i])))
         at, have, interval_ms = np.flatnonzero(accepted).tolist(), pushed.have.tolist(), batch.interval_ms.tolist()
         for i in at:
-            key = batch.symbol[i], interval_ms[i]
+            key = names[i], interval_ms[i]
             before = self._have.get(key, 0)
             self.restarts += have[i] == 1 and before > 0
             self.filled += max(have[i] - before - 1, 0) if before else 0
@@ -246,7 +247,7 @@ def row_frames(recording: Recording, tally: Tally, advance: Advance = lambda cou
         tally.references += int(accepted.sum()) - len(at)
         advance(len(batch))
         taken = batch.take(at)
-        known = {"symbol": taken.symbol, "open_time": taken.open_time_ms, "close_time": closes_ms(taken)}
+        known = {"symbol": taken.names, "open_time": taken.open_time_ms, "close_time": closes_ms(taken)}
         yield pl.DataFrame(known).hstack(pl.from_numpy(rows[at], schema=list(NAMES)))
 
 

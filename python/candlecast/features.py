@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from candlecast import _rust
-from candlecast.values import F32, Candles
+from candlecast.values import F32, Candles, Symbols
 
 WINDOW = _rust.WINDOW
 NAMES = tuple(feature.name for feature in _rust.catalog())
@@ -38,6 +39,8 @@ class Features:
         optional_inputs: names of OPTIONAL_INPUTS that are used; the others are ignored.
         reference_symbol: the symbol that others are compared with, when "reference" is used.
         threads: engines that move at once.
+        ring: how the last rows of a symbol are kept; "f16" takes half the memory and rounds the windows to float16.
+        room: gives the place for N windows [N, 96, F].
     """
 
     def __init__(
@@ -48,15 +51,19 @@ class Features:
         optional_inputs: Sequence[str] = (),
         reference_symbol: str | None = None,
         threads: int = 1,
+        ring: Literal["f32", "f16"] = "f32",
+        room: Callable[[int], F32] | None = None,
     ) -> None:
         self.reference_symbol = reference_symbol if "reference" in optional_inputs else None
         self.moves = 0  # grows with every change
+        self._room = room or (lambda rows: np.empty((rows, WINDOW, len(NAMES)), dtype=np.float32))
         self._market = _rust.Market(
             symbols_max=symbols_max,
             conflicts_max=conflicts_max,
             optional_inputs=optional_inputs,
             reference_symbol=reference_symbol,
             threads=threads,
+            ring=ring,
         )
 
     @property
@@ -67,14 +74,14 @@ class Features:
     def push(self, candles: Candles, *, windows: bool = True) -> Moved:
         """Move the state by N candles and return their windows (none when windows is False)."""
         started = time.perf_counter()
-        out = np.empty((len(candles) if windows else 0, WINDOW, len(NAMES)), dtype=np.float32)
+        out = self._room(len(candles) if windows else 0)
         pushed = self._push(candles, out)
         return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
 
-    def newest(self, symbols: list[str], interval_ms: int) -> Moved:
+    def newest(self, symbols: Symbols, interval_ms: int) -> Moved:
         """Return the newest windows of N symbols without moving anything."""
         started = time.perf_counter()
-        out = np.empty((len(symbols), WINDOW, len(NAMES)), dtype=np.float32)
+        out = self._room(len(symbols))
         pushed = self._market.windows_into(out, symbols, interval_ms, now_ms())
         return Moved(pushed, out[: pushed.ready], int((time.perf_counter() - started) * 1e6))
 

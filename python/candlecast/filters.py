@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,16 @@ class Reason(StrEnum):
     LOW_EXPECTED_RETURN = "LOW_EXPECTED_RETURN"
 
 
+REASONS: Final = tuple(reason.value for reason in Reason)
+"""Bit i of a forecast's reasons stands for REASONS[i]."""
+
+
+@cache
+def reasons_of(bits: int) -> tuple[str, ...]:
+    """Return the names of a forecast's reasons, in the order of REASONS."""
+    return tuple(name for i, name in enumerate(REASONS) if bits >> i & 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Settings of the filters, fractions all."""
@@ -47,18 +59,32 @@ class Thresholds:
 class Verdicts:
     direction: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 NEUTRAL
     strength: NDArray[np.uint8]  # [B] 0 WEAK, 1 NORMAL, 2 STRONG
-    reasons: list[tuple[str, ...]]  # [B] why NEUTRAL, in the order of Reason
+    reasons: NDArray[np.uint32]  # [B] why NEUTRAL, a bit for each of REASONS
 
 
-_STATE_REASON = {"STALE": Reason.STALE, "QUARANTINED": Reason.QUARANTINED}
+_BIT: Final = {reason: 1 << i for i, reason in enumerate(Reason)}
+_STATE_REASON: Final = {"READY": 0, "STALE": _BIT[Reason.STALE], "QUARANTINED": _BIT[Reason.QUARANTINED]}
 
 
-def judge(meaning: Interpretation, state: list[str], gap_filled: NDArray[np.bool_], thresholds: Thresholds) -> Verdicts:
+@cache
+def _bits_of_states(states: tuple[str, ...]) -> NDArray[np.uint32]:
+    return np.array([_STATE_REASON.get(name, _BIT[Reason.NOT_READY]) for name in states], dtype=np.uint32)
+
+
+def judge(
+    meaning: Interpretation,
+    state: NDArray[np.uint8],
+    gap_filled: NDArray[np.bool_],
+    thresholds: Thresholds,
+    *,
+    states: tuple[str, ...],
+) -> Verdicts:
     """Keep the side of each forecast that passes every filter and make the rest NEUTRAL, with all reasons.
 
     Args:
-        state: [B] name of the symbol's state.
+        state: [B] the symbol's state, an index into states.
         gap_filled: [B] the window holds a candle that was filled in.
+        states: their names.
     """
     with np.errstate(invalid="ignore"):
         expected = np.abs(meaning.returns).max(axis=1)
@@ -70,18 +96,14 @@ def judge(meaning: Interpretation, state: list[str], gap_filled: NDArray[np.bool
             Reason.LOW_AGREEMENT: meaning.agreement < thresholds.min_agreement,
             Reason.LOW_EXPECTED_RETURN: expected < thresholds.min_expected_return,
         }
-    reasons: list[list[str]] = [
-        [] if name == "READY" else [_STATE_REASON.get(name, Reason.NOT_READY).value] for name in state
-    ]
+    reasons = _bits_of_states(states)[state]
     for reason, rows in failed.items():
-        for row in np.flatnonzero(rows).tolist():
-            reasons[row].append(reason.value)
-    passed = np.array([not why for why in reasons], dtype=np.bool_)
+        reasons |= rows * np.uint32(_BIT[reason])
     strength = (meaning.confidence >= NORMAL_CONFIDENCE).astype(np.uint8) + (
         meaning.confidence >= thresholds.strong_confidence
     )
     return Verdicts(
-        direction=np.where(passed, meaning.side, 0).astype(np.int8),
+        direction=np.where(reasons == 0, meaning.side, 0).astype(np.int8),
         strength=strength.astype(np.uint8),
-        reasons=[tuple(why) for why in reasons],
+        reasons=reasons,
     )

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,6 +26,7 @@ from candlecast.features import Features, Moved
 from candlecast.filters import Thresholds, judge
 from candlecast.interpret import interpret
 from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes
+from candlecast.values import symbols as symbol_column
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Forecaster:
         temperatures: calibration [4] of the model's horizons.
         rows_max: candles under way; beyond it new ones are refused before they move any state.
         model_wait_ms: how long a model that is away is asked again before its forecasts are given up.
+        join: puts the windows of several callers behind one another.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Forecaster:
         batches_in_flight_max: int,
         rows_max: int,
         model_wait_ms: int,
+        join: Callable[[list[F32]], F32] = np.concatenate,
     ) -> None:
         self._features = features
         self._recorder = recorder
@@ -149,7 +152,7 @@ class Forecaster:
         self._unrecorded: set[asyncio.Future[None]] = set()  # of work whose candles were not given to the recorder yet
         self._stopping = asyncio.Event()
         self._batcher = Batcher(
-            ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max
+            ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max, join=join
         )
 
     async def __aenter__(self) -> Self:
@@ -189,7 +192,7 @@ class Forecaster:
             room.pop_all()  # from here on it is the work's
         return self._start(candles, moved, place, decode_us, durable)
 
-    def newest(self, symbols: list[str], interval_ms: int, *, durable: bool = True) -> Work:
+    def newest(self, symbols: Sequence[str], interval_ms: int, *, durable: bool = True) -> Work:
         """Forecast the newest closed candle of symbols; nothing moves.
 
         Raises:
@@ -197,12 +200,13 @@ class Forecaster:
         """
         with ExitStack() as room:
             place = room.enter_context(self._admit(len(symbols)))
-            moved = self._features.newest(symbols, interval_ms)
+            column = symbol_column(symbols)
+            moved = self._features.newest(column, interval_ms)
             room.pop_all()
         values = np.full((len(symbols), 8), np.nan)
         values[:, 3] = moved.pushed.close
         candles = Candles(
-            symbol=symbols,
+            symbol=column,
             interval_ms=np.full(len(symbols), interval_ms, dtype=np.int64),
             open_time_ms=moved.pushed.open_time_ms,
             values=values,
@@ -309,7 +313,7 @@ class Forecaster:
         reason = error.reason if isinstance(error, CandlecastError) else type(error).__name__
         for i in np.flatnonzero((moved.pushed.window >= 0) & ~candles.forming).tolist():
             interval_ms = int(candles.interval_ms[i])
-            self.misses.add(candles.symbol[i], interval_ms, int(candles.open_time_ms[i]) + interval_ms, reason)
+            self.misses.add(candles.symbol[i].decode(), interval_ms, int(candles.open_time_ms[i]) + interval_ms, reason)
 
     async def _known(self, candles: Candles) -> list[Known]:
         try:
@@ -343,7 +347,7 @@ class Forecaster:
     def _count_conflicts(self, candles: Candles, late: I64, known: list[Known]) -> None:
         for i, what in zip(late.tolist(), known, strict=True):
             if what is Known.OTHER_VALUES:
-                self._features.count_conflict(candles.symbol[i], int(candles.interval_ms[i]))
+                self._features.count_conflict(candles.symbol[i].decode(), int(candles.interval_ms[i]))
 
     def _interpret(self, candles: Candles, moved: Moved, batched: Batched, decode_us: int) -> Forecasts:
         started = time.perf_counter()
@@ -354,8 +358,7 @@ class Forecaster:
         source = candles.take(of_window)
         state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
         meaning = interpret(batched.outputs, self._temperatures)
-        verdicts = judge(meaning, [feature_state.STATES[code] for code in state.tolist()], gap_filled, self._thresholds)
-        zero_variance = (windows.max(axis=1) == windows.min(axis=1)).sum(axis=1, dtype=np.int32)
+        verdicts = judge(meaning, state, gap_filled, self._thresholds, states=feature_state.STATES)
         return Forecasts(
             symbol=source.symbol,
             interval_ms=source.interval_ms,
@@ -367,7 +370,7 @@ class Forecaster:
             gap_filled=gap_filled,
             features_hash=pushed.features_hash[of_window],
             rows=np.ascontiguousarray(windows[:, -1, :]),
-            zero_variance=zero_variance,
+            zero_variance=pushed.still[of_window].astype(np.int32),
             outputs=batched.outputs,
             meaning=meaning,
             direction=verdicts.direction,

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
     http: str = Field("127.0.0.1:8080", description="HOST:PORT the web server listens on")
     triton: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC door")
+    triton_key: str | None = Field(
+        None, description="what opens Triton's shared-memory protocol, where that is restricted"
+    )
     database_url: str | None = Field(
         None,
         validation_alias=AliasChoices("CANDLECAST_DATABASE_URL", "DATABASE_URL"),
@@ -53,6 +56,10 @@ class Settings(BaseSettings):
         "BTCUSDT", description="the symbol that others are compared with, where the model was trained so"
     )
     feature_threads: int = Field(1, ge=1, le=256, description="threads that a message of 128 candles or more may use")
+
+    ring: Literal["f32", "f16"] = Field(
+        "f32", description="how a symbol's last 96 rows are kept: f16 takes half the memory and rounds the windows"
+    )
 
     # What is promised
     durability: Literal["durable", "fast"] = Field(
@@ -74,6 +81,9 @@ class Settings(BaseSettings):
     answer_timeout_ms: int = Field(30_000, ge=1, description="longest wait for the answer to one message of a stream")
     batch_rows_max: int = Field(12, ge=1, le=256, description="windows in one inference request")
     batches_in_flight_max: int = Field(2, ge=1, description="inference requests at Triton at once")
+    shared_windows_max: int = Field(
+        2_048, ge=0, description="windows handed to Triton in shared memory, 92 KB each; 0: in messages"
+    )
     queue_rows_max: int = Field(8_192, ge=1, description="candles under way in the server")
     model_wait_ms: int = Field(30_000, ge=0, description="how long a model that is away is asked again")
     infer_timeout_ms: int = Field(2_000, ge=1, description="longest wait for one inference request")
@@ -146,18 +156,22 @@ def load(**flags: Any) -> Settings:
         raise ConfigurationError("settings: " + "; ".join(lines)) from error
 
 
+def is_loopback(address: str) -> bool:
+    """Say whether HOST of HOST:PORT is this machine, as itself."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def require_loopback(name: str, address: str) -> None:
     """Refuse to listen where others could come in.
 
     Raises:
         ConfigurationError: HOST of HOST:PORT is not loopback.
     """
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(address):
         raise ConfigurationError(f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
 
 

@@ -15,29 +15,56 @@ DEFAULT_INTERVAL_MS = 900_000
 SYMBOL: Final = re.compile(r"[A-Z0-9._:/-]{1,32}")
 """What the whole name of a symbol looks like."""
 
+SYMBOL_BYTES: Final = 32
+"""Width of a symbol in columns: its ASCII characters, zeros behind them."""
+
+Symbols = NDArray[np.bytes_]
+"""[N] of dtype S32."""
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
 
+def symbols(names: Sequence[str]) -> Symbols:
+    """Return names as a column [N]. What cannot be a symbol becomes something else that is none: "?" and what fits."""
+    whole = [name.encode("ascii", "replace") for name in names]
+    fits = [b"?" if len(name) > SYMBOL_BYTES or b"\0" in name else b"" for name in whole]
+    column: Symbols = np.array([mark + name for mark, name in zip(fits, whole, strict=True)], dtype=f"S{SYMBOL_BYTES}")
+    return column
+
+
+def names(symbols: Symbols) -> list[str]:
+    """Return a column of symbols [N] as strings."""
+    return [symbol.decode("latin-1") for symbol in symbols.tolist()]
+
+
 @dataclass(frozen=True, slots=True)
 class Candles:
     """N candles as columns, in the order they arrived; several of one symbol are in time order."""
 
-    symbol: list[str]
+    symbol: Symbols  # [N]; a list of names is taken, too
     interval_ms: I64  # [N]
     open_time_ms: I64  # [N]
     values: F64  # [N, 8] open, high, low, close, volume, quote_volume, trades, taker_buy_volume; NaN = absent
     forming: Bool  # [N] not closed yet: only peeked at
 
-    def __len__(self) -> int:
-        return len(self.symbol)
+    def __post_init__(self) -> None:
+        if not isinstance(self.symbol, np.ndarray):
+            object.__setattr__(self, "symbol", symbols(self.symbol))
 
-    def take(self, index: I64) -> Candles:
-        """Return the candles at index [K]."""
+    def __len__(self) -> int:
+        return len(self.interval_ms)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the symbols [N] as strings."""
+        return names(self.symbol)
+
+    def take(self, index: I64 | Bool) -> Candles:
+        """Return the candles at index [K], or where a mask [N] is true."""
         return Candles(
-            symbol=[self.symbol[i] for i in index.tolist()],
+            symbol=self.symbol[index],
             interval_ms=self.interval_ms[index],
             open_time_ms=self.open_time_ms[index],
             values=self.values[index],
@@ -48,7 +75,7 @@ class Candles:
     def joined(cls, parts: Sequence[Candles]) -> Candles:
         """Return the candles of all parts, one part behind the other."""
         return cls(
-            symbol=[name for part in parts for name in part.symbol],
+            symbol=np.concatenate([part.symbol for part in parts]),
             interval_ms=np.concatenate([part.interval_ms for part in parts]),
             open_time_ms=np.concatenate([part.open_time_ms for part in parts]),
             values=np.concatenate([part.values for part in parts]),
@@ -127,7 +154,7 @@ class Interpretation:
 class Forecasts:
     """B forecasts as columns, filtered and ready to store."""
 
-    symbol: list[str]
+    symbol: Symbols  # [B]
     interval_ms: I64  # [B]
     close_time_ms: I64  # [B]
     close: F64  # [B] close of the newest candle
@@ -142,9 +169,18 @@ class Forecasts:
     meaning: Interpretation
     direction: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 NEUTRAL: the side after the filters
     strength: NDArray[np.uint8]  # [B] 0 WEAK, 1 NORMAL, 2 STRONG
-    reasons: list[tuple[str, ...]]  # [B] why NEUTRAL; empty for LONG and SHORT
+    reasons: NDArray[np.uint32]  # [B] why NEUTRAL, a bit for each of REASONS of the filters; 0 for LONG and SHORT
     model: Model
     times: StageTimes
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.symbol, np.ndarray):
+            object.__setattr__(self, "symbol", symbols(self.symbol))
+
     def __len__(self) -> int:
-        return len(self.symbol)
+        return len(self.interval_ms)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the symbols [B] as strings."""
+        return names(self.symbol)

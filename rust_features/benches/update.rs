@@ -6,7 +6,7 @@ use std::time::Instant;
 use candlecast_features::{
     candle::{Candle, Refusal, Values},
     catalog::{NEED, State},
-    engine::{Engine, Room, TOGETHER_MAX, WINDOW_LEN},
+    engine::{Engine, Precision, Room, TOGETHER_MAX, WINDOW_LEN},
     extras::{Extras, OptionalInputs},
     market::{Input, Market, Settings, Windows},
     symbol::Symbol,
@@ -31,7 +31,7 @@ fn on_a_monotone_trend() -> (f64, f64) {
     let candles: Vec<Candle> =
         (0..4_000).map(|i| Candle::new(trend(i), false, i64::MAX).expect("a good candle")).collect();
     let (before, ahead) = candles.split_at(1_900);
-    let mut start = Engine::new();
+    let mut start = Engine::new(Precision::Single);
     before.iter().for_each(|candle| start.update(candle, extras(candle)));
     let mut best = vec![f64::MAX; ahead.len()];
     for _ in 0..ROUNDS {
@@ -77,8 +77,8 @@ fn extras(candle: &Candle) -> Extras {
     Extras::of(candle, Some(50.0 * candle.high), OptionalInputs::ALL)
 }
 
-fn warm(candles: &[Candle]) -> Engine {
-    let mut engine = Engine::new();
+fn warm(candles: &[Candle], precision: Precision) -> Engine {
+    let mut engine = Engine::new(precision);
     for candle in &candles[..NEED as usize] {
         engine.update(candle, extras(candle));
     }
@@ -90,7 +90,7 @@ fn warm(candles: &[Candle]) -> Engine {
 fn hot(bencher: Bencher) {
     let candles = candles(NEED as usize + 4_096);
     let (before, ahead) = candles.split_at(NEED as usize);
-    let engine = warm(before);
+    let engine = warm(before, Precision::Single);
     bencher.counter(ItemsCount::new(ahead.len())).with_inputs(|| engine.clone()).bench_local_refs(|engine| {
         for candle in black_box(ahead) {
             engine.update(candle, extras(candle));
@@ -102,7 +102,7 @@ fn hot(bencher: Bencher) {
 #[divan::bench]
 fn round_robin(bencher: Bencher) {
     let candles = candles(NEED as usize + 5_000);
-    let mut engines: Vec<Box<Engine>> = (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect();
+    let mut engines: Vec<Box<Engine>> = (0..SYMBOLS).map(|_| Box::new(warm(&candles, Precision::Single))).collect();
     let mut ahead = candles[NEED as usize..].iter();
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         let candle = black_box(ahead.next().expect("enough candles"));
@@ -122,7 +122,7 @@ fn round_robin(bencher: Bencher) {
 #[divan::bench]
 fn round_robin_alone(bencher: Bencher) {
     let candles = candles(NEED as usize + 5_000);
-    let mut engines: Vec<Box<Engine>> = (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect();
+    let mut engines: Vec<Box<Engine>> = (0..SYMBOLS).map(|_| Box::new(warm(&candles, Precision::Single))).collect();
     let mut ahead = candles[NEED as usize..].iter();
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         let candle = black_box(ahead.next().expect("enough candles"));
@@ -172,10 +172,17 @@ fn market_push_windows(bencher: Bencher, threads: usize) {
     });
 }
 
-/// The newest window of a thousand symbols in turn: cold, because 92 MB went by since the last time.
-#[divan::bench]
-fn windows_f32(bencher: Bencher) {
-    let engines = engines();
+/// How rows are kept, as it is called elsewhere.
+const RINGS: [&str; 2] = ["f32", "f16"];
+
+fn precision(ring: &str) -> Precision {
+    if ring == "f16" { Precision::Half } else { Precision::Single }
+}
+
+/// The newest window of a thousand symbols in turn: cold, because as much as a thousand went by since the last time.
+#[divan::bench(args = RINGS)]
+fn window_f32_of_ring(bencher: Bencher, ring: &str) {
+    let engines = engines(precision(ring));
     let mut window = vec![0.0; WINDOW_LEN];
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         engines.iter().for_each(|engine| engine.write_window(Room::F32(&mut window)));
@@ -183,9 +190,9 @@ fn windows_f32(bencher: Bencher) {
 }
 
 /// The same as float16.
-#[divan::bench]
-fn windows_f16(bencher: Bencher) {
-    let engines = engines();
+#[divan::bench(args = RINGS)]
+fn window_f16_of_ring(bencher: Bencher, ring: &str) {
+    let engines = engines(precision(ring));
     let mut window = vec![half::f16::ZERO; WINDOW_LEN];
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         engines.iter().for_each(|engine| engine.write_window(Room::F16(&mut window)));
@@ -195,7 +202,7 @@ fn windows_f16(bencher: Bencher) {
 /// Every window into a place of its own, as cold as where it comes from.
 #[divan::bench]
 fn windows_f32_far(bencher: Bencher) {
-    let engines = engines();
+    let engines = engines(Precision::Single);
     let mut windows = vec![0.0; SYMBOLS * WINDOW_LEN];
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         let places = windows.chunks_exact_mut(WINDOW_LEN);
@@ -206,7 +213,7 @@ fn windows_f32_far(bencher: Bencher) {
 /// The same as float16.
 #[divan::bench]
 fn windows_f16_far(bencher: Bencher) {
-    let engines = engines();
+    let engines = engines(Precision::Single);
     let mut windows = vec![half::f16::ZERO; SYMBOLS * WINDOW_LEN];
     bencher.counter(ItemsCount::new(SYMBOLS)).bench_local(|| {
         let places = windows.chunks_exact_mut(WINDOW_LEN);
@@ -224,9 +231,9 @@ fn windows_copied(bencher: Bencher) {
     });
 }
 
-fn engines() -> Vec<Box<Engine>> {
+fn engines(precision: Precision) -> Vec<Box<Engine>> {
     let candles = candles(NEED as usize);
-    (0..SYMBOLS).map(|_| Box::new(warm(&candles))).collect()
+    (0..SYMBOLS).map(|_| Box::new(warm(&candles, precision))).collect()
 }
 
 /// One symbol to bytes, checksum included.
@@ -250,5 +257,5 @@ fn restore(bencher: Bencher) {
 #[divan::bench]
 fn replayed(bencher: Bencher) {
     let candles = candles(NEED as usize);
-    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| *warm(black_box(&candles)).newest());
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| *warm(black_box(&candles), Precision::Single).newest());
 }

@@ -1,28 +1,23 @@
 //! One symbol: bars in, rows out, the last rows kept. It knows no symbol name, no duplicates and no clock.
 
-use half::f16;
 use wincode::{SchemaRead, SchemaWrite};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     candle::Candle,
-    catalog::{State, WIDTH, WINDOW},
+    catalog::{State, WIDTH},
     extras::Extras,
     ledger::GAP_FILLED_MAX,
-    memory::{fetch, write_f16, write_f32},
+    ring::Ring,
 };
+
+pub use crate::ring::{Precision, Room, Row, WINDOW_LEN};
 
 /// Engines that move together at most.
 pub const TOGETHER_MAX: usize = 8;
 
-/// Values in a window.
-pub const WINDOW_LEN: usize = WINDOW * WIDTH;
-
 /// Bars a move brings at most.
 pub const BARS_MAX: usize = GAP_FILLED_MAX as usize + 1;
-
-/// A row as it is served.
-pub type Row = [f32; WIDTH];
 
 /// A candle and the way to it.
 #[derive(Clone, Debug)]
@@ -46,28 +41,19 @@ pub enum Way {
     Silence(Box<[(Candle, Extras)]>),
 }
 
-/// Where a window goes.
-#[derive(Debug)]
-pub enum Room<'a> {
-    /// As float32.
-    F32(&'a mut [f32]),
-    /// As float16: every value of the set lies within ±10.
-    F16(&'a mut [f16]),
-}
-
 /// The features of one symbol.
 #[derive(Clone, Debug, SchemaRead, SchemaWrite)]
 #[repr(align(64))]
 pub struct Engine {
     state: State,
-    /// The row of bar `b` (counted from 0) lies at `b % WINDOW`.
-    rows: [Row; WINDOW],
+    newest: Row,
+    ring: Ring,
 }
 
 impl Engine {
-    /// Nothing seen yet.
-    pub fn new() -> Self {
-        Self { state: State::new(), rows: [[f32::NAN; WIDTH]; WINDOW] }
+    /// Nothing seen yet; the last rows will be kept so precisely.
+    pub fn new(precision: Precision) -> Self {
+        Self { state: State::new(), newest: [f32::NAN; WIDTH], ring: Ring::new(precision) }
     }
 
     /// Takes the next closed bar.
@@ -81,22 +67,18 @@ impl Engine {
     pub fn update_each(engines: &mut [&mut Self], bars: &[(Candle, Extras)], next: &[&Self]) {
         let mut rows = [[f64::NAN; WIDTH]; TOGETHER_MAX];
         let rows = &mut rows[..engines.len()];
-        for engine in next {
-            fetch::<_, 1>(engine.place(), 0);
-        }
         State::update_each(engines, bars, next, rows);
+        for engine in next {
+            engine.ring.fetch(engine.have() as usize);
+        }
         for (engine, row) in engines.iter_mut().zip(rows) {
             engine.keep(row);
         }
     }
 
-    /// Where the next row goes.
-    fn place(&self) -> &Row {
-        &self.rows[self.have() as usize % WINDOW]
-    }
-
     fn keep(&mut self, row: &[f64; WIDTH]) {
-        self.rows[(self.have() - 1) as usize % WINDOW] = row.map(|value| value as f32);
+        self.newest = row.map(|value| value as f32);
+        self.ring.keep(self.have() as usize - 1, &self.newest);
     }
 
     /// Takes what a move brings.
@@ -107,8 +89,9 @@ impl Engine {
         bars.each(|candle, extras| self.update(candle, extras));
     }
 
-    /// The row that a move would give, computed on `scratch`; its window goes where there is room. Nothing changes.
-    pub fn peek(&self, bars: &Move, scratch: &mut State, room: Option<Room>) -> Row {
+    /// The row that a move would give, computed on `scratch`; its window goes where there is room, and with it comes how many
+    /// columns stand still in it. Nothing changes.
+    pub fn peek(&self, bars: &Move, scratch: &mut State, room: Option<Room>) -> (Row, u32) {
         if let Way::Restart = bars.way {
             forget(scratch);
         } else {
@@ -119,15 +102,23 @@ impl Engine {
             rows[len] = scratch.update(candle, extras).map(|value| value as f32);
             len += 1;
         });
-        if let Some(room) = room {
-            self.write(&rows[..len], room);
-        }
-        rows[len - 1]
+        let (have, rows) = (self.have() as usize, &rows[..len]);
+        let newest = rows[len - 1];
+        let still = room.map_or(0, |room| {
+            self.ring.write::<false>(have, rows, room);
+            self.ring.still(have, rows, &newest)
+        });
+        (newest, still)
     }
 
-    /// The newest row. Only when one was seen.
+    /// The newest row, as float32 however the others are kept. NaN when nothing was seen.
     pub fn newest(&self) -> &Row {
-        &self.rows[(self.have() - 1) as usize % WINDOW]
+        &self.newest
+    }
+
+    /// How rows are kept; `None`: they are not, whoever wrote this.
+    pub fn precision(&self) -> Option<Precision> {
+        self.ring.precision()
     }
 
     /// Bars seen since the (re)start, filled ones included.
@@ -135,42 +126,24 @@ impl Engine {
         self.state.bars()
     }
 
-    /// The kept rows in two runs, oldest first.
-    pub fn rows(&self) -> (&[Row], &[Row]) {
-        let next = self.have() as usize % WINDOW;
-        if (self.have() as usize) < WINDOW {
-            return (&self.rows[..next], &[]);
-        }
-        let (newer, older) = self.rows.split_at(next);
-        (older, newer)
+    /// The kept rows, oldest first, one behind the other.
+    pub fn rows(&self) -> Vec<f32> {
+        self.ring.rows(self.have() as usize)
+    }
+
+    /// Columns that have one value all through the window. Only when 96 rows were seen.
+    pub fn still(&self) -> u32 {
+        self.ring.still(self.have() as usize, &[], &self.newest)
     }
 
     /// Writes the window, oldest row first. Only when 96 rows were seen.
     pub fn write_window(&self, room: Room) {
-        self.write(&[], room);
+        self.ring.write::<false>(self.have() as usize, &[], room);
     }
 
     /// As [`Engine::write_window`], one window of so many that the caches cannot hold them: it is written past them.
     pub fn write_window_far(&self, room: Room) {
-        match room {
-            Room::F32(to) => lay_out(to, self.runs(&[]), write_f32),
-            Room::F16(to) => lay_out(to, self.runs(&[]), write_f16::<true>),
-        }
-    }
-
-    /// Writes the newest kept rows and, behind them, `newer` ones.
-    fn write(&self, newer: &[Row], room: Room) {
-        match room {
-            Room::F32(to) => lay_out(to, self.runs(newer), |to, run| to.copy_from_slice(run)),
-            Room::F16(to) => lay_out(to, self.runs(newer), write_f16::<false>),
-        }
-    }
-
-    /// The window that ends with `newer` rows: what lies together.
-    fn runs<'a>(&'a self, newer: &'a [Row]) -> [&'a [f32]; 3] {
-        let (older, old) = self.rows();
-        let runs = [older.get(newer.len()..).unwrap_or(&[]), &old[newer.len().saturating_sub(older.len())..], newer];
-        runs.map(|run| run.as_flattened())
+        self.ring.write::<true>(self.have() as usize, &[], room);
     }
 }
 
@@ -179,21 +152,6 @@ impl Engine {
 #[inline(never)]
 fn forget(state: &mut State) {
     *state = State::new();
-}
-
-/// Puts the runs behind one another.
-fn lay_out<T>(mut to: &mut [T], runs: [&[f32]; 3], put: impl Fn(&mut [T], &[f32])) {
-    for run in runs {
-        let (here, rest) = to.split_at_mut(run.len());
-        put(here, run);
-        to = rest;
-    }
-}
-
-impl Default for Engine {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Move {

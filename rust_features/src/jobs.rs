@@ -37,6 +37,17 @@ pub struct Job<'a> {
     pub row: Option<&'a mut [f32]>,
 }
 
+/// A window that was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// The place of its candle in the batch.
+    pub candle: usize,
+    /// Of its newest row.
+    pub features_hash: u64,
+    /// Columns that have one value all through it.
+    pub still: u32,
+}
+
 /// What an engine does.
 #[derive(Debug)]
 pub enum Work {
@@ -65,8 +76,8 @@ impl Staff {
         Self { scratch: Mutex::default(), pool: (threads > 1).then(pool) }
     }
 
-    /// Does the jobs, each engine's in their order. Returns the hashes of the windows that were written, by candle.
-    pub fn run(&self, engines: &Engines, mut jobs: Vec<Job>) -> Vec<(usize, u64)> {
+    /// Does the jobs, each engine's in their order. Returns what there is to say of the windows that were written.
+    pub fn run(&self, engines: &Engines, mut jobs: Vec<Job>) -> Vec<Written> {
         jobs.sort_by_key(|job| job.slot);
         let Some(pool) = self.pool.as_ref().filter(|_| jobs.len() >= 2 * JOBS_PER_THREAD_MIN) else {
             return run(engines, &mut jobs, &mut locked(&self.scratch));
@@ -85,15 +96,15 @@ impl Staff {
 }
 
 /// Does jobs in the order of their engines.
-fn run(engines: &Engines, jobs: &mut [Job], scratch: &mut Scratch) -> Vec<(usize, u64)> {
-    let mut hashes = Vec::with_capacity(jobs.len());
+fn run(engines: &Engines, jobs: &mut [Job], scratch: &mut Scratch) -> Vec<Written> {
+    let mut written = Vec::with_capacity(jobs.len());
     let mut together = jobs
         .chunk_by_mut(|a, b| a.bar().is_some() && b.bar().is_some() && a.slot != b.slot)
         .flat_map(|run| run.chunks_mut(TOGETHER_MAX))
         .peekable();
     while let Some(jobs) = together.next() {
         if let [job] = jobs {
-            hashes.extend(job.run(&mut locked(&engines[job.slot]), scratch));
+            written.extend(job.run(&mut locked(&engines[job.slot]), scratch));
             continue;
         }
         let bars: Vec<_> = jobs.iter().filter_map(Job::bar).collect();
@@ -106,9 +117,9 @@ fn run(engines: &Engines, jobs: &mut [Job], scratch: &mut Scratch) -> Vec<(usize
             &bars,
             &next.iter().map(|engine| &***engine).collect::<Vec<_>>(),
         );
-        hashes.extend(jobs.iter_mut().zip(&moving).filter_map(|(job, engine)| job.show(engine)));
+        written.extend(jobs.iter_mut().zip(&moving).filter_map(|(job, engine)| job.show(engine)));
     }
-    hashes
+    written
 }
 
 impl Job<'_> {
@@ -120,16 +131,16 @@ impl Job<'_> {
         }
     }
 
-    /// Does the work; the candle and the hash of its row, when a window was written.
-    fn run(&mut self, engine: &mut Engine, scratch: &mut Scratch) -> Option<(usize, u64)> {
+    /// Does the work.
+    fn run(&mut self, engine: &mut Engine, scratch: &mut Scratch) -> Option<Written> {
         match &self.work {
             Work::Peek(bars) => {
                 let has_room = self.room.is_some();
-                let row = engine.peek(bars, scratch.get_or_insert_default(), self.room.take());
+                let (row, still) = engine.peek(bars, scratch.get_or_insert_default(), self.room.take());
                 if let Some(to) = &mut self.row {
                     to.copy_from_slice(&row);
                 }
-                return has_room.then(|| (self.candle, hash_row(&row)));
+                return has_room.then(|| Written { candle: self.candle, features_hash: hash_row(&row), still });
             }
             Work::Take(bars) => engine.take(bars),
             Work::Show => (),
@@ -138,7 +149,7 @@ impl Job<'_> {
     }
 
     /// Writes what is asked for of an engine that stands where it shall.
-    fn show(&mut self, engine: &Engine) -> Option<(usize, u64)> {
+    fn show(&mut self, engine: &Engine) -> Option<Written> {
         if let Some(to) = &mut self.row {
             to.copy_from_slice(engine.newest());
         }
@@ -148,7 +159,7 @@ impl Job<'_> {
         } else {
             engine.write_window(room)
         }
-        Some((self.candle, hash_row(engine.newest())))
+        Some(Written { candle: self.candle, features_hash: hash_row(engine.newest()), still: engine.still() })
     }
 }
 

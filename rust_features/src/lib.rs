@@ -52,6 +52,7 @@ pub mod momentum;
 #[cfg(feature = "python")]
 mod python;
 mod reference;
+mod ring;
 pub mod rolling;
 pub mod shared;
 pub mod snapshot;

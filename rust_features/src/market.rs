@@ -11,9 +11,9 @@ use half::f16;
 use crate::{
     candle::{Candle, Field, Reason, Refusal, Values},
     catalog::{self, NEED, WIDTH},
-    engine::{Engine, Move, Room, WINDOW_LEN, Way},
+    engine::{Engine, Move, Precision, Room, WINDOW_LEN, Way},
     extras::{Extras, OptionalInputs},
-    jobs::{Engines, Job, Staff, Work, locked},
+    jobs::{Engines, Job, Staff, Work, Written, locked},
     ledger::{Ledger, Progress, Step},
     reference::Reference,
     symbol::Symbol,
@@ -38,11 +38,20 @@ pub struct Settings {
     pub reference: Option<Symbol>,
     /// Threads that move engines.
     pub threads: usize,
+    /// How the last rows are kept.
+    pub rows: Precision,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { symbols_max: 20_000, conflicts_max: 3, used: OptionalInputs::default(), reference: None, threads: 1 }
+        Self {
+            symbols_max: 20_000,
+            conflicts_max: 3,
+            used: OptionalInputs::default(),
+            reference: None,
+            threads: 1,
+            rows: Precision::Single,
+        }
     }
 }
 
@@ -74,6 +83,8 @@ pub struct Outcome {
     pub window: Option<usize>,
     /// 56-bit hash of the newest row of that window; 0 without one.
     pub features_hash: u64,
+    /// Columns that have one value all through that window; 0 without one.
+    pub still: u32,
     /// Close of the newest bar (of the peeked one, for a peek); NaN for an unknown symbol.
     pub close: f64,
     /// Open time of that bar; −1 for an unknown symbol.
@@ -213,9 +224,7 @@ impl Market {
     /// The kept rows of a symbol, newest last, one behind the other.
     pub fn rows(&self, symbol: Symbol, interval_ms: i64) -> Vec<f32> {
         let Some(slot) = self.slots.get(&(symbol, interval_ms)) else { return Vec::new() };
-        let engine = locked(&self.engines[*slot]);
-        let (older, newer) = engine.rows();
-        [older.as_flattened(), newer.as_flattened()].concat()
+        locked(&self.engines[*slot]).rows()
     }
 
     /// What is known: the reference symbol first, then by name and interval. A series of snapshots in this order can be taken
@@ -314,7 +323,7 @@ impl Market {
         if is_forming {
             return Ok(Planned::answer(outcome));
         }
-        let slot = self.add(key, ledger, Box::default())?;
+        let slot = self.add(key, ledger, Box::new(Engine::new(self.settings.rows)))?;
         self.publish(key, &candle, 0);
         let bars = self.way_to(key, candle, &candle, Step { restart: false, fills: 0 }, None);
         Ok(Planned { outcome, work: Some((slot, Work::Take(bars))) })
@@ -382,8 +391,8 @@ impl Market {
             }
             pushed.outcomes.push(outcome);
         }
-        for (candle, hash) in self.staff.run(&self.engines, jobs) {
-            pushed.outcomes[candle].features_hash = hash;
+        for Written { candle, features_hash, still } in self.staff.run(&self.engines, jobs) {
+            (pushed.outcomes[candle].features_hash, pushed.outcomes[candle].still) = (features_hash, still);
         }
         pushed
     }
@@ -453,6 +462,7 @@ impl Outcome {
         gap_filled: false,
         window: None,
         features_hash: 0,
+        still: 0,
         close: f64::NAN,
         open_time_ms: -1,
     };

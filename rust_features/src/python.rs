@@ -7,7 +7,7 @@ use std::{
 
 use half::f16;
 use numpy::{
-    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyReadwriteArray,
+    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyFixedString, PyReadonlyArray, PyReadwriteArray,
     PyUntypedArray, PyUntypedArrayMethods,
     ndarray::{Dim, Dimension},
 };
@@ -20,6 +20,7 @@ use pyo3::{
 use crate::{
     candle::{Field, Reason, Refusal, Values},
     catalog::{FEATURES, NEED, WIDTH, WINDOW},
+    engine::Precision,
     extras::OptionalInputs,
     market::{self, Input, Outcome, Settings, State, Verdict, Windows},
     symbol::Symbol,
@@ -105,6 +106,7 @@ struct Pushed {
     gap_filled: Py<PyArray1<bool>>,
     window: Py<PyArray1<i32>>,
     features_hash: Py<PyArray1<u64>>,
+    still: Py<PyArray1<u32>>,
     close: Py<PyArray1<f64>>,
     open_time_ms: Py<PyArray1<i64>>,
     ready: usize,
@@ -127,6 +129,7 @@ impl Pushed {
             gap_filled: column(py, &outcomes, |outcome| outcome.gap_filled),
             window: column(py, &outcomes, |outcome| outcome.window.map_or(-1, |window| window as i32)),
             features_hash: column(py, &outcomes, |outcome| outcome.features_hash),
+            still: column(py, &outcomes, |outcome| outcome.still),
             close: column(py, &outcomes, |outcome| outcome.close),
             open_time_ms: column(py, &outcomes, |outcome| outcome.open_time_ms),
             ready,
@@ -146,7 +149,8 @@ struct Market {
 impl Market {
     #[new]
     #[pyo3(signature = (
-        *, symbols_max = 20_000, conflicts_max = 3, optional_inputs = Vec::new(), reference_symbol = None, threads = 1
+        *, symbols_max = 20_000, conflicts_max = 3, optional_inputs = Vec::new(), reference_symbol = None, threads = 1,
+        ring = "f32"
     ))]
     fn new(
         symbols_max: usize,
@@ -154,6 +158,7 @@ impl Market {
         optional_inputs: Vec<String>,
         reference_symbol: Option<&str>,
         threads: usize,
+        ring: &str,
     ) -> PyResult<Self> {
         if symbols_max == 0 || conflicts_max == 0 || threads == 0 {
             return Err(PyValueError::new_err("symbols_max, conflicts_max and threads must be at least 1"));
@@ -163,7 +168,12 @@ impl Market {
         if used.reference && reference.is_none() {
             return Err(PyValueError::new_err("the optional input 'reference' needs a reference_symbol"));
         }
-        let settings = Settings { symbols_max, conflicts_max, used, reference, threads };
+        let rows = match ring {
+            "f32" => Precision::Single,
+            "f16" => Precision::Half,
+            other => return Err(PyValueError::new_err(format!("ring must be 'f32' or 'f16', not {other:?}"))),
+        };
+        let settings = Settings { symbols_max, conflicts_max, used, reference, threads, rows };
         Ok(Self { market: Mutex::new(market::Market::new(settings)), need: NEED })
     }
 
@@ -172,7 +182,7 @@ impl Market {
     fn push(
         &self,
         py: Python<'_>,
-        symbols: &Bound<'_, PyList>,
+        symbols: &Bound<'_, PyAny>,
         interval_ms: &Bound<'_, PyAny>,
         open_time_ms: &Bound<'_, PyAny>,
         values: &Bound<'_, PyAny>,
@@ -181,6 +191,7 @@ impl Market {
         windows: &Bound<'_, PyAny>,
         rows: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Pushed> {
+        let symbols = parse(symbols)?;
         let n = symbols.len();
         let interval_ms = column::<i64, 1>("interval_ms", interval_ms, [n])?;
         let open_time_ms = column::<i64, 1>("open_time_ms", open_time_ms, [n])?;
@@ -189,7 +200,6 @@ impl Market {
         let mut windows = Buffer::of("windows", n, windows)?;
         let mut rows =
             rows.map(|rows| writable::<f32, 2>("rows", rows, |[m, width]| m == n && width == WIDTH)).transpose()?;
-        let symbols = parse(symbols)?;
         let (interval_ms, open_time_ms) = (interval_ms.as_slice()?, open_time_ms.as_slice()?);
         let (values, forming, windows) = (values.as_slice()?, forming.as_slice()?, windows.windows()?);
         let rows = rows.as_mut().map_or(Ok(&mut [][..]), |rows| rows.as_slice_mut())?;
@@ -211,12 +221,12 @@ impl Market {
         &self,
         py: Python<'_>,
         out: &Bound<'_, PyAny>,
-        symbols: &Bound<'_, PyList>,
+        symbols: &Bound<'_, PyAny>,
         interval_ms: i64,
         now_ms: i64,
     ) -> PyResult<Pushed> {
-        let mut out = Buffer::of("out", symbols.len(), out)?;
         let symbols = parse(symbols)?;
+        let mut out = Buffer::of("out", symbols.len(), out)?;
         let windows = out.windows()?;
         let pushed = py.detach(|| {
             let keys: Vec<_> = symbols.iter().map(|symbol| (*symbol, interval_ms)).collect();
@@ -304,8 +314,20 @@ fn known(symbol: &str) -> PyResult<Symbol> {
     symbol.parse().map_err(|_| PyValueError::new_err(format!("{symbol:?} is not 1-32 characters of [A-Z0-9._:/-]")))
 }
 
-/// Names of a batch: a malformed one is refused in its place, a thing that is no string is the caller's mistake.
-fn parse(symbols: &Bound<'_, PyList>) -> PyResult<Vec<Result<Symbol, Refusal>>> {
+/// Names of a batch, as a list or as an array of 32 bytes each: a malformed one is refused in its place, a thing that is no name is
+/// the caller's mistake.
+fn parse(symbols: &Bound<'_, PyAny>) -> PyResult<Vec<Result<Symbol, Refusal>>> {
+    if let Ok(names) = symbols.cast::<PyArray1<PyFixedString<{ Symbol::LEN_MAX }>>>() {
+        let names = names.try_readonly().map_err(|_| PyValueError::new_err("symbols is being written"))?;
+        return Ok(names.as_slice()?.iter().map(|name| Symbol::from_padded(&name.0)).collect());
+    }
+    let symbols = symbols.cast::<PyList>().map_err(|_| {
+        let what = symbols.get_type();
+        PyTypeError::new_err(format!(
+            "symbols must be a list of str or a NumPy array of S{}, not {what}",
+            Symbol::LEN_MAX
+        ))
+    })?;
     let one = |(i, symbol): (usize, Bound<'_, PyAny>)| match symbol.cast::<PyString>() {
         // A string with lone surrogates has no UTF-8 and is no symbol either.
         Ok(name) => Ok(name.to_str().unwrap_or("").parse()),

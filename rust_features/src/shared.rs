@@ -1,10 +1,13 @@
 //! What every feature group reads of a bar, computed once: prices, returns, the scales A and S, the shared windows.
 
+use std::mem::offset_of;
+
 use crate::{
     average::Averages,
     candle::Candle,
     extras::Extras,
     math::{each, larger, ln, smaller},
+    memory::within,
     momentum::strength,
     rolling::{LongMaximum, Widening, Window, sum, sum_of},
     timeframe::{Bucket, Timeframe},
@@ -167,6 +170,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What hardly any bar touches.
+    pub(crate) const RARELY: &[(usize, usize)] = &[
+        within(offset_of!(Self, log_closes), Window::<481, 496>::between_oldest_and_newest::<49>()),
+        within(offset_of!(Self, volumes), Window::<481, 496>::between_oldest_and_newest::<192>()),
+        within(offset_of!(Self, highest_480), LongMaximum::RARELY),
+        within(offset_of!(Self, lowest_480), LongMaximum::RARELY),
+    ];
+
     /// Nothing seen yet.
     pub fn new() -> Self {
         Self::default()

@@ -18,7 +18,7 @@ use wincode::{SchemaRead, SchemaWrite};
 use crate::{engine::Engine, ledger::Ledger, market::Market, reference::Reference, symbol::Symbol};
 
 const MAGIC: [u8; 4] = *b"CCFS";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER: usize = 28;
 
 /// Why a snapshot was refused. The market is as it was.
@@ -41,6 +41,8 @@ pub enum Unusable {
     Checksum,
     /// Its symbol was compared with another reference symbol.
     Reference(Option<Symbol>),
+    /// Its rows are kept in another precision.
+    Precision,
     /// The market holds as many symbols as it may.
     SymbolLimit,
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Unusable {
             Self::Checksum => write!(f, "snapshot is damaged: its checksum does not match"),
             Self::Reference(Some(symbol)) => write!(f, "snapshot with reference symbol {symbol}, not the one in use"),
             Self::Reference(None) => write!(f, "snapshot without a reference symbol, but one is in use"),
+            Self::Precision => write!(f, "snapshot with rows of another precision than the one in use"),
             Self::SymbolLimit => write!(f, "no room: the market holds as many symbols as it may"),
         }
     }
@@ -115,6 +118,9 @@ impl Market {
         let reference_symbol = self.settings.reference.filter(|_| self.settings.used.reference);
         if read.reference_symbol != reference_symbol {
             return Err(Unusable::Reference(read.reference_symbol));
+        }
+        if read.engine.precision() != Some(self.settings.rows) {
+            return Err(Unusable::Precision);
         }
         let key = (read.symbol, read.interval_ms);
         self.put(key, read.ledger, read.engine).map_err(|_| Unusable::SymbolLimit)?;

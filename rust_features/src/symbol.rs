@@ -29,6 +29,18 @@ impl Symbol {
     }
 }
 
+impl Symbol {
+    /// From a field of fixed width with zeros behind the name.
+    ///
+    /// # Errors
+    /// What it holds is no symbol.
+    pub fn from_padded(bytes: &[u8; Self::LEN_MAX]) -> Result<Self, Refusal> {
+        let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(Self::LEN_MAX);
+        let is_padded = bytes[len..].iter().all(|byte| *byte == 0);
+        str::from_utf8(if is_padded { &bytes[..len] } else { &[] }).unwrap_or("").parse()
+    }
+}
+
 impl FromStr for Symbol {
     type Err = Refusal;
 
@@ -64,10 +76,16 @@ mod tests {
         let longest = "A".repeat(32);
         for name in ["A", "BTCUSDT", "BTC-USD", "X:BTC/USD_1.5", longest.as_str()] {
             assert_eq!(name.parse::<Symbol>().unwrap().to_string(), name);
+            let mut padded = [0; Symbol::LEN_MAX];
+            padded[..name.len()].copy_from_slice(name.as_bytes());
+            assert_eq!(Symbol::from_padded(&padded).unwrap().as_str(), name);
         }
         let too_long = "A".repeat(33);
         for name in ["", "btc", "BTC USDT", "BTC\0", "BTCUSDT\n", "ÄBC", too_long.as_str()] {
             assert_eq!(name.parse::<Symbol>().unwrap_err().reason, Reason::BadSymbol, "{name:?}");
+        }
+        for padded in [*b"BTC\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0X", [0; 32], [0xff; 32]] {
+            assert_eq!(Symbol::from_padded(&padded).unwrap_err().reason, Reason::BadSymbol);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use candlecast_features::{
     candle::Candle,
     catalog::{NEED, State},
-    engine::{Engine, Move, Room, WINDOW_LEN, Way},
+    engine::{Engine, Move, Precision, Room, WINDOW_LEN, Way},
     extras::{Extras, OptionalInputs},
 };
 use common::{lively, reference_close};
@@ -53,13 +53,19 @@ fn an_update_a_peek_and_a_window_allocate_nothing() {
         })
         .collect();
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1, "the counter counts");
-    let (mut engine, mut scratch) = (Box::new(Engine::new()), Box::new(State::new()));
+    for precision in [Precision::Single, Precision::Half] {
+        assert_eq!(allocations_of(&candles, precision), 0, "{precision:?}");
+    }
+}
+
+fn allocations_of(candles: &[(Candle, Extras)], precision: Precision) -> usize {
+    let (mut engine, mut scratch) = (Box::new(Engine::new(precision)), Box::new(State::new()));
     let mut window = vec![0.0; WINDOW_LEN];
     let mut silence: Box<[(Candle, Extras)]> = Box::new([(candles[0].0, Extras::default()); 2]);
     // Whatever is built once in a program is built by now.
     candles[..NEED as usize].iter().for_each(|(candle, extras)| engine.update(candle, *extras));
     let mut other = engine.clone();
-    let count = allocations(|| {
+    allocations(|| {
         for bars in candles[NEED as usize - 1..].windows(4) {
             let [(newest, _), (candle, extras), _, (ahead, _)] = bars else { unreachable!("four bars") };
             silence[0].0 = newest.followed_by_silence();
@@ -72,6 +78,5 @@ fn an_update_a_peek_and_a_window_allocate_nothing() {
             Engine::update_each(&mut [&mut other], &[(*candle, *extras)], &[&engine]);
             engine.write_window(Room::F32(&mut window));
         }
-    });
-    assert_eq!(count, 0);
+    })
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candlecast_features::{
     candle::{Field, Reason, Refusal, Values},
     catalog::{NEED, WIDTH, WINDOW},
-    engine::WINDOW_LEN,
+    engine::{Precision, WINDOW_LEN},
     market::{Input, Market, Outcome, Pushed, Settings, State, Verdict, Windows},
     symbol::Symbol,
 };
@@ -200,6 +200,39 @@ fn any_order_of_candles_gets_the_verdicts_of_the_plain_rules() {
             let candle = if dice.below(8) == 0 { other(candles[at]) } else { candles[at] };
             assert_eq!(push(&mut market, closed(candle)).verdict, plain.receive(candle), "seed {seed}, candle {at}");
             newest = newest.max(at);
+        }
+    }
+}
+
+#[test]
+fn half_the_memory_gives_the_same_windows_rounded_and_the_same_newest_row() {
+    let candles = lively(60, 760);
+    let mut exact = Market::new(SETTINGS);
+    let mut half = Market::new(Settings { rows: Precision::Half, ..SETTINGS });
+    for (i, candle) in candles.iter().enumerate() {
+        let peeked = Input { forming: true, ..closed(*candle) };
+        for input in [peeked, closed(*candle)] {
+            let (mut theirs, mut ours) = (vec![0.0; WINDOW_LEN], vec![0.0; WINDOW_LEN]);
+            let (mut row, mut our_row) = ([0.0; WIDTH], [0.0; WIDTH]);
+            let mut narrow = vec![half::f16::ZERO; WINDOW_LEN];
+            let expected = exact.push_for_rows(&[input], i64::MAX, Windows::F32(&mut theirs), &mut row);
+            let pushed = half.push_for_rows(&[input], i64::MAX, Windows::F32(&mut ours), &mut our_row);
+            assert_eq!(pushed.ready, expected.ready);
+            assert_eq!(row.map(f32::to_bits), our_row.map(f32::to_bits), "candle {i}");
+            assert_eq!(pushed.outcomes[0].features_hash, expected.outcomes[0].features_hash);
+            if pushed.ready == 1 {
+                let rounded: Vec<f32> = theirs.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect();
+                assert_eq!(ours, rounded, "candle {i}");
+                half.windows(&[(Ok(symbol("BTCUSDT")), INTERVAL_MS)], 0, Windows::F16(&mut narrow));
+                if !input.forming {
+                    assert!(narrow.iter().zip(&rounded).all(|(a, b)| a.to_f32() == *b), "candle {i}");
+                }
+                let still = |windows: &[f32]| {
+                    (0..WIDTH).filter(|c| windows.chunks(WIDTH).all(|row| row[*c] == windows[*c])).count() as u32
+                };
+                assert_eq!(expected.outcomes[0].still, still(&theirs), "candle {i}");
+                assert_eq!(pushed.outcomes[0].still, still(&ours), "candle {i}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use candlecast_features::{
     catalog::NEED,
-    engine::WINDOW_LEN,
+    engine::{Precision, WINDOW_LEN},
     extras::OptionalInputs,
     market::{Input, Market, Settings, Verdict, Windows},
     snapshot::Unusable,
@@ -96,4 +96,29 @@ fn the_reference_is_named_before_those_that_are_compared_with_it() {
     let expected =
         [(BTC, INTERVAL_MS), (BTC, 4 * INTERVAL_MS), ("A", INTERVAL_MS), ("A", 4 * INTERVAL_MS), ("Z", INTERVAL_MS)];
     assert_eq!(market.symbols(), expected.map(|(name, interval_ms)| (symbol(name), interval_ms)));
+}
+
+#[test]
+fn rows_of_half_precision_come_back_as_such_and_only_where_they_are_kept_so() {
+    let candles = lively(44, 700);
+    let halves = Settings { rows: Precision::Half, ..SETTINGS };
+    let seen = |settings: Settings| {
+        let mut market = Market::new(settings);
+        candles[..650].iter().for_each(|c| drop(market.push(&[closed(*c)], i64::MAX, Windows::None)));
+        market
+    };
+    let snapshot = |market: &Market| market.snapshot(symbol(BTC), INTERVAL_MS).unwrap();
+    let (single, half) = (snapshot(&seen(SETTINGS)), snapshot(&seen(halves)));
+    assert!(half.len() + 2 * WINDOW_LEN <= single.len());
+    assert_eq!(Market::new(halves).restore(&single), Err(Unusable::Precision));
+    assert_eq!(Market::new(SETTINGS).restore(&half), Err(Unusable::Precision));
+    let mut elsewhere = Market::new(halves);
+    elsewhere.restore(&half).unwrap();
+    let mut market = seen(halves);
+    for candle in &candles[650..] {
+        for some in [&mut market, &mut elsewhere] {
+            some.push(&[closed(*candle)], i64::MAX, Windows::None);
+        }
+    }
+    assert!(snapshot(&market) == snapshot(&elsewhere));
 }

@@ -1,12 +1,13 @@
 """Pins to each other the places that cannot import one another: proto, core, outputs and migrations."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from candlecast import _rust, candle_files, features, outputs
+from candlecast import _rust, candle_files, features, outputs, packed
 from candlecast.filters import Reason
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
@@ -72,3 +73,18 @@ def test_the_generated_code_is_that_of_the_proto(proto, tmp_path):
     subprocess.run(command, check=True)
     generated = (tmp_path / f"{module}_pb2.py").read_text()
     assert (ROOT / "python" / f"{module}_pb2.py").read_text() == generated, "run `make proto`"
+
+
+def test_the_documented_layout_of_packed_records_is_theirs():
+    documented = (ROOT / "proto" / "candlecast" / "v1" / "types.proto").read_text()
+    assert f"A candle has {packed.CANDLE.itemsize} bytes" in documented
+    assert f"A result, as a CandleResult, has {packed.RESULT.itemsize} bytes" in documented
+    of_result = documented[documented.index("A result, as a CandleResult") :]
+    for name in ("verdict", "have", "direction", "reasons", "close_time_ms", "confidence"):
+        assert re.search(rf"\b{packed.RESULT.fields[name][1]} {name}", of_result), name
+    assert f"{packed.RESULT.fields['returns'][1]} expected returns" in of_result
+    assert f"{packed.RESULT.fields['probabilities'][1]} probabilities" in of_result
+    assert f"{packed.RESULT.fields['risks'][1]} max_drawdown_1h" in of_result
+    for dtype in (packed.CANDLE, packed.RESULT):
+        ends = [offset + field.itemsize for field, offset in dtype.fields.values()]
+        assert [0, *ends] == [*(offset for _, offset in dtype.fields.values()), dtype.itemsize]

@@ -103,9 +103,10 @@ def recomputed(rows: list[Any]) -> dict[tuple[str, int], int]:
             forming=np.zeros(len(part), dtype=np.bool_),
         )
         pushed = features.push(candles).pushed
+        names = candles.names
         for i in np.flatnonzero(pushed.window >= 0).tolist():
             close_ms = int(candles.open_time_ms[i] + candles.interval_ms[i])
-            hashes[candles.symbol[i], close_ms] = int(pushed.features_hash[i])
+            hashes[names[i], close_ms] = int(pushed.features_hash[i])
     return hashes
 
 

@@ -384,7 +384,7 @@ def test_a_symbol_that_never_settles_is_not_hidden_by_a_longer_one(long_history:
 
         def rows(self, candles: Candles) -> tuple[_rust.Pushed, F32]:
             pushed, rows = self.core.rows(candles)
-            is_other = np.array(candles.symbol) == "BUSDT"
+            is_other = np.array(candles.names) == "BUSDT"
             rows[is_other, NAMES.index(self.column)] = pushed.have[is_other]
             return pushed, rows
 

@@ -190,7 +190,7 @@ def test_a_damaged_or_foreign_snapshot_is_refused_with_its_reason(market: _rust.
     cases = [
         (b"", "not a snapshot"),
         (b"X" + snapshot[1:], "not a snapshot"),
-        (snapshot[:4] + b"\x07" + snapshot[5:], "layout 7, but this build reads 2"),
+        (snapshot[:4] + b"\x07" + snapshot[5:], "layout 7, but this build reads 3"),
         (snapshot[:-1], "that should have"),
         (snapshot + b"0", "that should have"),
         (bytes(torn), "checksum does not match"),
@@ -200,6 +200,8 @@ def test_a_damaged_or_foreign_snapshot_is_refused_with_its_reason(market: _rust.
             market.restore(wrong)
     with pytest.raises(ValueError, match=f"feature set {_rust.feature_set_hash():016x}, not of the one in use"):
         _rust.Market(optional_inputs=["trades"]).restore(snapshot)
+    with pytest.raises(ValueError, match="rows of another precision"):
+        _rust.Market(ring="f16").restore(snapshot)
     with_reference = [_rust.Market(optional_inputs=["reference"], reference_symbol=name) for name in ("A", "B")]
     Batch(lively(1)).push(with_reference[0])
     of_another = with_reference[0].snapshot("BTCUSDT", INTERVAL_MS)
@@ -277,6 +279,8 @@ def test_limits_and_names_that_make_no_sense_raise() -> None:
     for limits in ({"symbols_max": 0}, {"conflicts_max": 0}, {"threads": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             _rust.Market(**limits)
+    with pytest.raises(ValueError, match="ring must be 'f32' or 'f16'"):
+        _rust.Market(ring="f64")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs a reference_symbol"):
         _rust.Market(optional_inputs=["reference"])
     with pytest.raises(ValueError, match="is not 1-32 characters"):
@@ -285,6 +289,29 @@ def test_limits_and_names_that_make_no_sense_raise() -> None:
         _rust.Market().status("btc usdt", INTERVAL_MS, NOW_MS)
     with pytest.raises(ValueError, match="is not 1-32 characters"):
         _rust.Market().rows("", INTERVAL_MS)
+
+
+def test_names_may_come_as_one_array_and_a_malformed_one_is_refused_in_its_place() -> None:
+    names = ["BTCUSDT", "no", "X" * 32, "", "A\0B"]
+    values, times = lively(5), np.full(5, START_MS)
+    pushed = [
+        Batch(values, symbols=symbols, open_time_ms=times).push(_rust.Market())
+        for symbols in (names, np.array([name.encode() for name in names], dtype="S32"))
+    ]
+    assert words(_rust.VERDICTS, pushed[1].verdict) == ["ACCEPTED", "REFUSED", "ACCEPTED", "REFUSED", "REFUSED"]
+    np.testing.assert_array_equal(pushed[0].verdict, pushed[1].verdict)
+    np.testing.assert_array_equal(pushed[0].field, pushed[1].field)
+    with pytest.raises(TypeError, match=r"symbols must be a list of str or a NumPy array of S32"):
+        Batch(values[:1], symbols=np.array([b"BTCUSDT"], dtype="S31")).push(_rust.Market())
+
+
+def test_columns_that_stand_still_are_counted_for_each_window(market: _rust.Market) -> None:
+    flat = np.tile([100.0, 100, 100, 100, 0, np.nan, np.nan, np.nan], (200, 1))
+    windows = empty(200)
+    pushed = Batch(flat, start=market.need, windows=windows).push(market)
+    expected = (windows == windows[:, :1]).all(axis=1).sum(axis=1)
+    np.testing.assert_array_equal(pushed.still, expected)
+    assert expected[-1] > 100 > expected[0]
 
 
 def test_an_empty_batch_is_answered() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from candlecast.filters import REASONS
 from candlecast.interpret import interpret
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
@@ -15,6 +16,7 @@ from candlecast.values import Candles, Forecasts, Model, StageTimes
 
 FEATURES = ("rsi_14", "macd_hist_12_26_9", *(f"feature_{i}" for i in range(84)))
 STATES = ("COLD", "WARMING", "READY", "STALE", "QUARANTINED")
+LOW_CONFIDENCE, GAP_FILLED = (1 << REASONS.index(name) for name in ("LOW_CONFIDENCE", "GAP_FILLED"))
 INTERVAL_MS = 900_000
 START_MS = 1_700_000_100_000
 MODEL = Model("patchtst", 3, "ab" * 32, 0xFEDCBA9876543210)
@@ -100,7 +102,7 @@ def forecasts(count, *, symbol="BTCUSDT", start_ms=START_MS, seed=0, model=MODEL
         meaning=meaning,
         direction=meaning.side,
         strength=rng.integers(0, 3, count).astype(np.uint8),
-        reasons=[("LOW_CONFIDENCE", "GAP_FILLED")[: i % 3] for i in range(count)],
+        reasons=np.array([0, LOW_CONFIDENCE, LOW_CONFIDENCE | GAP_FILLED] * count, dtype=np.uint32)[:count],
         model=model,
         times=StageTimes(1, 2, 3, 4, 5),
     )

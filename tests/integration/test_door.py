@@ -9,8 +9,20 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from candlecast import features as feature_state
-from candlecast.client import AsyncClient, Candle, ServerError, direction, messages, state, verdict
+from candlecast.client import (
+    AsyncClient,
+    Candle,
+    Results,
+    ServerError,
+    _carried,
+    columns,
+    direction,
+    messages,
+    state,
+    verdict,
+)
 from candlecast.features import Features
+from candlecast.packed import pack_candles
 from candlecast.server.service import ForecastsService
 from candlecast.v1 import forecasts_pb2, forecasts_pb2_grpc, types_pb2
 from tests import fakes
@@ -340,3 +352,81 @@ async def test_a_candle_may_close_at_most_two_seconds_ahead_of_the_clock(door, m
     monkeypatch.setattr(feature_state, "now_ms", lambda: candle.open_time_ms + INTERVAL_MS - ahead_ms)
     (result,) = await door.client.predict([candle])
     assert verdict(result) == expected
+
+
+async def test_packed_candles_get_the_same_answers_as_messages(door):
+    (first, *_) = await warmed(door)
+    (other, *_) = await warmed(door, "ETHUSDT")
+    conflict = changed(door.history[-1], volume=door.history[-1].volume + 1)
+    late = changed(door.history[0], open_time_ms=door.history[0].open_time_ms - INTERVAL_MS)
+    bad = changed(first, symbol="no symbol")
+    worse = changed(first, high=float("nan"))
+    peeked = changed(first, forming=True, trades=7.0)
+    batch = [peeked, conflict, late, bad, worse, door.history[-1], changed(other, forming=True)]
+    batch += [changed(first, symbol=f"NEW{i}", interval_ms=0) for i in range(20)]
+    async with AsyncClient(door.address) as friendly:
+        answers = []
+        for carried in (batch, columns(batch)):
+            request = forecasts_pb2.PredictRequest(**({"candles": carried} if carried is batch else _carried(carried)))
+            answers.append(await friendly._stub.Predict(request))
+        by_message, packed = answers[0].results, Results(answers[1])
+    assert len(answers[1].results) == 0 and len(packed) == len(by_message) == len(batch)
+    # What the first request brought is known to the second: that is the only difference, beside the time it took.
+    for theirs, ours in zip(by_message[:7], packed[:7], strict=True):
+        for result in (theirs, ours):
+            result.forecast.times.Clear()
+            result.forecast.already_stored = result.status.have = 0
+        assert ours == theirs
+    assert [verdict(result) for result in packed[7:]] == ["DUPLICATE"] * 20
+    assert {result.interval_ms for result in packed[7:]} == {INTERVAL_MS}
+    assert packed.forecasts == sum(result.HasField("forecast") for result in packed) > 0
+    assert packed.columns["has_forecast"].sum() == packed.forecasts
+
+
+async def test_a_stream_of_columns_is_answered_in_columns_and_many_messages_travel_packed(door):
+    ahead = [await warmed(door, f"S{i}") for i in range(20)]
+    bars = [[candles_of[bar] for candles_of in ahead] for bar in range(3)]
+
+    async def source():
+        yield columns(bars[0])
+        yield bars[1]
+        yield bars[2][:1]
+
+    results = [result async for result in door.client.stream(source())]
+    assert [len(result) for result in results] == [20, 20, 1]
+    for one, bar in zip(results[:2], bars[:2], strict=True):
+        assert one.columns["symbol"].tolist() == [candle.symbol.encode() for candle in bar]
+        assert one.forecasts == 20
+        keys = [(candle.symbol, INTERVAL_MS, candle.open_time_ms + INTERVAL_MS) for candle in bar]
+        expected = np.array([door.recorder.forecasts[key][:4] for key in keys], dtype=np.float64)
+        np.testing.assert_array_equal(one.columns["returns"], expected)
+    with pytest.raises(ValueError, match="came as messages"):
+        _ = results[2].columns
+
+
+async def test_bytes_that_are_no_records_and_candles_in_both_forms_are_refused(door):
+    (candle, *_) = await warmed(door)
+    good = pack_candles(columns([candle]))
+    cases = [({"packed": good[:-1]}, "packed"), ({"packed": good, "candles": [candle]}, "packed")]
+    cases += [({"packed": good, "symbols": ["BTCUSDT"]}, "symbols"), ({"packed": good * 1_025}, "candles")]
+    for fields, field in cases:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await door.client._stub.Predict(forecasts_pb2.PredictRequest(**fields))
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        details = rpc_status.from_call(error.value).details
+        request = error_details_pb2.BadRequest()
+        assert any(detail.Unpack(request) for detail in details)
+        assert request.field_violations[0].field == field
+    assert (await door.client.get_symbol("BTCUSDT")).status.have == door.need
+
+
+async def test_packed_history_is_counted_as_messages_are(door):
+    history = messages(candles("BTCUSDT", 1_500))
+    bad = changed(history[3], symbol="X" * 33)
+    first = await door.client.backfill([*history[:700], bad])  # a name without room in a record: as messages
+    assert (first.accepted, first.refused_count, first.refused[0].symbol) == (700, 1, "X" * 33)
+    worse = columns([changed(history[3], high=-1.0), *history[600:]])
+    second = await door.client.backfill(worse)
+    assert (second.accepted, second.duplicates, second.refused_count) == (800, 100, 1)
+    assert second.refused[0].refusal.field == "high"
+    assert second.symbols[f"BTCUSDT@{INTERVAL_MS}"].have == 1_500

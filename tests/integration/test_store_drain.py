@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from candlecast.filters import reasons_of
 from candlecast.store import writer as module
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
@@ -44,7 +45,7 @@ async def test_the_first_values_of_a_candle_stay(store, pool):
 async def test_two_servers_with_a_journal_each_write_the_same_rows_once(tmp_path, dsn, pool, store):
     given = [forecasts(10, symbol=f"S{i}") for i in range(10)]
     async with Store(tmp_path / "other", pool) as other:
-        await asyncio.gather(*(s.record(candles(10, symbol=f.symbol[0]), f) for f in given for s in (store, other)))
+        await asyncio.gather(*(s.record(candles(10, symbol=f.names[0]), f) for f in given for s in (store, other)))
         await other.caught_up()
     await store.caught_up()
     assert await keys(dsn) == keys_of(*given)
@@ -90,7 +91,7 @@ async def test_the_decoded_view_shows_the_very_numbers(pool, store):
     probabilities = given.meaning.probabilities.reshape(40, 12).astype(np.float32)
     np.testing.assert_array_equal(np.array(column("probabilities"), dtype=np.float32), probabilities)
     assert column("confidence") == given.meaning.confidence.tolist()
-    assert [tuple(why) for why in column("reasons")] == given.reasons
+    assert [tuple(why) for why in column("reasons")] == [reasons_of(bits) for bits in given.reasons.tolist()]
     assert column("features_hash") == given.features_hash.tolist()
     assert column("feature_set_hash")[0] == f"{MODEL.feature_set_hash:x}"
     assert column("bundle_sha256")[0] == MODEL.bundle_sha256
@@ -107,7 +108,7 @@ async def test_what_waits_shares_transactions_up_to_their_limit(tmp_path, dsn, p
     assert (transactions <= 8, rows) == (True, 40)
 
 
-@pytest.mark.parametrize("poison", ["A\0B", "\ud800", None], ids=["NUL", "surrogate", "time"])
+@pytest.mark.parametrize("poison", ["A\0B", None], ids=["NUL", "time"])
 async def test_a_row_that_is_never_taken_is_set_aside_and_the_others_get_through(dsn, store, poison):
     bad, good = forecasts(30, symbol="BAD"), forecasts(30, symbol="GOOD")
     if poison is None:
@@ -121,7 +122,7 @@ async def test_a_row_that_is_never_taken_is_set_aside_and_the_others_get_through
     assert all(await store.new(None, forecasts(2, symbol="AFTER")))
     await store.caught_up()
     (refused,) = store.refused()
-    assert refused["row"][:3] == [bad.symbol[17], INTERVAL_MS, int(bad.close_time_ms[17])]
+    assert refused["row"][:3] == [bad.names[17], INTERVAL_MS, int(bad.close_time_ms[17])]
     assert refused["why"]
     assert store.drain.refused_rows == 1
     await store.recorder.check()

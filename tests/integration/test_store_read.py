@@ -68,7 +68,7 @@ async def test_known_looks_up_each_candle_in_the_index(pool):
 async def test_recent_predictions_are_newest_first_in_pages_without_gap_or_overlap(pool):
     given = [forecasts(7, symbol=symbol, seed=i) for i, symbol in enumerate(("AAAUSDT", "BBBUSDT", "CCCUSDT"))]
     await store(pool, *((None, f) for f in given))
-    expected = sorted(((t, f.symbol[0]) for f in given for t in f.close_time_ms.tolist()), reverse=True)
+    expected = sorted(((t, f.names[0]) for f in given for t in f.close_time_ms.tolist()), reverse=True)
     found, page = [], await recent_predictions(pool, limit=4)
     while page:
         assert len(page) <= 4

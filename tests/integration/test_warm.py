@@ -82,7 +82,7 @@ def batches(rng, start_ms):
 
 
 def row(candles, i, accepted_ns):
-    symbol, interval_ms, open_time_ms = candles.symbol[i], int(candles.interval_ms[i]), int(candles.open_time_ms[i])
+    symbol, interval_ms, open_time_ms = candles.names[i], int(candles.interval_ms[i]), int(candles.open_time_ms[i])
     values = [None if value != value else value for value in candles.values[i].tolist()]
     return (symbol, interval_ms, datetime.fromtimestamp(open_time_ms / 1000, UTC), *values, accepted_ns)
 
@@ -158,10 +158,10 @@ async def life(module_dsn, tmp_path_factory):
     for at in SAVED_AT:
         while bar < at:
             batch = go_on()
-        while QUARANTINED not in batch.symbol:
+        while QUARANTINED not in batch.names:
             batch = go_on()
         if at == SAVED_AT[0]:
-            conflict(live, batch.take(np.array([batch.symbol.index(QUARANTINED)])))
+            conflict(live, batch.take(np.array([batch.names.index(QUARANTINED)])))
         assert await saving(directory, WhileCandlesComeIn(live, go_on)).save()
     assert len(list(directory.iterdir())) == 2
     with suppress(StopIteration):
@@ -216,7 +216,7 @@ def assert_goes_on_as_a_rebuilt_state_does(features, life):
     assert windowed.sum() > 150
     for batch, (state, verdict, _, gap_filled, _, windows) in zip(life.next_batches, life.next_moved, strict=True):
         found = moved(features, batch)
-        ready = np.array([symbol != QUARANTINED for symbol in batch.symbol])  # conflicts are not stored
+        ready = np.array([symbol != QUARANTINED for symbol in batch.names])  # conflicts are not stored
         np.testing.assert_array_equal(found[0][ready], state[ready])
         np.testing.assert_array_equal(found[1], verdict)
         np.testing.assert_array_equal(found[3], gap_filled)
@@ -340,7 +340,7 @@ async def in_order(pool, after, reference_symbol="R"):
     found = []
     async for accepted in accepted_after(pool, after, reference_symbol):
         bars = (accepted.candles.open_time_ms - 1_700_000_100_000) // INTERVAL_MS
-        found += zip(accepted.candles.symbol, bars.tolist(), accepted.moved_ns.tolist(), strict=True)
+        found += zip(accepted.candles.names, bars.tolist(), accepted.moved_ns.tolist(), strict=True)
     return found
 
 

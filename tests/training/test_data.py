@@ -73,7 +73,7 @@ def served(files: list[Path], symbol: str) -> dict[int, np.ndarray[Any, Any]]:
     windows = {}
     for batch in candle_files.merged(candle_files.load(files)):
         moved = core.push(batch)
-        for k, name in enumerate(batch.symbol):
+        for k, name in enumerate(batch.names):
             if name == symbol and moved.pushed.verdict[k] == ACCEPTED and moved.pushed.window[k] >= 0:
                 windows[int(batch.open_time_ms[k])] = moved.windows[moved.pushed.window[k]].copy()
     return windows

@@ -65,7 +65,7 @@ def test_columns_come_in_order_and_what_is_absent_is_nan(tmp_path: Path) -> None
 
     candles = read(path)
 
-    assert candles.symbol == ["BTCUSDT"] * 2
+    assert candles.names == ["BTCUSDT"] * 2
     assert candles.interval_ms.tolist() == [M15, M15]
     nan = np.nan
     np.testing.assert_array_equal(candles.values, [[10, 12, 9, 11, 5, nan, 7, nan], [10, 12, 9, 12, 5, nan, nan, nan]])
@@ -85,7 +85,7 @@ def test_a_symbol_column_wins_over_the_name_and_the_interval_may_come_from_the_c
     inferred = read(saved(tmp_path / "all.csv", frame))
     named = read(saved(tmp_path / "all-5m.csv", frame))
 
-    assert inferred.symbol == ["AAA", "BBB", "AAA", "BBB"]
+    assert inferred.names == ["AAA", "BBB", "AAA", "BBB"]
     assert inferred.interval_ms.tolist() == [M15] * 4
     assert named.interval_ms.tolist() == [300_000] * 4
 
@@ -156,7 +156,7 @@ def test_files_are_merged_by_close_time_across_symbols_and_intervals(tmp_path: P
     seen = [
         (
             int(batch.open_time_ms[0] + batch.interval_ms[0] - T0) // M15,
-            list(zip(batch.symbol, batch.interval_ms.tolist(), strict=True)),
+            list(zip(batch.names, batch.interval_ms.tolist(), strict=True)),
         )
         for batch in batches
     ]
@@ -188,7 +188,7 @@ def rows_of(batches: list[Candles]) -> list[tuple[int, str, int, float]]:
         for batch in batches
         for row in zip(
             closes_ms(batch).tolist(),
-            batch.symbol,
+            batch.names,
             batch.interval_ms.tolist(),
             batch.values[:, 3].tolist(),
             strict=True,
@@ -225,7 +225,7 @@ def test_candles_of_one_close_stay_together_however_many_they_are(
 
     batches = list(stream([file]))
 
-    assert [(closes_ms(batch)[0], batch.symbol) for batch in batches] == [(ms + M15, names) for ms in MS]
+    assert [(closes_ms(batch)[0], batch.names) for batch in batches] == [(ms + M15, names) for ms in MS]
 
 
 def test_a_survey_tells_what_a_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

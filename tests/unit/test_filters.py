@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from candlecast.filters import Reason, Thresholds, judge
+from candlecast.filters import Reason, Thresholds, judge, reasons_of
 from candlecast.interpret import interpret
 
 
@@ -12,12 +12,15 @@ def outputs(*, p_long=0.9, returns=0.01, horizons=4):
 
 
 def judged(row, *, state="READY", gap_filled=False, thresholds=None):
-    return judge(interpret(row, np.ones(4)), [state], np.array([gap_filled]), thresholds or Thresholds())
+    states = ("COLD", "WARMING", "READY", "STALE", "QUARANTINED")
+    code = np.array([states.index(state)], dtype=np.uint8)
+    meaning = interpret(row, np.ones(4))
+    return judge(meaning, code, np.array([gap_filled]), thresholds or Thresholds(), states=states)
 
 
 def test_a_clear_forecast_passes_and_is_strong():
     verdicts = judged(outputs())
-    assert (verdicts.direction[0], verdicts.strength[0], verdicts.reasons[0]) == (1, 2, ())
+    assert (verdicts.direction[0], verdicts.strength[0], reasons_of(int(verdicts.reasons[0]))) == (1, 2, ())
 
 
 @pytest.mark.parametrize(
@@ -39,21 +42,34 @@ def test_each_filter_alone_makes_neutral_and_says_why(case, reason):
         assert verdicts.direction[0] == -1  # the three other horizons outweigh the first
     else:
         assert verdicts.direction[0] == 0
-        assert verdicts.reasons[0] == (reason.value,)
+        assert reasons_of(int(verdicts.reasons[0])) == (reason.value,)
 
 
 def test_agreement_below_its_limit_makes_neutral():
     verdicts = judged(outputs(), thresholds=Thresholds(min_agreement=1.0))
     assert verdicts.direction[0] == 1
     split = judged(outputs(p_long=0.9, horizons=3), thresholds=Thresholds(min_agreement=0.9))
-    assert split.reasons[0] == (Reason.LOW_AGREEMENT.value,)
+    assert reasons_of(int(split.reasons[0])) == (Reason.LOW_AGREEMENT.value,)
 
 
 def test_all_reasons_are_listed_in_order():
     verdicts = judged(outputs(p_long=0.5, returns=0), state="STALE", gap_filled=True)
-    assert verdicts.reasons[0] == ("STALE", "GAP_FILLED", "LOW_CONFIDENCE", "LOW_EXPECTED_RETURN")
+    assert reasons_of(int(verdicts.reasons[0])) == ("STALE", "GAP_FILLED", "LOW_CONFIDENCE", "LOW_EXPECTED_RETURN")
 
 
 @pytest.mark.parametrize(("p_long", "strength"), [(0.56, 0), (0.6, 1), (0.75, 1), (0.8, 2)])
 def test_strength_follows_confidence(p_long, strength):
     assert judged(outputs(p_long=p_long)).strength[0] == strength
+
+
+def test_each_row_has_its_own_reasons():
+    rows = np.concatenate([outputs(), outputs(p_long=0.55), outputs() * np.nan])
+    meaning = interpret(rows, np.ones(4))
+    state = np.array([0, 0, 1], dtype=np.uint8)
+    verdicts = judge(meaning, state, np.array([False, True, False]), Thresholds(), states=("READY", "STALE"))
+    assert verdicts.direction.tolist() == [1, 0, 0]
+    assert [reasons_of(bits) for bits in verdicts.reasons.tolist()] == [
+        (),
+        ("GAP_FILLED", "LOW_CONFIDENCE"),
+        ("OUTPUT_NOT_FINITE", "STALE"),
+    ]

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import grpc
 import numpy as np
 
 from candlecast import client
-from candlecast.client import AsyncClient, Candle, CandleResult, ServerError
+from candlecast.client import AsyncClient, CandleResult, Candles, ServerError
 from candlecast.errors import CandlecastError
 
 _MESSAGE_CANDLES_MAX = 1_000
@@ -75,7 +75,7 @@ class Tally:
     refusals: dict[str, int] = field(default_factory=dict)
     latencies_ms: list[float] = field(default_factory=list)
 
-    def add(self, results: list[CandleResult], latency_ms: float) -> None:
+    def add(self, results: Sequence[CandleResult], latency_ms: float) -> None:
         forecasts = 0
         for result in results:
             verdict = client.verdict(result)
@@ -130,13 +130,12 @@ async def _replay(files: list[Path], server: str, limit: int | None, in_flight: 
         TimeRemainingColumn(),
     )
 
-    async def batches() -> AsyncIterator[list[Candle]]:
+    async def batches() -> AsyncIterator[Candles]:
         for batch in merged(source, limit):
-            messages = client.messages(batch)
-            for start in range(0, len(messages), _MESSAGE_CANDLES_MAX):
+            for start in range(0, len(batch), _MESSAGE_CANDLES_MAX):
                 await room.acquire()
                 sent_s.append(time.perf_counter())
-                yield messages[start : start + _MESSAGE_CANDLES_MAX]
+                yield batch.take(np.arange(start, min(start + _MESSAGE_CANDLES_MAX, len(batch))))
 
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("replay", total=total, rate="")

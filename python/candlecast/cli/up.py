@@ -105,6 +105,7 @@ async def _run_parts(settings: Settings) -> None:
         stack.enter_context(_told(settings.state_dir / "triton_address", triton.address))
         env = {**os.environ, "CANDLECAST_STATE_DIR": str(settings.state_dir)}
         env |= {"DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
+        env["CANDLECAST_TRITON_KEY"] = triton.memory_key
         env.pop("PGPASSWORD", None)  # would go before the password file that the URL names
 
         def server() -> ReadyChild:

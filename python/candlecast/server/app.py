@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import grpc
 import numpy as np
@@ -28,13 +29,14 @@ from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import Tolerant
-from candlecast.settings import Settings, require_loopback
+from candlecast.settings import Settings, is_loopback, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.triton.client import TritonModel
+from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import forecasts_pb2_grpc
 from candlecast.values import F32, Model
 
@@ -67,15 +69,18 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
     require_loopback("grpc", settings.grpc)
-    empty = partial(
-        features_for,
-        bundle,
-        symbols_max=settings.symbols_max,
-        conflicts_max=settings.conflicts_max,
-        threads=settings.feature_threads,
-    )
-    features = empty()
     async with AsyncExitStack() as stack:
+        shared = _shared_windows(settings, stack)
+        empty = partial(
+            features_for,
+            bundle,
+            symbols_max=settings.symbols_max,
+            conflicts_max=settings.conflicts_max,
+            threads=settings.feature_threads,
+            ring=settings.ring,
+            room=shared.room if shared else None,
+        )
+        features = empty()
         pool, recorder = await stack.enter_async_context(_recorder(settings))
         model = await stack.enter_async_context(
             TritonModel(
@@ -83,6 +88,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
                 settings.model,
                 timeout_ms=settings.infer_timeout_ms,
                 version=str(bundle.manifest.version),
+                shared=shared,
+                key=settings.triton_key,
             )
         )
         await check_model(model, bundle)
@@ -96,7 +103,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         rehearsed = features_for(bundle, symbols_max=1, conflicts_max=1)
         async with _forecaster(settings, bundle, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
-        forecaster = _forecaster(settings, bundle, model, features, recorder)
+        forecaster = _forecaster(settings, bundle, model, features, recorder, shared)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -129,7 +136,15 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         yield await stack.enter_async_context(_listening(settings, forecaster, features, readiness))
 
 
-def features_for(bundle: Bundle, *, symbols_max: int, conflicts_max: int, threads: int = 1) -> Features:
+def features_for(
+    bundle: Bundle,
+    *,
+    symbols_max: int,
+    conflicts_max: int,
+    threads: int = 1,
+    ring: Literal["f32", "f16"] = "f32",
+    room: Callable[[int], F32] | None = None,
+) -> Features:
     """Return an empty state that uses the optional inputs the bundle's model was trained with, and no others."""
     trained_on = bundle.manifest.feature_set
     return Features(
@@ -138,6 +153,8 @@ def features_for(bundle: Bundle, *, symbols_max: int, conflicts_max: int, thread
         optional_inputs=trained_on.optional_inputs,
         reference_symbol=trained_on.reference_symbol,
         threads=threads,
+        ring=ring,
+        room=room,
     )
 
 
@@ -186,8 +203,25 @@ async def _journal(directory: Path) -> AsyncIterator[Journal]:
         yield journal
 
 
+def _shared_windows(settings: Settings, stack: AsyncExitStack) -> SharedWindows | None:
+    """Open the memory that windows are handed over in, where Triton is on this machine and there is any."""
+    if not (settings.shared_windows_max and is_loopback(settings.triton)):
+        return None
+    shape = feature_state.WINDOW, len(feature_state.NAMES)
+    try:
+        return stack.enter_context(SharedWindows(settings.shared_windows_max, shape))
+    except OSError as error:
+        log.warning("no shared memory, messages carry the windows: %s", error)
+        return None
+
+
 def _forecaster(
-    settings: Settings, bundle: Bundle, model: TritonModel, features: Features, recorder: Recorder | Rehearsal
+    settings: Settings,
+    bundle: Bundle,
+    model: TritonModel,
+    features: Features,
+    recorder: Recorder | Rehearsal,
+    shared: SharedWindows | None = None,
 ) -> Forecaster:
     manifest = bundle.manifest
 
@@ -210,6 +244,7 @@ def _forecaster(
         batches_in_flight_max=settings.batches_in_flight_max,
         rows_max=settings.queue_rows_max,
         model_wait_ms=settings.model_wait_ms,
+        join=shared.joined if shared else np.concatenate,
     )
 
 

@@ -12,7 +12,7 @@ from candlecast.errors import StorageUnavailable
 from candlecast.features import now_ms
 from candlecast.forecaster import Forecaster
 from candlecast.store.recorder import Recorder
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Missed, Recorded
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Missed, Recorded, symbols
 
 SYMBOL = "CANARY"
 
@@ -73,7 +73,7 @@ def _candles(count: int) -> Candles:
     values[:, 0], values[:, 3], values[:, 4] = np.roll(close, 1), close, 1 + np.cos(np.arange(count) / 5) ** 2
     values[:, 1], values[:, 2] = values[:, [0, 3]].max(axis=1) + 0.01, values[:, [0, 3]].min(axis=1) - 0.01
     return Candles(
-        symbol=[SYMBOL] * count,
+        symbol=symbols([SYMBOL] * count),
         interval_ms=np.full(count, DEFAULT_INTERVAL_MS, dtype=np.int64),
         open_time_ms=bars * DEFAULT_INTERVAL_MS,
         values=values,

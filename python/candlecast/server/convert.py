@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candlecast import _rust
 from candlecast.features import LATE, REFUSED
+from candlecast.filters import REASONS, reasons_of
 from candlecast.forecaster import Answer
+from candlecast.packed import NUMBERS, RESULT
 from candlecast.v1 import types_pb2 as pb
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, symbols
 
 _NAN = float("nan")
 
@@ -19,8 +22,12 @@ _NAN = float("nan")
 _STATES: tuple[Any, ...] = tuple(pb.SymbolState.Value(f"SYMBOL_STATE_{name}") for name in _rust.STATES)
 _VERDICTS: tuple[Any, ...] = tuple(pb.Verdict.Value(f"VERDICT_{name}") for name in _rust.VERDICTS)
 _STRENGTHS = (pb.STRENGTH_WEAK, pb.STRENGTH_NORMAL, pb.STRENGTH_STRONG)
+_STATE_CODES = np.array(_STATES, dtype=np.uint8)
+_VERDICT_CODES = np.array(_VERDICTS, dtype=np.uint8)
+_STRENGTH_CODES = np.array(_STRENGTHS, dtype=np.uint8)
 _DIRECTION = {1: pb.DIRECTION_LONG, -1: pb.DIRECTION_SHORT, 0: pb.DIRECTION_NEUTRAL}
-_OF_KNOWN = {
+_DIRECTION_CODES = np.array([_DIRECTION[side] for side in (0, 1, -1)], dtype=np.uint8)  # -1 is the last
+_OF_KNOWN: dict[Known, Any] = {
     Known.SAME: pb.VERDICT_DUPLICATE,
     Known.OTHER_VALUES: pb.VERDICT_CONFLICT,
     Known.NOT_STORED: pb.VERDICT_LATE,
@@ -43,7 +50,7 @@ def candles(messages: Sequence[pb.Candle]) -> Candles:
         for c in messages
     ]
     return Candles(
-        symbol=[c.symbol for c in messages],
+        symbol=symbols([c.symbol for c in messages]),
         interval_ms=np.array([c.interval_ms or DEFAULT_INTERVAL_MS for c in messages], dtype=np.int64),
         open_time_ms=np.array([c.open_time_ms for c in messages], dtype=np.int64),
         values=np.array(values, dtype=np.float64).reshape(-1, 8),
@@ -55,16 +62,31 @@ def status(status: _rust.Status) -> pb.SymbolStatus:
     return pb.SymbolStatus(state=_STATES[status.state], have=status.have, need=status.need)
 
 
-def results(candles: Candles, answer: Answer, need: int, *, asked: bool = False) -> Iterator[pb.CandleResult]:
-    """Yield one result per candle, in order; `asked` for symbols that came without a candle."""
+def results(
+    candles: Candles,
+    answer: Answer,
+    need: int,
+    *,
+    names: Sequence[str] = (),
+    asked: bool = False,
+    only: Sequence[int] | None = None,
+) -> Iterator[pb.CandleResult]:
+    """Yield one result per candle, in order.
+
+    Args:
+        names: the symbols as they were given.
+        asked: these symbols came without candles.
+        only: the results of these candles.
+    """
     pushed = answer.moved.pushed
     verdicts, fields, reasons = pushed.verdict.tolist(), pushed.field.tolist(), pushed.reason.tolist()
     states, have, windows = pushed.state.tolist(), pushed.have.tolist(), pushed.window.tolist()
     messages = list(forecasts(answer)) if answer.forecasts is not None else []
     intervals, opened = candles.interval_ms.tolist(), candles.open_time_ms.tolist()
-    for i, symbol in enumerate(candles.symbol):
+    names = names or candles.names
+    for i in range(len(candles)) if only is None else only:
         result = pb.CandleResult(
-            symbol=symbol,
+            symbol=names[i],
             interval_ms=intervals[i],
             open_time_ms=opened[i],
             status=pb.SymbolStatus(state=_STATES[states[i]], have=have[i], need=need),
@@ -84,23 +106,9 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
     """Yield the messages of an answer's forecasts, in the order of its windows."""
     columns = answer.forecasts
     assert columns is not None
-    m, times = columns.meaning, columns.times
-    model = pb.ModelVersion(
-        name=columns.model.name,
-        version=columns.model.version,
-        bundle_sha256=columns.model.bundle_sha256,
-        feature_set_hash=columns.model.feature_set_hash,
-    )
-    spent = pb.StageTimes(
-        decode_us=times.decode_us,
-        features_us=times.features_us,
-        queue_us=times.queue_us,
-        model_us=times.model_us,
-        interpret_us=times.interpret_us,
-        spool_us=answer.spool_us,
-    )
+    m, model, spent = columns.meaning, _model(columns), _times(columns, answer)
     table = _table(columns)
-    for i, (symbol, reasons, numbers) in enumerate(zip(columns.symbol, columns.reasons, table, strict=True)):
+    for i, (symbol, reasons, numbers) in enumerate(zip(columns.names, columns.reasons.tolist(), table, strict=True)):
         forming = bool(columns.forming[i])
         forecast = pb.Forecast(
             symbol=symbol,
@@ -112,7 +120,7 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
                 pb.Horizon(expected_return=r, p_long=p[0], p_short=p[1], p_neutral=p[2])
                 for r, p in zip(m.returns[i].tolist(), m.probabilities[i].tolist(), strict=True)
             ],
-            reasons=reasons,
+            reasons=reasons_of(reasons),
             state=_STATES[columns.state[i]],
             gap_filled=bool(columns.gap_filled[i]),
             model=model,
@@ -127,22 +135,86 @@ def forecasts(answer: Answer) -> Iterator[pb.Forecast]:
         yield forecast
 
 
+def packed_results(candles: Candles, answer: Answer, need: int) -> pb.PackedResults:
+    """Return the same as `results` as records, made by columns."""
+    pushed = answer.moved.pushed
+    records = np.zeros(len(candles), RESULT)
+    records["symbol"], records["interval_ms"] = candles.symbol, candles.interval_ms
+    records["open_time_ms"] = candles.open_time_ms
+    records["verdict"], records["state"] = _VERDICT_CODES[pushed.verdict], _STATE_CODES[pushed.state]
+    for i, known in answer.known.items():
+        records["verdict"][i] = _OF_KNOWN[known]
+    records["refusal_field"], records["refusal_reason"] = pushed.field, pushed.reason
+    records["have"], records["need"] = pushed.have, need
+    message = pb.PackedResults(reasons=REASONS, refusal_fields=_rust.FIELDS, refusal_reasons=_rust.REASONS)
+    if (columns := answer.forecasts) is not None:
+        has = np.flatnonzero(pushed.window >= 0)
+        of = pushed.window[has]
+        records["has_forecast"][has] = 1
+        for name, column in _forecast_columns(columns, answer):
+            records[name][has] = column[of]
+        message.model.CopyFrom(_model(columns))
+        message.times.CopyFrom(_times(columns, answer))
+    message.records = records.tobytes()
+    return message
+
+
+def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield each column [B] of the records that speaks of forecasts."""
+    m = columns.meaning
+    yield "direction", _DIRECTION_CODES[columns.direction]
+    yield "strength", _STRENGTH_CODES[columns.strength]
+    durability = np.where(answer.recorded.stored, pb.DURABILITY_STORED, _not_stored(answer))
+    yield "durability", np.where(columns.forming, pb.DURABILITY_UNSPECIFIED, durability)
+    yield "forecast_state", _STATE_CODES[columns.state]
+    yield "gap_filled", columns.gap_filled
+    yield "forming", columns.forming
+    yield "already_stored", ~columns.forming & ~answer.recorded.new
+    yield "reasons", columns.reasons
+    yield "close_time_ms", columns.close_time_ms
+    yield "features_hash", columns.features_hash
+    for name in NUMBERS:
+        yield name, getattr(m, name)
+    yield "returns", m.returns
+    yield "probabilities", m.probabilities
+    yield "risks", m.risks
+
+
+def _not_stored(answer: Answer) -> Any:
+    return pb.DURABILITY_SPOOLED if answer.durable else pb.DURABILITY_PENDING
+
+
+def _model(columns: Forecasts) -> pb.ModelVersion:
+    return pb.ModelVersion(
+        name=columns.model.name,
+        version=columns.model.version,
+        bundle_sha256=columns.model.bundle_sha256,
+        feature_set_hash=columns.model.feature_set_hash,
+    )
+
+
+def _times(columns: Forecasts, answer: Answer) -> pb.StageTimes:
+    times = columns.times
+    return pb.StageTimes(
+        decode_us=times.decode_us,
+        features_us=times.features_us,
+        queue_us=times.queue_us,
+        model_us=times.model_us,
+        interpret_us=times.interpret_us,
+        spool_us=answer.spool_us,
+    )
+
+
 def _durability(answer: Answer, i: int, forming: bool) -> Any:
     if forming:
         return pb.DURABILITY_UNSPECIFIED
     if answer.recorded.stored[i]:
         return pb.DURABILITY_STORED
-    return pb.DURABILITY_SPOOLED if answer.durable else pb.DURABILITY_PENDING
+    return _not_stored(answer)
 
 
 _NUMBERS = (
-    "confidence",
-    "quality",
-    "agreement",
-    "move",
-    "edge",
-    "stop_loss",
-    "take_profit",
+    *NUMBERS,
     "max_drawdown_1h",
     "max_rally_1h",
     "max_drawdown_4h",
@@ -152,6 +224,6 @@ _NUMBERS = (
 
 def _table(columns: Forecasts) -> list[list[float]]:
     m = columns.meaning
-    numbers = (m.confidence, m.quality, m.agreement, m.move, m.edge, m.stop_loss, m.take_profit, *m.risks.T)
+    numbers = (*(getattr(m, name) for name in NUMBERS), *m.risks.T)
     table: list[list[float]] = np.column_stack(numbers).tolist()
     return table

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 
 from candlecast.errors import InvalidRequest, Stopped
-from candlecast.features import ACCEPTED, DUPLICATE, Features
+from candlecast.features import ACCEPTED, DUPLICATE, REFUSED, Features
 from candlecast.forecaster import Answer, Forecaster, Work
+from candlecast.packed import CANDLE, unpack_candles
 from candlecast.server import convert
 from candlecast.server.status import abort
 from candlecast.server.wire import parsed
@@ -25,6 +27,9 @@ _STREAM_CANDLES_MAX = 2_048
 """Under way in one stream; a faster client is slowed down by flow control."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Carrier = pb.PredictRequest | pb.StreamRequest
+"""What brings candles and says what its answer waits for."""
+R = TypeVar("R", pb.PredictResponse, pb.StreamResponse)
 
 
 class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
@@ -71,8 +76,8 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         self, requests: AsyncIterator[pb.StreamRequest], context: Context
     ) -> AsyncIterator[pb.StreamResponse]:
         try:
-            async for work, answer in self._answers(requests):
-                yield pb.StreamResponse(results=convert.results(work.candles, _whole(answer), self._features.need))
+            async for request, work, answer in self._answers(requests):
+                yield self._response(pb.StreamResponse(), request, work, answer)
         except Exception as error:
             await abort(context, error)
 
@@ -89,29 +94,46 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             await abort(context, error)
 
     async def _predict(self, request: pb.PredictRequest, timeout_ms: float) -> pb.PredictResponse:
-        if not request.candles and not request.symbols:
+        if not request.candles and not request.packed and not request.symbols:
             raise InvalidRequest("candles", "send candles, or symbols whose newest candle is to be forecast")
+        if request.packed and request.symbols:
+            raise InvalidRequest("symbols", "packed candles come alone: ask for symbols in a request of their own")
         if len(request.symbols) > self._candles_per_message_max:
             raise InvalidRequest("symbols", f"at most {self._candles_per_message_max} in one message")
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
-        self._forecaster.require_time(len(request.candles) + len(request.symbols), timeout_ms)
+        rows = len(request.candles) + len(request.symbols) + len(request.packed) // CANDLE.itemsize
+        self._forecaster.require_time(rows, timeout_ms)
         response, started = pb.PredictResponse(), time.perf_counter()
-        if request.candles:
-            work = self._accept(request.candles, request.wait)
+        if request.candles or request.packed:
+            work = self._accept(request)
             answer = await work.answer(timeout_ms, patient=False)
-            response.results.extend(convert.results(work.candles, _whole(answer), self._features.need))
+            self._response(response, request, work, answer)
         if request.symbols:
             work = self._forecaster.newest(list(request.symbols), interval_ms, durable=self._durable(request.wait))
             left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
             answer = await work.answer(max(left_ms, 1), patient=False)
-            response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, asked=True))
+            results = convert.results(
+                work.candles, _whole(answer), self._features.need, names=request.symbols, asked=True
+            )
+            response.results.extend(results)
         return response
 
-    async def _answers(self, requests: AsyncIterator[pb.StreamRequest]) -> AsyncIterator[tuple[Work, Answer]]:
+    def _response(self, response: R, request: Carrier, work: Work, answer: Answer) -> R:
+        """Put results into a response as the candles came: as messages, or packed."""
+        if request.packed:
+            response.packed.CopyFrom(convert.packed_results(work.candles, _whole(answer), self._features.need))
+        else:
+            names = [candle.symbol for candle in request.candles]
+            response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, names=names))
+        return response
+
+    async def _answers(
+        self, requests: AsyncIterator[pb.StreamRequest]
+    ) -> AsyncIterator[tuple[pb.StreamRequest, Work, Answer]]:
         """Accept messages as they come, several under way at once, and yield their answers in order."""
         if self._stopping:
             raise Stopped("the server is shutting down")
-        under_way: asyncio.Queue[Work | BaseException | None] = asyncio.Queue()
+        under_way: asyncio.Queue[tuple[pb.StreamRequest, Work] | BaseException | None] = asyncio.Queue()
         messages, candles, fewer = 0, 0, asyncio.Event()
 
         async def read() -> None:
@@ -122,9 +144,9 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
                     while messages >= _STREAM_MESSAGES_MAX or candles >= _STREAM_CANDLES_MAX:
                         fewer.clear()
                         await fewer.wait()
-                    work = self._accept(parsed(request).candles, request.wait)
+                    work = self._accept(parsed(request))
                     messages, candles = messages + 1, candles + len(work.candles)
-                    under_way.put_nowait(work)
+                    under_way.put_nowait((request, work))
             except asyncio.CancelledError:
                 end = Stopped("the server is shutting down")
             except BaseException as error:  # whatever it is, who waits for the answers must hear of it
@@ -135,10 +157,11 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         try:
-            while (work := await under_way.get()) is not None:
-                if isinstance(work, BaseException):
-                    raise work
-                yield work, await work.answer(self._answer_timeout_ms, patient=True)
+            while (next_one := await under_way.get()) is not None:
+                if isinstance(next_one, BaseException):
+                    raise next_one
+                request, work = next_one
+                yield request, work, await work.answer(self._answer_timeout_ms, patient=True)
                 messages, candles = messages - 1, candles - len(work.candles)
                 fewer.set()
         finally:
@@ -150,23 +173,24 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         async for request in requests:
             if self._stopping:
                 raise Stopped("the server is shutting down")
-            candles = self._candles(parsed(request).candles)
-            work = self._forecaster.accept(candles, forecast=False)
-            answer = await work.answer(self._answer_timeout_ms, patient=True)
-            for code, result in zip(
-                answer.moved.pushed.verdict.tolist(), convert.results(candles, answer, self._features.need), strict=True
-            ):
-                if code == ACCEPTED:
-                    response.accepted += 1
-                elif code == DUPLICATE or result.verdict == types_pb2.VERDICT_DUPLICATE:
+            candles = self._candles(parsed(request))
+            answer = await self._forecaster.accept(candles, forecast=False).answer(
+                self._answer_timeout_ms, patient=True
+            )
+            verdict = answer.moved.pushed.verdict
+            response.accepted += int((verdict == ACCEPTED).sum())
+            others = np.flatnonzero((verdict != ACCEPTED) & (verdict != DUPLICATE)).tolist()
+            names = [candle.symbol for candle in request.candles] if others else ()
+            for result in convert.results(candles, answer, self._features.need, names=names, only=others):
+                if result.verdict == types_pb2.VERDICT_DUPLICATE:
                     response.duplicates += 1
-                else:
-                    response.refused_count += 1
-                    if len(response.refused) < _REFUSED_LISTED_MAX:
-                        response.refused.append(result)
-                    if result.verdict == types_pb2.VERDICT_REFUSED:
-                        continue
-                touched.add((result.symbol, result.interval_ms))
+                    continue
+                response.refused_count += 1
+                if len(response.refused) < _REFUSED_LISTED_MAX:
+                    response.refused.append(result)
+            response.duplicates += int((verdict == DUPLICATE).sum())
+            taken = candles.take(verdict != REFUSED)
+            touched |= set(zip(taken.names, taken.interval_ms.tolist(), strict=True))
         for symbol, interval_ms in sorted(touched):
             status = convert.status(self._features.status(symbol, interval_ms))
             response.symbols[f"{symbol}@{interval_ms}"].CopyFrom(status)
@@ -190,18 +214,23 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
     def _durable(self, wait: types_pb2.Wait) -> bool:
         return self._is_durable if wait == types_pb2.WAIT_UNSPECIFIED else wait == types_pb2.WAIT_DURABLE
 
-    def _accept(self, messages: Sequence[types_pb2.Candle], wait: types_pb2.Wait) -> Work:
+    def _accept(self, request: Carrier) -> Work:
         started = time.perf_counter()
-        candles = self._candles(messages)
+        candles = self._candles(request)
         decode_us = int((time.perf_counter() - started) * 1e6)
-        return self._forecaster.accept(candles, decode_us=decode_us, durable=self._durable(wait))
+        return self._forecaster.accept(candles, decode_us=decode_us, durable=self._durable(request.wait))
 
-    def _candles(self, messages: Sequence[types_pb2.Candle]) -> Candles:
-        if len(messages) > self._candles_per_message_max:
-            raise InvalidRequest(
-                "candles", f"{len(messages)} candles; at most {self._candles_per_message_max} in one message"
-            )
-        return convert.candles(messages)
+    def _candles(self, request: Carrier | pb.BackfillRequest) -> Candles:
+        if request.packed and request.candles:
+            raise InvalidRequest("packed", "send candles as messages or packed, not both")
+        try:
+            candles = unpack_candles(request.packed, DEFAULT_INTERVAL_MS) if request.packed else None
+        except ValueError as error:
+            raise InvalidRequest("packed", str(error)) from error
+        count = len(request.candles) if candles is None else len(candles)
+        if count > self._candles_per_message_max:
+            raise InvalidRequest("candles", f"{count} candles; at most {self._candles_per_message_max} in one message")
+        return convert.candles(request.candles) if candles is None else candles
 
     def _timeout_ms(self, context: Context) -> float:
         remaining_s = context.time_remaining()

@@ -151,7 +151,7 @@ def _pushes(accepted: Accepted, reference_symbol: str | None) -> Iterator[I64]:
     Within a push the core takes a candle of the reference before the others of its bar. That is right within a batch,
     and wrong for those of a batch before: so a push ends where the reference follows others of an earlier batch.
     """
-    is_reference = np.array([symbol == reference_symbol for symbol in accepted.candles.symbol], dtype=np.bool_)
+    is_reference = np.array([symbol == reference_symbol for symbol in accepted.candles.names], dtype=np.bool_)
     others, start = np.flatnonzero(~is_reference), 0
     for i in np.flatnonzero(is_reference).tolist():
         at = np.searchsorted(others, start)

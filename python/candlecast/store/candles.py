@@ -20,7 +20,7 @@ def rows_of(candles: Candles, accepted_ns: int = 0) -> list[Row]:
         column.tolist() if not np.isnan(column).any() else _absent(column.tolist()) for column in candles.values.T
     )
     times, accepted = candles.open_time_ms.tolist(), [accepted_ns] * len(candles)
-    return list(zip(candles.symbol, candles.interval_ms.tolist(), times, *columns, accepted, strict=True))
+    return list(zip(candles.names, candles.interval_ms.tolist(), times, *columns, accepted, strict=True))
 
 
 async def known(pool: Pool, candles: Candles) -> list[Known]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from candlecast.store.pool import Connection, Pool
 from candlecast.store.queries import STATEMENTS
-from candlecast.values import I64, Candles
+from candlecast.values import I64, Candles, symbols
 
 ROWS: Final = 4_096
 """Candles that are in memory at once."""
@@ -99,7 +99,7 @@ def _accepted(rows: Sequence[Any]) -> Accepted:
     symbol, interval_ms, open_time_ms, *values, moved_ns = zip(*rows, strict=True)
     return Accepted(
         Candles(
-            symbol=list(symbol),
+            symbol=symbols(symbol),
             interval_ms=np.array(interval_ms, dtype=np.int64),
             open_time_ms=np.array(open_time_ms, dtype=np.int64),
             # None, which is absent, becomes NaN.

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from candlecast import outputs as layout
+from candlecast.filters import reasons_of
 from candlecast.store.pool import Pool
 from candlecast.store.queries import STATEMENTS
 from candlecast.values import F32, F64, Forecasts
@@ -46,7 +47,7 @@ def rows_of(forecasts: Forecasts, feature_names: Sequence[str], states: Sequence
         for position in _indicators(tuple(feature_names))
     )
     columns: tuple[Sequence[Any], ...] = (
-        forecasts.symbol,
+        forecasts.names,
         forecasts.interval_ms.tolist(),
         forecasts.close_time_ms.tolist(),
         [model.name] * count,
@@ -75,7 +76,7 @@ def rows_of(forecasts: Forecasts, feature_names: Sequence[str], states: Sequence
         _or_null(meaning.edge),
         _or_null(meaning.stop_loss),
         _or_null(meaning.take_profit),
-        forecasts.reasons,
+        [reasons_of(bits) for bits in forecasts.reasons.tolist()],
         [times.decode_us] * count,
         [times.features_us] * count,
         [times.queue_us] * count,

@@ -95,7 +95,7 @@ def _push(
         reference_symbol=history.reference_symbol,
     )
     candles = _as_if_live(by_symbol, symbol, history.reference_symbol)
-    is_mine = np.array([name == symbol for name in candles.symbol], dtype=np.bool_)
+    is_mine = np.array([name == symbol for name in candles.names], dtype=np.bool_)
     end = np.full(len(candles), -1, dtype=np.int64)
     accepted = np.zeros(len(candles), dtype=np.bool_)
     previous_ms = -(1 << 62)

@@ -46,8 +46,8 @@ class History:
         """Join the files of each symbol, in time order."""
         parts: dict[str, list[Candles]] = {}
         for source in self.sources:
-            names = np.array(source.candles.symbol, dtype=object)
-            for symbol in sorted(set(source.candles.symbol)):
+            names = np.array(source.candles.names, dtype=object)
+            for symbol in sorted(set(source.candles.names)):
                 parts.setdefault(symbol, []).append(source.candles.take(np.flatnonzero(names == symbol)))
         return {symbol: in_time_order(pieces) for symbol, pieces in parts.items()}
 
@@ -76,7 +76,7 @@ def read_history(
         reference_symbol = None
     read = None if symbols is None else {*symbols, reference_symbol}
     sources = [source for path in files if (source := _source(path, read, start_ms, end_ms))]
-    found = {symbol for source in sources for symbol in source.candles.symbol}
+    found = {symbol for source in sources for symbol in source.candles.names}
     sampled = found if symbols is None else found & set(symbols)
     if not sampled:
         raise ConfigurationError("no candle is left; check --symbols, --from and --to against the files")
@@ -111,7 +111,7 @@ def _source(path: Path, symbols: set[str | None] | None, start_ms: int | None, e
     time = candles.open_time_ms
     keep = (time >= (time[0] if start_ms is None else start_ms)) & (time < (time[-1] + 1 if end_ms is None else end_ms))
     if symbols is not None:
-        keep &= np.array([symbol in symbols for symbol in candles.symbol], dtype=np.bool_)
+        keep &= np.array([symbol in symbols for symbol in candles.names], dtype=np.bool_)
     if not keep.any():
         return None
     return Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), candles.take(np.flatnonzero(keep)))
@@ -122,7 +122,7 @@ def _carried(sources: Sequence[Source], symbols: set[str]) -> dict[str, list[boo
     carried: dict[str, list[bool]] = {name: [] for name in candle_files.OPTIONAL}
     first = len(candle_files.REQUIRED)
     for source in sources:
-        of_symbols = np.array([symbol in symbols for symbol in source.candles.symbol], dtype=np.bool_)
+        of_symbols = np.array([symbol in symbols for symbol in source.candles.names], dtype=np.bool_)
         if of_symbols.any():
             finite = np.isfinite(source.candles.values[of_symbols])
             for column, name in enumerate(candle_files.OPTIONAL, first):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import grpc
@@ -15,8 +18,13 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from candlecast.errors import CandlecastError, DeadlineExceeded, InvalidRequest, ModelUnavailable, Overloaded
 from candlecast.triton.breaker import Breaker
+from candlecast.triton.shared_memory import PREFIX, SharedWindows, owner_is_gone
 from candlecast.triton.stream import InferStream, Refused
 
+log = logging.getLogger(__name__)
+
+KEY_HEADER = "triton-grpc-protocol-candlecast-memory"
+"""The gRPC metadata that opens the shared-memory protocol of our tritonserver."""
 CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -77,6 +85,8 @@ class TritonModel:
         late_calls_max: int = 16,
         failures_max: int = 5,
         open_ms: int = 2_000,
+        shared: SharedWindows | None = None,
+        key: str | None = None,
     ) -> None:
         """Describe the model `name` at `address` (HOST:PORT).
 
@@ -86,6 +96,8 @@ class TritonModel:
             late_calls_max: calls nobody waits for any more, at which new ones are refused at once.
             failures_max: failures in a row that open the breaker.
             open_ms: how long it refuses before it lets one request through.
+            shared: memory to hand windows over in, where Triton takes it; what lies elsewhere is copied there.
+            key: what opens Triton's shared-memory protocol, if it is restricted.
         """
         self.address = address
         self.name = name
@@ -97,6 +109,10 @@ class TritonModel:
         self._late: set[asyncio.Task[Any]] = set()
         self._breaker = Breaker(name, failures_max=failures_max, open_ms=open_ms)
         self._instances = 0  # of the model in Triton; 0 until asked
+        self._shared = shared
+        self._metadata = [(KEY_HEADER, key)] if key else []
+        self._registering = asyncio.Lock()
+        self._is_registered = False  # the shared memory, at the tritonserver that answers now
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
@@ -111,6 +127,10 @@ class TritonModel:
         finally:
             if self._stream is not None:
                 await self._stream.close()
+            if self._is_registered and self._shared is not None:
+                request = service_pb2.SystemSharedMemoryUnregisterRequest(name=self._shared.name)
+                with suppress(grpc.aio.AioRpcError):
+                    await self._stub.SystemSharedMemoryUnregister(request, metadata=self._metadata, timeout=1)
             await self._channel.close()
 
     async def infer(self, windows: NDArray[np.float32]) -> Inference:
@@ -130,9 +150,18 @@ class TritonModel:
             model_name=self.name,
             model_version=self._version,
             inputs=[{"name": "features", "datatype": "FP32", "shape": windows.shape}],
-            raw_input_contents=[np.ascontiguousarray(windows, np.float32).tobytes()],
         )
-        answer = await self._call(self._exchange, request, timeout_s)
+        shared, windows = await self._share(request, windows)
+        if not shared:
+            request.raw_input_contents.append(np.ascontiguousarray(windows, np.float32).tobytes())
+        try:
+            # Triton reads them until it answers, however late that is.
+            answer = await self._call(partial(self._exchange, windows=windows), request, timeout_s)
+        except ModelUnavailable as error:
+            if not (shared and "shared memory region" in str(error)):
+                raise
+            self._is_registered = False  # another tritonserver than before
+            return await self._infer(windows, timeout_s)
         try:
             (tensor,), (content,) = answer.outputs, answer.raw_output_contents
             outputs = np.frombuffer(content, np.float32).reshape(len(windows), -1)
@@ -141,6 +170,57 @@ class TritonModel:
         if tensor.datatype != "FP32" or tuple(tensor.shape) != outputs.shape:
             raise ModelUnavailable(f"{self.name} answered {len(windows)} windows with {tensor}")
         return Inference(outputs, answer.model_version)
+
+    async def _share(self, request: Any, windows: NDArray[np.float32]) -> tuple[bool, NDArray[np.float32]]:
+        """Say in the request where windows lie in shared memory; return whether they do, and those that do."""
+        if self._shared is None or not len(windows):
+            return False, windows
+        if not self._is_registered:
+            await self._register()
+        if self._shared is None:  # Triton does not take it
+            return False, windows
+        place = self._shared.place_of(windows)
+        if place is None:
+            windows = self._shared.joined([windows])
+            place = self._shared.place_of(windows)
+        if place is None:
+            return False, windows
+        parameters = request.inputs[0].parameters
+        parameters["shared_memory_region"].string_param = self._shared.name
+        parameters["shared_memory_offset"].int64_param = place
+        parameters["shared_memory_byte_size"].int64_param = windows.nbytes
+        return True, windows
+
+    async def _register(self) -> None:
+        """Make the shared memory known to Triton, and forget what others left there; without, messages carry windows.
+
+        Raises:
+            ModelUnavailable, DeadlineExceeded: Triton does not answer.
+        """
+        async with self._registering:
+            if self._is_registered or self._shared is None:
+                return
+            register, forget, status = (
+                partial(getattr(self._stub, f"SystemSharedMemory{name}"), metadata=self._metadata)
+                for name in ("Register", "Unregister", "Status")
+            )
+            try:
+                regions = (await self._call(status, service_pb2.SystemSharedMemoryStatusRequest())).regions
+                for name in regions:
+                    if name == self._shared.name or (name.startswith(PREFIX) and owner_is_gone(name)):
+                        await self._call(forget, service_pb2.SystemSharedMemoryUnregisterRequest(name=name))
+                request = service_pb2.SystemSharedMemoryRegisterRequest(
+                    name=self._shared.name, key=f"/{self._shared.name}", offset=0, byte_size=self._shared.size
+                )
+                await self._call(register, request)
+                self._is_registered = True
+            except CandlecastError as error:
+                cause = error.__cause__
+                is_away = not isinstance(cause, grpc.aio.AioRpcError) or cause.code() is grpc.StatusCode.UNAVAILABLE
+                if is_away and "restricted" not in str(error):
+                    raise
+                log.warning("no shared memory with Triton, messages carry the windows: %s", error)
+                self._shared = None
 
     async def metadata(self) -> Metadata:
         """Ask for the loaded versions and the tensors' names, types and shapes.
@@ -196,7 +276,8 @@ class TritonModel:
             self._instances = sum(group.count * max(1, len(group.gpus)) for group in groups) or 1
         return self._instances
 
-    async def _exchange(self, request: Any) -> Any:
+    async def _exchange(self, request: Any, *, windows: NDArray[np.float32]) -> Any:
+        """Ask over the stream; `windows` are only held."""
         if self._stream is None or self._stream.broken:
             self._stream = InferStream(self._stub)
         return await self._stream.exchange(request)

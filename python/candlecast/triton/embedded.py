@@ -16,7 +16,7 @@ from typing import Self
 
 from candlecast.errors import ConfigurationError, DeadlineExceeded, ModelUnavailable
 from candlecast.lifecycle import free_port
-from candlecast.triton.client import TritonModel
+from candlecast.triton.client import KEY_HEADER, TritonModel
 from candlecast.triton.environment import Environment
 from candlecast.triton.process import TritonProcess
 from candlecast.triton.watchdog import Canary, until_sick
@@ -87,6 +87,8 @@ class EmbeddedTriton:
         """What the names of its shared memory begin with; Triton adds a random UUID to each."""
         self.control_header = ("triton-grpc-protocol-candlecast", secrets.token_urlsafe(24))
         """The gRPC metadata that opens Triton's model-repository protocol (load, unload)."""
+        self.memory_key = secrets.token_urlsafe(24)
+        """What opens its shared-memory protocol, for those who ask it for forecasts."""
 
     @property
     def pid(self) -> int:
@@ -187,7 +189,8 @@ class EmbeddedTriton:
         return environment
 
     def _arguments(self) -> list[str]:
-        restricted = f"shared-memory,model-repository,trace,logging:candlecast={self.control_header[1]}"
+        restricted = f"model-repository,trace,logging:candlecast={self.control_header[1]}"
+        memory = f"shared-memory:{KEY_HEADER.removeprefix('triton-grpc-protocol-')}={self.memory_key}"
         return [
             f"--model-repository={self._repository}",
             f"--backend-directory={self._work_dir / 'backends'}",
@@ -199,6 +202,7 @@ class EmbeddedTriton:
             "--grpc-address=127.0.0.1",
             f"--grpc-port={self.address.rpartition(':')[2]}",
             f"--grpc-restricted-protocol={restricted}",
+            f"--grpc-restricted-protocol={memory}",
             "--allow-http=false",
             "--allow-metrics=false",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",

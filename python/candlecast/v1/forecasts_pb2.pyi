@@ -8,42 +8,52 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PredictRequest(_message.Message):
-    __slots__ = ("candles", "symbols", "interval_ms", "wait")
+    __slots__ = ("candles", "symbols", "interval_ms", "wait", "packed")
     CANDLES_FIELD_NUMBER: _ClassVar[int]
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     candles: _containers.RepeatedCompositeFieldContainer[_types_pb2.Candle]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     interval_ms: int
     wait: _types_pb2.Wait
-    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., symbols: _Optional[_Iterable[str]] = ..., interval_ms: _Optional[int] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ...) -> None: ...
+    packed: bytes
+    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., symbols: _Optional[_Iterable[str]] = ..., interval_ms: _Optional[int] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ..., packed: _Optional[bytes] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("results",)
+    __slots__ = ("results", "packed")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[_types_pb2.CandleResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[_types_pb2.CandleResult, _Mapping]]] = ...) -> None: ...
+    packed: _types_pb2.PackedResults
+    def __init__(self, results: _Optional[_Iterable[_Union[_types_pb2.CandleResult, _Mapping]]] = ..., packed: _Optional[_Union[_types_pb2.PackedResults, _Mapping]] = ...) -> None: ...
 
 class StreamRequest(_message.Message):
-    __slots__ = ("candles", "wait")
+    __slots__ = ("candles", "wait", "packed")
     CANDLES_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     candles: _containers.RepeatedCompositeFieldContainer[_types_pb2.Candle]
     wait: _types_pb2.Wait
-    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ...) -> None: ...
+    packed: bytes
+    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ..., packed: _Optional[bytes] = ...) -> None: ...
 
 class StreamResponse(_message.Message):
-    __slots__ = ("results",)
+    __slots__ = ("results", "packed")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[_types_pb2.CandleResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[_types_pb2.CandleResult, _Mapping]]] = ...) -> None: ...
+    packed: _types_pb2.PackedResults
+    def __init__(self, results: _Optional[_Iterable[_Union[_types_pb2.CandleResult, _Mapping]]] = ..., packed: _Optional[_Union[_types_pb2.PackedResults, _Mapping]] = ...) -> None: ...
 
 class BackfillRequest(_message.Message):
-    __slots__ = ("candles",)
+    __slots__ = ("candles", "packed")
     CANDLES_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     candles: _containers.RepeatedCompositeFieldContainer[_types_pb2.Candle]
-    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ...) -> None: ...
+    packed: bytes
+    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., packed: _Optional[bytes] = ...) -> None: ...
 
 class BackfillResponse(_message.Message):
     __slots__ = ("accepted", "duplicates", "refused", "refused_count", "symbols")

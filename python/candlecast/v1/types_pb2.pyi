@@ -246,3 +246,19 @@ class CandleResult(_message.Message):
     status: SymbolStatus
     forecast: Forecast
     def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., open_time_ms: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., status: _Optional[_Union[SymbolStatus, _Mapping]] = ..., forecast: _Optional[_Union[Forecast, _Mapping]] = ...) -> None: ...
+
+class PackedResults(_message.Message):
+    __slots__ = ("records", "model", "times", "reasons", "refusal_fields", "refusal_reasons")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_REASONS_FIELD_NUMBER: _ClassVar[int]
+    records: bytes
+    model: ModelVersion
+    times: StageTimes
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    refusal_fields: _containers.RepeatedScalarFieldContainer[str]
+    refusal_reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, records: _Optional[bytes] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ..., refusal_fields: _Optional[_Iterable[str]] = ..., refusal_reasons: _Optional[_Iterable[str]] = ...) -> None: ...

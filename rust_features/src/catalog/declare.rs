@@ -37,18 +37,32 @@ macro_rules! group {
 
         const COUNT: usize = { let names: &[&str] = &[$(stringify!($name)),*]; names.len() };
 
+        #[allow(unused_imports, reason = "a group may keep nothing")]
+        use $crate::memory::Touched as _;
+
         /// What this group remembers of a symbol.
         #[derive(Clone, Debug, wincode::SchemaRead, wincode::SchemaWrite)]
         pub(super) struct Group { $( $( $held: $Type, )? )* }
 
         impl Group {
+            /// What hardly any bar touches.
+            pub(super) const RARELY: &[(usize, usize)] = &[ $( $(
+                $crate::memory::within(std::mem::offset_of!(Self, $held), <$Type>::RARELY),
+            )? )* ];
+
             pub(super) fn new() -> Self {
                 Self { $( $( $held: { let new: $Type = $new; new }, )? )* }
             }
 
             /// Takes the bar in `x` and gives the values of this group; those that are not warm are masked later.
             #[inline(always)]
-            pub(super) fn update<const WIDE: bool>(&mut self, $x: &$crate::shared::Shared, row: &mut [f64; COUNT]) {
+            pub(super) fn update<const WIDE: bool>(
+                &mut self,
+                $x: &$crate::shared::Shared,
+                row: &mut [f64; COUNT],
+                first: usize,
+                ahead: $crate::memory::Ahead,
+            ) {
                 #[allow(unused_imports, reason = "a group may keep nothing")]
                 use $crate::indicator::Indicator as _;
                 let _ = $x;
@@ -59,6 +73,7 @@ macro_rules! group {
                 let mut column = 0;
                 $(
                     row[column] = $crate::catalog::declare::scope(#[inline(always)] || Some($value)).unwrap_or(f64::NAN);
+                    $crate::catalog::fetch_share(ahead, first + column);
                     column += 1;
                 )*
                 debug_assert_eq!(column, COUNT);
@@ -95,6 +110,14 @@ macro_rules! catalog {
             shared: Shared,
             $( $group: $group::Group, )*
         }
+
+        /// Lines of a state that hardly any bar touches.
+        const RARE: [bool; STATE_LINES] = {
+            let mut lines = [false; STATE_LINES];
+            mark(&mut lines, std::mem::offset_of!(State, shared), Shared::RARELY);
+            $( mark(&mut lines, std::mem::offset_of!(State, $group), $group::Group::RARELY); )*
+            lines
+        };
 
         impl State {
             /// Nothing seen yet.
@@ -150,27 +173,21 @@ macro_rules! catalog {
                 next: &[impl AsRef<Self>],
                 rows: &mut [[f64; WIDTH]],
             ) {
-                const PARTS: usize = 1 $( + { let _ = $group::FEATURES; 1 } )*;
-                let fetch = |i: usize, part: usize| {
-                    if let Some(state) = next.get(i) {
-                        fetch::<_, PARTS>(state.as_ref(), part);
-                    }
-                };
-                for (i, (state, (candle, extras))) in states.iter_mut().zip(bars).enumerate() {
-                    fetch(i, 0);
+                for (state, (candle, extras)) in states.iter_mut().zip(bars) {
                     state.as_mut().shared.update(candle, *extras);
                 }
-                let (mut column, mut part) = (0, 1);
+                let mut column = 0;
                 $(
                     for (i, (state, row)) in states.iter_mut().zip(&mut *rows).enumerate() {
-                        fetch(i, part);
                         let state = state.as_mut();
+                        // Where nobody is next, what is at hand is asked for, which costs nothing.
+                        let ahead = next.get(i).map_or(Ahead::of(state), |next| Ahead::of(next.as_ref()));
                         let here = row[column..].first_chunk_mut().expect("the row holds every group");
-                        state.$group.update::<WIDE>(&state.shared, here);
+                        state.$group.update::<WIDE>(&state.shared, here, column, ahead);
                     }
-                    (column, part) = (column + $group::FEATURES.len(), part + 1);
+                    column += $group::FEATURES.len();
                 )*
-                debug_assert_eq!((column, part), (WIDTH, PARTS));
+                debug_assert_eq!(column, WIDTH);
                 for (state, row) in states.iter_mut().zip(rows) {
                     take_logarithms(row);
                     state.as_mut().mask(row);

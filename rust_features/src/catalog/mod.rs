@@ -26,7 +26,7 @@ use crate::{
     candle::Candle,
     extras::{Extras, OptionalInputs},
     math::{each, larger, ln, smaller},
-    memory::fetch,
+    memory::{Ahead, LINE, mark},
     shared::Shared,
 };
 
@@ -105,6 +105,16 @@ fn take_logarithms(row: &mut [f64; WIDTH]) {
     for i in 0..LOGARITHM_COUNT {
         row[COLUMNS[i]] = values[i];
     }
+}
+
+const STATE_LINES: usize = size_of::<State>().div_ceil(LINE);
+
+/// Asks for the share of a state that comes with a column: with all columns, for all of it but what is rarely touched.
+#[inline(always)]
+fn fetch_share(state: Ahead, column: usize) {
+    const SHARE: usize = STATE_LINES.div_ceil(WIDTH);
+    let mine = column * SHARE..((column + 1) * SHARE).min(STATE_LINES);
+    mine.filter(|line| !RARE[*line]).for_each(|line| state.fetch(line));
 }
 
 /// Bars until every feature has a value.

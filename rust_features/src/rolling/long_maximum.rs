@@ -1,6 +1,6 @@
 //! The maximum of a long window of which only the newest part is kept.
 
-use crate::math::larger;
+use crate::{math::larger, memory::part};
 
 /// Bars in a block.
 const BLOCK: usize = 16;
@@ -34,6 +34,9 @@ pub struct LongMaximum {
 }
 
 impl LongMaximum {
+    /// Of the blocks a bar touches one.
+    pub(crate) const RARELY: (usize, usize) = part!(beyond: [[f32; BLOCK - 1]; BLOCKS]);
+
     /// The window.
     pub const LENGTH: usize = AGE + BLOCK * BLOCKS;
 

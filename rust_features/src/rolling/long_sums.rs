@@ -1,5 +1,7 @@
 //! Sums over long windows of several lengths: a few additions a bar, no residue, little room.
 
+use crate::memory::part;
+
 /// Bars in a block.
 const BLOCK: usize = 16;
 /// Bars for which the rests are made at a time.
@@ -39,6 +41,9 @@ pub struct LongSums<const Q: usize, const L: usize, const BLOCKS: usize> {
 }
 
 impl<const Q: usize, const L: usize, const BLOCKS: usize> LongSums<Q, L, BLOCKS> {
+    /// The blocks are read when one is full.
+    pub(crate) const RARELY: (usize, usize) = part!(blocks: [[f64; Q]; BLOCKS]);
+
     /// Sums that have seen nothing.
     pub fn new() -> Self {
         let none = [0.0; Q];

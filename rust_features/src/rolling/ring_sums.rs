@@ -1,6 +1,6 @@
 //! Sums over a window of values nobody else keeps: three additions a bar, no residue, hardly any room but the values.
 
-use crate::indicator::Indicator;
+use crate::{indicator::Indicator, memory::part};
 
 /// Sums of `Q` quantities over the newest `N` bars; it keeps the values itself. Input: the absolute bar number and the
 /// quantities. Warm with the `N`-th bar.
@@ -31,6 +31,9 @@ pub struct RingSums<const Q: usize, const N: usize, const BLOCK: usize, T = f64>
 }
 
 impl<const Q: usize, const N: usize, const BLOCK: usize, T: Number> RingSums<Q, N, BLOCK, T> {
+    /// Of the ring a bar touches two places.
+    pub(crate) const RARELY: (usize, usize) = part!(ring: [[T; Q]; N]);
+
     /// Sums that have seen nothing.
     pub fn new() -> Self {
         const { assert!(0 < BLOCK && BLOCK < N && N.is_multiple_of(BLOCK), "a window is made of blocks") }

@@ -31,6 +31,12 @@ impl<const KEEP: usize, const CAP: usize> Window<KEEP, CAP> {
         Self { values: [f64::NAN; CAP], start: 0 }
     }
 
+    /// What is left out where little but the newest `N` values and the oldest one is read.
+    pub(crate) const fn between_oldest_and_newest<const N: usize>() -> (usize, usize) {
+        let values = std::mem::offset_of!(Self, values);
+        (values + (CAP - KEEP + 1) * size_of::<f64>(), values + (KEEP - N) * size_of::<f64>())
+    }
+
     /// Appends the newest value.
     #[inline]
     pub fn push(&mut self, x: f64) {

@@ -1,5 +1,7 @@
 //! Aggregates over long windows that are not sums: two aggregates side by side give that of both.
 
+use crate::memory::part;
+
 /// Values in a block.
 const BLOCK: usize = 16;
 
@@ -57,6 +59,9 @@ pub struct Folded<T, const WHOLE: usize> {
 
 impl<T: Fold, const WHOLE: usize> Folded<T, WHOLE> {
     const N: usize = BLOCK * (WHOLE + 1);
+
+    /// The blocks are read when one is full.
+    pub(crate) const RARELY: (usize, usize) = part!(blocks: [T; WHOLE]);
 
     /// Has seen nothing.
     pub fn new() -> Self {

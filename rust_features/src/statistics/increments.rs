@@ -1,6 +1,6 @@
 //! Second-order structure function: how far a walk gets in k bars.
 
-use crate::rolling::Window;
+use crate::{memory::part, rolling::Window};
 
 /// Bars over which increments are taken.
 pub const LAGS: [usize; 6] = [1, 2, 4, 8, 16, 32];
@@ -59,6 +59,9 @@ pub struct Increments {
 }
 
 impl Increments {
+    /// The blocks are read when one is full.
+    pub(crate) const RARELY: (usize, usize) = part!(blocks: [[f64; 6]; BLOCKS]);
+
     /// Has seen nothing.
     pub fn new() -> Self {
         let none = [0.0; 6];

@@ -1,7 +1,10 @@
 //! Skewness and kurtosis of the last returns.
 
 use super::is_drift;
-use crate::rolling::{LongSums, Window, mean, sum_of};
+use crate::{
+    memory::within,
+    rolling::{LongSums, Window, mean, sum_of},
+};
 
 /// The shape of a distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -91,6 +94,9 @@ pub struct Moments<const L: usize, const BLOCKS: usize> {
 }
 
 impl<const L: usize, const BLOCKS: usize> Moments<L, BLOCKS> {
+    pub(crate) const RARELY: (usize, usize) =
+        within(std::mem::offset_of!(Self, powers), LongSums::<4, L, BLOCKS>::RARELY);
+
     /// Moments that have seen nothing.
     pub fn new() -> Self {
         Self { powers: LongSums::new() }

@@ -1,6 +1,6 @@
 //! The mean of a quantity in the same slot of earlier periods.
 
-use crate::indicator::Indicator;
+use crate::{indicator::Indicator, memory::part};
 
 /// Bars in a period: a day, at 15 minutes.
 const PERIOD: usize = 96;
@@ -25,6 +25,9 @@ pub struct SameSlot {
 }
 
 impl SameSlot {
+    /// A bar touches one slot.
+    pub(crate) const RARELY: (usize, usize) = part!(slots: [[f32; PERIODS]; PERIOD]);
+
     /// A mean that has seen nothing.
     pub fn new() -> Self {
         Self { seen: 0, slots: [[0.0; PERIODS]; PERIOD] }

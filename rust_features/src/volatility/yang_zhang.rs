@@ -1,6 +1,6 @@
 //! Volatility from open, high, low and close, gaps included.
 
-use crate::{indicator::Indicator, rolling::RingSums};
+use crate::{indicator::Indicator, memory::within, rolling::RingSums};
 
 /// Weight of the variance from open to close: the one with the least error for 96 bars.
 const K: f64 = 0.34 / (1.34 + 97.0 / 95.0);
@@ -22,6 +22,8 @@ pub struct YangZhang {
 }
 
 impl YangZhang {
+    pub(crate) const RARELY: (usize, usize) = within(std::mem::offset_of!(Self, sums), RingSums::<2, 96, 16>::RARELY);
+
     /// A variance that has seen nothing.
     pub fn new() -> Self {
         Self::default()

@@ -9,6 +9,7 @@ pub mod oracle;
 use candlecast_features::{
     candle::{Candle, Values},
     catalog::{FEATURES, State, WIDTH},
+    engine::Precision,
     extras::{Extras, OptionalInputs},
     market::{Input, Market, Outcome, Settings, Status, Verdict, Windows},
     symbol::Symbol,
@@ -26,6 +27,7 @@ pub const SETTINGS: Settings = Settings {
     used: OptionalInputs { quote_volume: false, trades: false, taker_buy_volume: false, reference: false },
     reference: None,
     threads: 1,
+    rows: Precision::Single,
 };
 
 /// `n` candles of a lively market: trends, gaps, point bars, flat and volumeless stretches, prices on a grid, optional inputs with

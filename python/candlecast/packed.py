@@ -1,0 +1,108 @@
+"""Candles and results as fixed-width little-endian records: N of them are one NumPy array. Knows no wire and no server.
+
+The layout of a candle is documented in proto/candlecast/v1/types.proto (PackedCandles), that of a result beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candlecast.values import SYMBOL_BYTES, Candles
+
+SYMBOL: Final = f"S{SYMBOL_BYTES}"
+Records = NDArray[np.void]
+"""[N] of CANDLE or RESULT."""
+
+CANDLE: Final = np.dtype(
+    [
+        ("symbol", SYMBOL),
+        ("interval_ms", "<i8"),
+        ("open_time_ms", "<i8"),
+        ("values", "<f8", (8,)),
+        ("forming", "u1"),
+        ("reserved", "V7"),
+    ]
+)
+RESULT: Final = np.dtype(
+    [
+        ("symbol", SYMBOL),
+        ("interval_ms", "<i8"),
+        ("open_time_ms", "<i8"),
+        ("verdict", "u1"),
+        ("state", "u1"),
+        ("refusal_field", "u1"),
+        ("refusal_reason", "u1"),
+        ("have", "<u4"),
+        ("need", "<u4"),
+        ("has_forecast", "u1"),
+        ("direction", "u1"),
+        ("strength", "u1"),
+        ("durability", "u1"),
+        ("forecast_state", "u1"),
+        ("gap_filled", "u1"),
+        ("degraded", "u1"),
+        ("forming", "u1"),
+        ("already_stored", "u1"),
+        ("gate", "u1"),
+        ("reserved", "V2"),
+        ("reasons", "<u4"),
+        ("reserved_too", "V4"),
+        ("close_time_ms", "<i8"),
+        ("features_hash", "<u8"),
+        ("confidence", "<f8"),
+        ("quality", "<f8"),
+        ("agreement", "<f8"),
+        ("move", "<f8"),
+        ("edge", "<f8"),
+        ("stop_loss", "<f8"),
+        ("take_profit", "<f8"),
+        ("gate_probability", "<f8"),
+        ("returns", "<f8", (4,)),
+        ("probabilities", "<f8", (4, 3)),
+        ("risks", "<f8", (4,)),
+    ]
+)
+GATE_ABSENT, GATE_REFUSED, GATE_APPROVED = range(3)
+NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
+"""Numbers of a forecast that are called alike in a message."""
+
+
+def pack_candles(candles: Candles) -> bytes:
+    """Return N candles as records."""
+    records = np.zeros(len(candles), CANDLE)
+    records["symbol"], records["interval_ms"] = candles.symbol, candles.interval_ms
+    records["open_time_ms"], records["values"] = candles.open_time_ms, candles.values
+    records["forming"] = candles.forming
+    return records.tobytes()
+
+
+def unpack_candles(data: bytes, interval_ms: int) -> Candles:
+    """Return the candles of records; an interval of 0 becomes interval_ms.
+
+    Raises:
+        ValueError: the bytes are no whole number of records.
+    """
+    records = unpack(data, CANDLE)
+    intervals = records["interval_ms"].astype(np.int64)
+    intervals[intervals == 0] = interval_ms
+    return Candles(
+        symbol=np.ascontiguousarray(records["symbol"]),
+        interval_ms=intervals,
+        open_time_ms=np.ascontiguousarray(records["open_time_ms"], np.int64),
+        values=np.ascontiguousarray(records["values"], np.float64),
+        forming=records["forming"] != 0,
+    )
+
+
+def unpack(data: bytes, dtype: np.dtype[Any]) -> Records:
+    """Return records [N] of dtype, read-only.
+
+    Raises:
+        ValueError: the bytes are no whole number of records.
+    """
+    if len(data) % dtype.itemsize:
+        raise ValueError(f"{len(data)} bytes are no whole number of records of {dtype.itemsize} bytes")
+    return np.frombuffer(data, dtype)
