@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test bench bench-features faults soak proto fmt clean
+.PHONY: help up setup train-env setup-dev check test bench bench-features gpu-kit faults soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,9 @@ bench-features: setup-dev .venv-peers/.done  ## measure the feature core beside 
 	cargo bench --quiet
 	$(PY) bench/features_door.py
 	PYTHONPATH=python .venv-peers/bin/python bench/features_peers.py
+
+gpu-kit: setup-dev  ## pack what bench/gpu.py needs on a GPU machine without a network (PYTHON_GPU=3.12)
+	$(PY) bench/gpu_kit.py build/gpu-kit.tar.xz --python $(or $(PYTHON_GPU),3.12) $(ARGS)
 
 PROTOC := $(PY) -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(RUN)/protoc-gen-mypy_grpc
 proto: setup-dev  ## generate python/candlecast/v1 from proto/

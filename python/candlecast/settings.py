@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     model_repository: Path = Field(CHECKOUT / "triton_models", description="Triton model repository")
     model: str = Field("patchtst", description="name of the forecasting model in the repository")
     triton_env_dir: Path = Field(CHECKOUT / ".venv-triton", description="environment of the embedded tritonserver")
+    triton_backend: Literal["onnxruntime", "pytorch", "pytorch_cpu"] = Field(
+        "onnxruntime",
+        description="what runs the model in the embedded Triton: ONNX Runtime on the CPU, PyTorch on an NVIDIA GPU,"
+        " or PyTorch on the CPU",
+    )
 
     # What the features are computed with
     reference_symbol: str = Field(
@@ -74,7 +79,7 @@ class Settings(BaseSettings):
     candles_per_message_max: int = Field(1_024, ge=1, description="candles in one message")
     unary_timeout_ms: int = Field(1_000, ge=1, description="deadline of a unary call that brings none")
     answer_timeout_ms: int = Field(30_000, ge=1, description="longest wait for the answer to one message of a stream")
-    batch_rows_max: int = Field(16, ge=1, le=64, description="windows in one inference request")
+    batch_rows_max: int = Field(16, ge=1, le=256, description="windows in one inference request")
     batches_in_flight_max: int = Field(2, ge=1, description="inference requests at Triton at once")
     shared_windows_max: int = Field(
         2_048, ge=0, description="windows handed to Triton in shared memory, 92 KB each; 0: in messages"

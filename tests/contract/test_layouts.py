@@ -11,7 +11,7 @@ from candlecast import _rust, candle_files, features, outputs, packed
 from candlecast.filters import REASONS, Reason
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
-from candlecast.triton.repository import render_config
+from candlecast.triton.repository import configs
 from candlecast.v1 import types_pb2 as pb
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,8 +51,8 @@ def test_every_reason_is_documented():
 
 
 def test_the_shipped_model_is_served_with_the_shape_of_this_server():
-    config = (ROOT / "triton_models" / "patchtst" / "config.pbtxt").read_text()
-    assert config == render_config("patchtst", features.WINDOW, len(features.NAMES), outputs.COUNT)
+    for path, text in configs("patchtst", features.WINDOW, len(features.NAMES), outputs.COUNT).items():
+        assert (ROOT / "triton_models" / "patchtst" / path).read_text() == text, f"{path}: run `candlecast export`"
     shipped = newest_bundle(ROOT / "triton_models" / "patchtst")
     shipped.check_feature_set()
     shipped.check_reference(Settings.model_fields["reference_symbol"].default)

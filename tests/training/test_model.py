@@ -68,7 +68,7 @@ def test_a_network_that_cannot_be_built_is_refused() -> None:
 
 
 def test_the_file_agrees_with_fp32_whatever_the_batch(model: PatchTST, exported: bytes) -> None:
-    errors = export.check_parity(model, exported, windows(256))
+    errors = export.check_parity("the file", export.run(exported, windows(256)), export.truth(model, windows(256)))
 
     assert errors["all"] <= export.PARITY_MAX
     alone = np.concatenate([export.run(exported, windows(7)[k : k + 1]) for k in range(7)])
@@ -78,8 +78,8 @@ def test_the_file_agrees_with_fp32_whatever_the_batch(model: PatchTST, exported:
 def test_parity_is_really_checked(model: PatchTST, exported: bytes) -> None:
     other = PatchTST(NetworkConfig(), FEATURES).eval()
 
-    with pytest.raises(BundleError, match="differs from fp32"):
-        export.check_parity(other, exported, windows(256))
+    with pytest.raises(BundleError, match="the file differs by"):
+        export.check_parity("the file", export.run(exported, windows(256)), export.truth(other, windows(256)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -14,6 +14,7 @@ from candlecast.triton.environment import BACKENDS
 
 def test_it_refuses_to_serve_under_the_numpy_that_corrupts_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.__version__.startswith("2."), "the application's numpy"
+    monkeypatch.syspath_prepend(str(BACKENDS / "python"))
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", types.ModuleType("triton_python_backend_utils"))
     spec = importlib.util.spec_from_file_location("backend", BACKENDS / "onnxruntime" / "model.py")
     assert spec and spec.loader

@@ -86,6 +86,24 @@ def test_a_tampered_file_is_refused(tmp_path: Path, name: str) -> None:
         Bundle.load(tmp_path / "1")
 
 
+def test_a_program_may_come_along_and_is_checked_like_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "1"
+    assert not write(path).has_program
+    written = bundle.write(path, manifest(), b"onnx", *golden(), program=b"program")
+    assert written.has_program
+    assert written.manifest.files["model.pt2"] == hashlib.sha256(b"program").hexdigest()
+    (path / "model.pt2").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"model\.pt2 is not the file its manifest names"):
+        Bundle.load(path)
+    (path / "model.pt2").unlink()
+    with pytest.raises(BundleError, match=r"model\.pt2 cannot be read"):
+        Bundle.load(path)
+    assert not write(path).has_program
+    (path / "model.pt2").write_bytes(b"program")
+    with pytest.raises(BundleError, match=r"model\.pt2 is none of the files its manifest names; remove it"):
+        Bundle.load(path)
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "golden_inputs.npy", "golden_outputs.npy", "manifest.json"])
 def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
     write(tmp_path / "1")

@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import stat
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -104,13 +105,14 @@ def versions(settings: Settings) -> list[Finding]:
         mine = warn("versions", found, "grpcio 1.83 and newer leak calls that were given up: run `make`")
     else:
         mine = ok("versions", found)
-    return [mine, _triton_versions(settings.triton_env_dir)]
+    stub_env_dir = None if settings.triton_backend == "onnxruntime" else Path(sys.prefix)
+    return [mine, _triton_versions(settings.triton_env_dir, stub_env_dir)]
 
 
-def _triton_versions(env_dir: Path) -> Finding:
+def _triton_versions(env_dir: Path, stub_env_dir: Path | None) -> Finding:
     name = "triton_env"
     try:
-        site_packages = Environment.find(env_dir).server.parents[3]
+        site_packages = Environment.find(env_dir, stub_env_dir).server.parents[3]
     except ConfigurationError as error:
         return warn(name, str(error), "`candlecast up` needs it: run `make`; an external Triton does not")
     there = {d.name: d.version for d in importlib.metadata.distributions(path=[str(site_packages)])}

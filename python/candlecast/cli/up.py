@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from candlecast.triton.watchdog import Canary
 
 _START_TIMEOUT_MS = 30_000
+_PYTORCH_START_TIMEOUT_MS = 120_000
 
 
 def register(commands: Any) -> None:
@@ -69,7 +71,6 @@ async def up(settings: Settings) -> int:
 
 
 async def _run_parts(settings: Settings) -> None:
-    from candlecast.server.app import newest_bundle
     from candlecast.store.cluster import psql
     from candlecast.store.embedded import EmbeddedPostgres
     from candlecast.store.migrate import MIGRATIONS, migrate
@@ -87,12 +88,13 @@ async def _run_parts(settings: Settings) -> None:
         _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
             _say(f"migrated {name}")
-        bundle = newest_bundle(settings.model_repository / settings.model)
+        how, bundle = _how_to_run(settings), await _bundle(settings)
         triton = EmbeddedTriton(
             env_dir=settings.triton_env_dir,
             repository=settings.model_repository,
             models=[settings.model],
             work_dir=settings.state_dir / "triton",
+            **how,
             port=lifecycle.free_port(),  # stays over restarts
             canary=lambda address: _golden_check(address, bundle, settings),
             canary_interval_ms=settings.canary_interval_ms,
@@ -131,6 +133,54 @@ async def _run_parts(settings: Settings) -> None:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
+
+
+async def _bundle(settings: Settings) -> Bundle:
+    """Return the newest bundle, with what triton_backend needs: PyTorch's program is made when it is absent.
+
+    Raises:
+        ConfigurationError: the program cannot be made; the message says why.
+    """
+    from candlecast.server.app import newest_bundle
+
+    bundle = newest_bundle(settings.model_repository / settings.model)
+    if settings.triton_backend == "onnxruntime" or bundle.has_program:
+        return bundle
+    _say(f"making model.pt2 for PyTorch in {bundle.path} (once)")
+    command = [sys.executable, "-m", "candlecast", "export", str(bundle.path)]
+    # A process of its own: torch would stay in this one for good.
+    export = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, stdin=DEVNULL)
+    output, _ = await export.communicate()
+    if export.returncode != 0:
+        lines = output.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise ConfigurationError(f"triton_backend: {lines[-1].removeprefix('candlecast: ')}")
+    return newest_bundle(settings.model_repository / settings.model)
+
+
+def _how_to_run(settings: Settings) -> dict[str, Any]:
+    """Return what EmbeddedTriton needs to know of the setting triton_backend.
+
+    Raises:
+        ConfigurationError: requests would be larger than a run may be.
+    """
+    from candlecast.triton.repository import CPU_ROWS_MAX, GPU_ROWS_MAX
+
+    on_gpu = settings.triton_backend == "pytorch"
+    rows_max = GPU_ROWS_MAX if on_gpu else CPU_ROWS_MAX
+    if settings.batch_rows_max > rows_max:
+        raise ConfigurationError(
+            f"batch_rows_max: {settings.batch_rows_max} is over {rows_max}, the most that triton_backend"
+            f" {settings.triton_backend} runs at once"
+        )
+    if settings.triton_backend == "onnxruntime":
+        return {}
+    # Torch is in the application's own environment, with the train extra; it takes its time to be imported.
+    return {
+        "config": settings.triton_backend,
+        "stub_env_dir": Path(sys.prefix),
+        "gpu": on_gpu,
+        "start_timeout_ms": _PYTORCH_START_TIMEOUT_MS,
+    }
 
 
 @asynccontextmanager

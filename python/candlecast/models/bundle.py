@@ -1,6 +1,7 @@
 """The model bundle: a folder that says everything about one trained model. Knows no torch, no ONNX and no server.
 
 model.onnx           features f32 [-1, 96, F] → outputs f32 [-1, 20]
+model.pt2            the same as a torch.export program, for a GPU without a container; may be absent
 manifest.json        the Manifest below, with the sha256 of every other file
 golden_inputs.npy    f32 [4, 96, F], real windows
 golden_outputs.npy   f32 [4, 20], what model.onnx answers to them
@@ -29,9 +30,11 @@ from candlecast.values import F32, SYMBOL
 FORMAT: Final = 2
 WINDOW: Final = 96
 OUTPUTS: Final = {"count": outputs.COUNT}
-MODEL, MANIFEST = "model.onnx", "manifest.json"
+MODEL, PROGRAM, MANIFEST = "model.onnx", "model.pt2", "manifest.json"
 GOLDEN_INPUTS, GOLDEN_OUTPUTS = "golden_inputs.npy", "golden_outputs.npy"
 CONTENTS: Final = (MODEL, GOLDEN_INPUTS, GOLDEN_OUTPUTS)
+FILES: Final = (*CONTENTS, PROGRAM, MANIFEST)
+"""All that a bundle may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Bundle:
         """The 64-bit hash of the feature set the model was trained with."""
         return int(self.manifest.feature_set.hash, 16)
 
+    @property
+    def has_program(self) -> bool:
+        """Whether it can be served by PyTorch as well."""
+        return PROGRAM in self.manifest.files
+
     @classmethod
     def load(cls, path: Path) -> Bundle:
         """Read the bundle in folder `path`.
@@ -86,7 +94,9 @@ class Bundle:
         """
         text = _bytes(path, MANIFEST)
         manifest = _manifest(path, text)
-        contents = {name: _bytes(path, name) for name in CONTENTS}
+        if PROGRAM not in manifest.files and (path / PROGRAM).exists():
+            raise BundleError(f"{path}: {PROGRAM} is none of the files its manifest names; remove it")
+        contents = {name: _bytes(path, name) for name in (*CONTENTS, PROGRAM) if name in manifest.files}
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != manifest.files[name]:
                 raise BundleError(
@@ -124,12 +134,20 @@ class Bundle:
 
 def check_place(path: Path) -> None:
     """Raise BundleError when `path` holds something that a bundle may not replace."""
-    others = [file.name for file in path.iterdir() if file.name not in (*CONTENTS, MANIFEST)] if path.is_dir() else []
+    others = [file.name for file in path.iterdir() if file.name not in FILES] if path.is_dir() else []
     if others or (path.exists() and not path.is_dir()):
         raise BundleError(f"{path}: not a bundle ({', '.join(sorted(others)) or 'a file'}); choose another folder")
 
 
-def write(path: Path, manifest: Manifest, model: bytes, golden_inputs: F32, golden_outputs: F32) -> Bundle:
+def write(
+    path: Path,
+    manifest: Manifest,
+    model: bytes,
+    golden_inputs: F32,
+    golden_outputs: F32,
+    *,
+    program: bytes | None = None,
+) -> Bundle:
     """Write the bundle to folder `path`, replacing a bundle that is there, and return it as loaded.
 
     Everything is written, synced and checked beside `path` first: on any error what was there stays as it was.
@@ -138,13 +156,13 @@ def write(path: Path, manifest: Manifest, model: bytes, golden_inputs: F32, gold
         BundleError: `path` holds something that is no bundle, or what would be written is none.
     """
     path = path.absolute()
-    strangers = (
-        sorted(file.name for file in path.iterdir() if file.name not in (*CONTENTS, MANIFEST)) if path.is_dir() else []
-    )
+    strangers = sorted(file.name for file in path.iterdir() if file.name not in FILES) if path.is_dir() else []
     if strangers or (path.exists() and not path.is_dir()):
         raise BundleError(f"{path}: not a bundle ({', '.join(strangers) or 'a file'}); choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     contents = {MODEL: model, GOLDEN_INPUTS: _npy(golden_inputs), GOLDEN_OUTPUTS: _npy(golden_outputs)}
+    if program is not None:
+        contents[PROGRAM] = program
     document = asdict(manifest) | {"files": {name: hashlib.sha256(c).hexdigest() for name, c in contents.items()}}
     contents[MANIFEST] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

@@ -1,4 +1,4 @@
-"""A trained network → one self-contained fp16 ONNX file, checked against fp32. Knows no labels and no bundle."""
+"""A trained network → one self-contained fp16 ONNX file, and whether such a file is right. Knows no bundle."""
 
 from __future__ import annotations
 
@@ -66,22 +66,23 @@ def run(model: bytes, windows: F32, batch_rows: int = 64) -> F32:
     return np.concatenate([session.run(["outputs"], {"features": part})[0] for part in parts])
 
 
-def check_parity(model: PatchTST, exported: bytes, windows: F32) -> dict[str, float]:
-    """Compare the file with fp32 on windows [B, 96, F], B >= 256: relative error of all outputs and of each block.
+def truth(model: PatchTST, windows: F32) -> F32:
+    """Return what the network itself answers [B, 20] in fp32."""
+    model.eval()
+    with torch.no_grad():
+        return model(torch.from_numpy(windows)).numpy()  # type: ignore[no-any-return]
+
+
+def check_parity(what: str, answers: F32, right: F32) -> dict[str, float]:
+    """Compare answers [B, 20] with the right ones: relative error of all outputs and of each block.
 
     Raises:
         BundleError: the error over all outputs exceeds 2e-3 of the largest answer, or an answer is not finite.
     """
-    model.eval()
-    with torch.no_grad():
-        truth = model(torch.from_numpy(windows)).numpy()
-    answers = run(exported, windows)
     blocks = {"all": slice(None), "returns": outputs.RETURNS, "logits": outputs.LOGITS, "risks": outputs.RISKS}
     errors = {
-        name: float(np.abs(answers - truth)[:, b].max() / np.abs(truth[:, b]).max()) for name, b in blocks.items()
+        name: float(np.abs(answers - right)[:, b].max() / np.abs(right[:, b]).max()) for name, b in blocks.items()
     }
     if not errors["all"] <= PARITY_MAX:
-        raise BundleError(
-            f"the fp16 file differs from fp32 by {errors['all']:.1e} of the largest answer, over {PARITY_MAX}"
-        )
+        raise BundleError(f"{what} differs by {errors['all']:.1e} of the largest answer, over {PARITY_MAX}")
     return {name: round(error, 6) for name, error in errors.items()}

@@ -23,7 +23,7 @@ from candlecast.features import NAMES, feature_set_hash
 from candlecast.models import bundle
 from candlecast.models.bundle import FeatureSet, Manifest
 from candlecast.settings import CHECKOUT
-from candlecast.training import export
+from candlecast.training import export, program
 from candlecast.training.config import Config
 from candlecast.training.data import Samples, prepare
 from candlecast.training.evaluate import average, measure
@@ -90,9 +90,12 @@ def train_patchtst(
         splits = walk_forward(int(times.min()), int(times.max()) + interval_ms, interval_ms, config.folds)
         runs = _run_all(samples, splits, config, progress)
         shipped, folds = runs[-1], [run.measured for run in runs if run.measured]
-        exported = export.to_onnx(shipped.model)
+        exported, executable = export.to_onnx(shipped.model), program.to_program(shipped.model)
         shown = np.linspace(0, len(samples) - 1, PARITY_ROWS).astype(np.int64)
-        parity = export.check_parity(shipped.model, exported, samples.windows(shown))
+        windows = samples.windows(shown)
+        right = export.truth(shipped.model, windows)
+        parity = export.check_parity("the fp16 ONNX file against fp32", export.run(exported, windows), right)
+        program_parity = export.check_parity("the fp16 program against fp32", program.run(executable, windows), right)
         golden = samples.windows(shown[:: PARITY_ROWS // 4])
     manifest = Manifest(
         name="patchtst",
@@ -112,7 +115,8 @@ def train_patchtst(
             "samples": len(samples),
             "embargo_bars": EMBARGO_BARS,
             "shipped": {"fit": shipped.name, "spans": _spans(shipped.split)} | _rounded(asdict(shipped.fitted)),
-            "export": {"opset": export.OPSET, "weights": "fp16", "rows": PARITY_ROWS, "relative_error": parity},
+            "export": {"opset": export.OPSET, "weights": "fp16", "rows": PARITY_ROWS, "relative_error": parity}
+            | {"program_relative_error": program_parity},
             "parameters": sum(p.numel() for p in shipped.model.parameters()),
             "seconds": round(time.monotonic() - began, 1),
             "machine": f"{os.cpu_count()} CPU cores",
@@ -121,7 +125,7 @@ def train_patchtst(
         metrics={"walk_forward": {"folds": folds} | ({"mean": average(folds)} if folds else {})},
         temperatures=[round(t, 4) for t in shipped.temperatures.tolist()],
     )
-    written = bundle.write(out, manifest, exported, golden, export.run(exported, golden))
+    written = bundle.write(out, manifest, exported, golden, export.run(exported, golden), program=executable)
     return written.manifest
 
 

@@ -40,6 +40,9 @@ class EmbeddedTriton:
         repository: Path,
         models: Sequence[str],
         work_dir: Path,
+        config: str = "",
+        stub_env_dir: Path | None = None,
+        gpu: bool = False,
         port: int = 0,
         start_timeout_ms: int = 30_000,
         stop_timeout_ms: int = 10_000,
@@ -54,6 +57,8 @@ class EmbeddedTriton:
         Args:
             env_dir: the virtual environment of tritonserver.
             work_dir: for the backend directory and triton.log (triton.log.1 is the run before); made if absent.
+            config: which of each model's `configs` to take instead of config.pbtxt.
+            stub_env_dir, gpu: as in Environment.find.
             port: of gRPC on 127.0.0.1; 0 takes a free one at each start.
             stop_timeout_ms: longest orderly shutdown, before SIGKILL.
             canary: opened with the address while `wait` waits, it runs every canary_interval_ms for at most
@@ -64,6 +69,9 @@ class EmbeddedTriton:
         self._repository = repository.absolute()
         self._models = list(models)
         self._work_dir = work_dir.absolute()
+        self._config = config
+        self._stub_env_dir = stub_env_dir.absolute() if stub_env_dir else None
+        self._gpu = gpu
         self._port = port
         self._start_timeout_s = start_timeout_ms / 1000
         self._stop_timeout_ms = stop_timeout_ms
@@ -163,13 +171,14 @@ class EmbeddedTriton:
 
     def _prepare(self) -> Environment:
         """Check what can be checked, choose the port, and lay out the work directory."""
-        environment = Environment.find(self._env_dir)
+        environment = Environment.find(self._env_dir, self._stub_env_dir, gpu=self._gpu)
+        config = f"configs/{self._config}.pbtxt" if self._config else "config.pbtxt"
         for path in (self._work_dir, self._repository):
             if not re.fullmatch(r"[\w./+-]+", str(path)):
                 raise ConfigurationError(f"{path}: Triton hands paths to a shell unquoted: use letters, digits, ._+-")
         for name in self._models:
-            if not (self._repository / name / "config.pbtxt").is_file():
-                raise ConfigurationError(f"{self._repository} holds no model {name!r} (no {name}/config.pbtxt)")
+            if not (self._repository / name / config).is_file():  # without it Triton would take config.pbtxt
+                raise ConfigurationError(f"{self._repository} holds no model {name!r} (no {name}/{config})")
         try:
             self.address = f"127.0.0.1:{free_port(port=self._port)}"
         except OSError as error:
@@ -185,6 +194,7 @@ class EmbeddedTriton:
         return [
             f"--model-repository={self._repository}",
             f"--backend-directory={self._work_dir / 'backends'}",
+            *([f"--model-config-name={self._config}"] if self._config else []),
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in self._models),
             "--disable-auto-complete-config",

@@ -16,17 +16,21 @@ STUB = "python/triton_python_backend_stub"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment with nvidia-pytriton, numpy 1.26 and onnxruntime, apart from the application's."""
+    """Virtual environments: one with nvidia-pytriton, numpy 1.26 and onnxruntime; perhaps another for the stubs."""
 
     server: Path
     stub: Path
-    """The Python stub for this environment's Python version."""
+    """The Python stub for the Python version of its environment."""
     variables: dict[str, str]
     """All that tritonserver sees of the process environment: no PYTHONPATH of ours may reach its stubs."""
 
     @classmethod
-    def find(cls, env_dir: Path) -> Environment:
+    def find(cls, env_dir: Path, stub_env_dir: Path | None = None, *, gpu: bool = False) -> Environment:
         """Find the binaries in the virtual environment `env_dir`.
+
+        Args:
+            stub_env_dir: the environment that stubs import from, one with torch; by default env_dir.
+            gpu: let the stubs see the machine's GPUs.
 
         Raises:
             ConfigurationError: they are not there.
@@ -35,17 +39,27 @@ class Environment:
         if binaries is None:
             raise ConfigurationError(f"{env_dir} holds no tritonserver: run `make`")
         site_packages = binaries.parent.parent
-        stub = binaries / "python_backend_stubs" / site_packages.parent.name.removeprefix("python") / Path(STUB).name
+        imports = site_packages
+        if stub_env_dir is not None:
+            torch = next(stub_env_dir.glob("lib/python3.*/site-packages/torch"), None)
+            if torch is None:
+                raise ConfigurationError(f"{stub_env_dir} holds no torch: run `make train-env` (uv sync --extra train)")
+            imports = torch.parent
+        python = imports.parent.name  # python3.11
+        stub = binaries / "python_backend_stubs" / python.removeprefix("python") / Path(STUB).name
         if not stub.is_file():
-            raise ConfigurationError(f"{env_dir} is of {site_packages.parent.name}, for which Triton has no stub")
-        libraries = [site_packages / "nvidia_pytriton.libs", (env_dir / "bin/python3").resolve().parent.parent / "lib"]
+            raise ConfigurationError(f"{stub_env_dir or env_dir} is of {python}, for which Triton has no stub")
+        interpreter = imports.parents[2] / "bin/python3"
+        libraries = [site_packages / "nvidia_pytriton.libs", interpreter.resolve().parent.parent / "lib"]
+        if gpu:  # the driver's, where they are not among the system's
+            libraries += map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
         variables = {
             # The stub takes the site-packages of the first python3 here; Triton starts it by bash.
-            "PATH": f"{env_dir / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            "PATH": f"{interpreter.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
             "LANG": "C.UTF-8",
             # The wheel's ONNX Runtime is for the CPU, and neither numpy nor OpenMP shall start a thread per core.
-            "CUDA_VISIBLE_DEVICES": "",
+            "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0") if gpu else "",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -53,7 +67,7 @@ class Environment:
         return cls(binaries / "bin/tritonserver", stub, variables)
 
     def lay_out(self, directory: Path) -> None:
-        """Make the backend directory: the wheel's `python` with its stub, and our `onnxruntime` on top of it.
+        """Make the backend directory: the wheel's `python` with its stub, and our backends on top of it.
 
         Everything is copied: Triton refuses links that leave the directory and may change the stub's mode.
 

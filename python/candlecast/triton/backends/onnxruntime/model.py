@@ -6,20 +6,19 @@ config.pbtxt that NVIDIA's native `onnxruntime` backend reads, so a model reposi
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import served_config
 import triton_python_backend_utils as pb_utils
 
-NUMPY_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
+TYPES = {
+    "tensor(float)": "TYPE_FP32",
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(double)": "TYPE_FP64",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
 }
 """The ONNX tensor types this backend serves."""
 
@@ -38,18 +37,14 @@ class TritonPythonModel:
         """
         if int(np.__version__.split(".")[0]) != 1:
             raise ValueError(f"this stub corrupts tensors under numpy {np.__version__}: give it numpy 1.26")
-        config = json.loads(args["model_config"])
-        if config["max_batch_size"] < 1:
-            raise ValueError("config.pbtxt: max_batch_size is missing, and this backend serves batches only")
-        name = config.get("default_model_filename") or "model.onnx"
-        path = Path(args["model_repository"]) / args["model_version"] / name
+        config, path = served_config.read(args, "model.onnx")
         self.session = ort.InferenceSession(
             path, _options(config), providers=["CPUExecutionProvider"], disabled_optimizers=UNSAFE_OPTIMIZERS
         )
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
-        _check("input", config["input"], self.session.get_inputs())
-        _check("output", config["output"], self.session.get_outputs())
+        served_config.check("input", config["input"], _tensors(self.session.get_inputs()))
+        served_config.check("output", config["output"], _tensors(self.session.get_outputs()))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all requests of a dynamic batch as one, rows in request order, and hand each its own rows."""
@@ -74,28 +69,11 @@ def _joined(arrays: list[Any]) -> Any:
 
 def _options(config: dict[str, Any]) -> ort.SessionOptions:
     """Read the thread counts as the native backend spells them; 0 means one thread per core, as there."""
-    parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
     options = ort.SessionOptions()
-    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0))
-    options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
+    options.intra_op_num_threads = int(served_config.parameter(config, "intra_op_thread_count", "0"))
+    options.inter_op_num_threads = int(served_config.parameter(config, "inter_op_thread_count", "0"))
     return options
 
 
-def _check(side: str, configured: list[dict[str, Any]], actual: list[Any]) -> None:
-    """Refuse a model whose tensors are not what config.pbtxt promises; -1 and symbolic dimensions fit anything."""
-    tensors = {tensor.name: tensor for tensor in actual}
-    for wanted in configured:
-        name = wanted["name"]
-        if name not in tensors:
-            raise ValueError(f"{side} {name!r} of config.pbtxt is not in the model, which has {sorted(tensors)}")
-        promised = [-1] + [int(size) for size in wanted["dims"]]
-        found = [size if isinstance(size, int) else -1 for size in tensors[name].shape]
-        fits = len(promised) == len(found) and all(
-            promised[k] == found[k] or -1 in (promised[k], found[k]) for k in range(len(found))
-        )
-        same = NUMPY_TYPES.get(tensors[name].type) == pb_utils.triton_string_to_numpy(wanted["data_type"])
-        if not fits or not same:
-            raise ValueError(
-                f"{side} {name!r} is {tensors[name].type} {tensors[name].shape} in the model, "
-                f"{wanted['data_type']} {promised} in config.pbtxt"
-            )
+def _tensors(nodes: list[Any]) -> dict[str, tuple[str, list[Any]]]:
+    return {node.name: (TYPES.get(node.type, node.type), node.shape) for node in nodes}
