@@ -14,6 +14,7 @@ import asyncio
 import json
 import math
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -303,12 +304,14 @@ class Client:
     Args:
         server: HOST:PORT.
         timeout_s: deadline of a unary call.
+        resume_s: for how long a stream whose server went away is tried again.
 
     Raises (every method):
         ServerError: the call failed; a bad candle does not fail it, its result says what is wrong.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 10.0, resume_s: float = 60.0) -> None:
+        self._resume_s = resume_s
         self._channel = grpc.insecure_channel(server, options=_options(server))
         self._stub = ForecastsStub(self._channel)
         self._timeout_s = timeout_s
@@ -339,13 +342,35 @@ class Client:
             raise ServerError(error) from error
 
     def stream(self, batches: Iterable[Batch], *, wait: Wait = WAIT_UNSPECIFIED) -> Iterator[Results]:
-        """Send batches of candles as they come and yield the results of each, in order; `wait` as in predict."""
-        requests = (pb.StreamRequest(**_carried(batch), wait=wait) for batch in batches)
-        try:
-            for response in self._stub.Stream(requests):
-                yield Results(response)
-        except grpc.RpcError as error:
-            raise ServerError(error) from error
+        """Send batches of candles as they come and yield the results of each, in order; `wait` as in predict.
+
+        It goes on when the server comes back: what was not answered is sent again. A batch that had arrived before is
+        answered with DUPLICATE, and with its forecast while it is the newest.
+        """
+        unanswered: deque[pb.StreamRequest] = deque()
+        source = _BlockingSource(batches)
+        attempts = _Attempts(self._resume_s)
+
+        def requests(call: int) -> Iterator[pb.StreamRequest]:
+            yield from list(unanswered)
+            while (batch := source.peek()) is not None and call == attempts.count:  # an ended call may still be pulling
+                source.take()
+                unanswered.append(pb.StreamRequest(**_carried(batch), wait=wait))
+                yield unanswered[-1]
+
+        while True:
+            attempts.begin()
+            try:
+                for response in self._stub.Stream(requests(attempts.count)):
+                    unanswered.popleft()
+                    attempts.answered()
+                    yield Results(response)
+                return
+            except grpc.RpcError as error:
+                if source.mistake is not None:
+                    raise source.mistake from None
+                attempts.failed(ServerError(error))
+            time.sleep(attempts.pause_s())
 
     def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """Send history, each symbol's candles in time order; it moves state and asks for no forecasts."""
@@ -361,6 +386,62 @@ class Client:
             return self._stub.GetSymbol(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise ServerError(error) from error
+
+
+class _Attempts:
+    """Decides whether a stream that failed is tried again: for resume_s, once something was answered."""
+
+    def __init__(self, resume_s: float) -> None:
+        self._resume_s = resume_s
+        self._give_up_s = math.inf
+        self._was_answered = False
+        self.count = 0
+
+    def begin(self) -> None:
+        self.count += 1
+
+    def answered(self) -> None:
+        self._was_answered, self._give_up_s = True, math.inf
+
+    def failed(self, error: ServerError) -> None:
+        """Raise the error unless the stream is to be tried again."""
+        self._give_up_s = min(self._give_up_s, time.monotonic() + self._resume_s)
+        retryable = error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        if not (retryable and self._was_answered) or time.monotonic() >= self._give_up_s:
+            raise error from error.__cause__
+
+    @staticmethod
+    def pause_s() -> float:
+        return _RESUME_PAUSE_S * random.uniform(0.5, 1.5)
+
+
+class _BlockingSource:
+    """Batches that the threads of several calls take from, one call after the other."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = iter(batches)
+        self._lock = threading.Lock()
+        self._next: Batch | None = None
+        self._has_next = False
+        self.mistake: Exception | None = None
+        """What the batches raised; grpc would only cancel the call."""
+
+    def peek(self) -> Batch | None:
+        """Return the next batch, None at the end; it stays the next until it is taken."""
+        with self._lock:
+            if not self._has_next:
+                try:
+                    self._next = next(self._batches, None)
+                except Exception as error:
+                    self.mistake = error
+                    raise
+                self._has_next = True
+            return self._next
+
+    def take(self) -> None:
+        """Go on to the batch after the one that was peeked at."""
+        with self._lock:
+            self._has_next = False
 
 
 class _Source:
@@ -427,41 +508,34 @@ class AsyncClient:
             raise ServerError(error) from error
 
     async def stream(self, batches: AsyncIterable[Batch], *, wait: Wait = WAIT_UNSPECIFIED) -> AsyncIterator[Results]:
-        """As Client.stream, and it goes on when the server comes back: what was not answered is sent again.
-
-        A batch that had arrived before is answered with DUPLICATE, and with its forecast while it is the newest.
-        """
+        """As Client.stream."""
         unanswered: deque[pb.StreamRequest] = deque()
         source = _Source(batches)
+        attempts = _Attempts(self._resume_s)
 
         async def requests(call: int) -> AsyncIterator[pb.StreamRequest]:
             for request in list(unanswered):
                 yield request
-            while (batch := await source.peek()) is not None and call == calls:  # an ended call may still be pulling
+            while (batch := await source.peek()) is not None and call == attempts.count:  # an ended call may still pull
                 source.take()
                 unanswered.append(pb.StreamRequest(**_carried(batch), wait=wait))
                 yield unanswered[-1]
 
-        answered, give_up_s, calls = False, math.inf, 0
         while True:
-            calls += 1
+            attempts.begin()
             try:
-                async for response in self._stub.Stream(requests(calls)):
+                async for response in self._stub.Stream(requests(attempts.count)):
                     unanswered.popleft()
-                    answered, give_up_s = True, math.inf
+                    attempts.answered()
                     yield Results(response)
                 return
             except grpc.RpcError as error:
-                give_up_s = min(give_up_s, time.monotonic() + self._resume_s)
-                failed = ServerError(error)
-                retryable = failed.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-                if not (retryable and answered) or time.monotonic() >= give_up_s:
-                    raise failed from error
+                attempts.failed(ServerError(error))
             except asyncio.CancelledError:
                 if source.mistake is not None:
                     raise source.mistake from None
                 raise
-            await asyncio.sleep(_RESUME_PAUSE_S * random.uniform(0.5, 1.5))
+            await asyncio.sleep(attempts.pause_s())
 
     async def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """As Client.backfill."""

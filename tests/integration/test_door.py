@@ -1,6 +1,7 @@
 """Every row of the contract's table of inputs at the gRPC door: real core, real wire, fake model and table."""
 
 import asyncio
+import threading
 
 import grpc
 import numpy as np
@@ -12,6 +13,7 @@ from candlecast import features as feature_state
 from candlecast.client import (
     AsyncClient,
     Candle,
+    Client,
     Results,
     ServerError,
     _carried,
@@ -430,3 +432,87 @@ async def test_packed_history_is_counted_as_messages_are(door):
     assert (second.accepted, second.duplicates, second.refused_count) == (800, 100, 1)
     assert second.refused[0].refusal.field == "high"
     assert second.symbols[f"BTCUSDT@{INTERVAL_MS}"].have == 1_500
+
+
+@pytest.mark.parametrize("blocking", [True, False], ids=["Client", "AsyncClient"])
+async def test_a_stream_goes_on_when_its_server_is_back_and_nothing_is_sent_twice_unanswered(door, blocking):
+    nexts, answered = await warmed(door, extra=40), []
+    is_down, may_go_on = asyncio.Event(), threading.Event()
+
+    def heard(results):
+        answered.append([(result.open_time_ms, verdict(result)) for result in results])
+        if len(answered) == 3:
+            loop.call_soon_threadsafe(is_down.set)
+            may_go_on.wait(5)
+
+    def blocking_stream():
+        with Client(door.address) as client:
+            for results in client.stream([candle] for candle in nexts):
+                heard(results)
+
+    async def stream():
+        async def source():
+            for candle in nexts:
+                yield [candle]
+
+        async with AsyncClient(door.address) as client:
+            async for results in client.stream(source()):
+                await asyncio.to_thread(heard, results)
+
+    loop = asyncio.get_running_loop()
+    running = asyncio.create_task(asyncio.to_thread(blocking_stream) if blocking else stream())
+    async with asyncio.timeout(20):
+        await is_down.wait()
+        door.service.stop()  # what it accepted is answered, then its streams end
+        may_go_on.set()
+        await asyncio.sleep(0.2)
+        door.service._stopping = False
+        await running
+    assert [[time for time, _ in results] for results in answered] == [[c.open_time_ms] for c in nexts]
+    assert {said for results in answered for _, said in results} <= {"ACCEPTED", "DUPLICATE"}
+    assert len(door.recorder.forecasts) == len(nexts)
+
+
+async def test_a_mistake_in_what_a_blocking_stream_is_given_comes_out_as_it_is(door):
+    first, *_ = await warmed(door)
+
+    def batches():
+        yield [first]
+        raise KeyError("no such file")
+
+    def run():
+        with Client(door.address) as client:
+            for _ in client.stream(batches()):
+                pass
+
+    with pytest.raises(KeyError, match="no such file"):
+        await asyncio.to_thread(run)
+
+
+async def test_a_burst_does_not_push_a_single_call_past_its_deadline(door):
+    (lone, *_) = await warmed(door)
+    many = [await warmed(door, f"S{i}") for i in range(30)]
+    batches = [columns([candles_of[bar] for candles_of in many]) for bar in range(8)]
+    answer, order, begun = door.model.__class__.__call__, [], asyncio.Event()
+
+    async def slow(self, windows):
+        order.append(len(windows))
+        begun.set()
+        await asyncio.sleep(0.02)
+        return await answer(self, windows)
+
+    door.model.__class__ = type("SlowModel", (door.model.__class__,), {"__call__": slow})
+
+    async def burst():
+        async def source():
+            for batch in batches:
+                yield batch
+
+        return [len(results) async for results in door.client.stream(source())]
+
+    under_way = asyncio.create_task(burst())
+    await begun.wait()
+    (result,) = await door.client.predict([lone])  # 240 windows are before it, 12 at a time: 200 ms
+    assert result.HasField("forecast")
+    assert len(order) <= 8 and not under_way.done()
+    assert await under_way == [30] * 8

@@ -158,3 +158,20 @@ async def test_the_expected_wait_grows_with_what_waits_and_is_none_when_nothing_
         await asyncio.gather(*calls)
         await turns()
         assert b.expected_s(1_000) == 0
+
+
+async def test_requests_take_turns_so_that_a_large_one_keeps_nobody_waiting():
+    model = FakeModel(held=True)
+    async with batcher(model, in_flight_max=1) as b:
+        large = asyncio.create_task(b.submit(rows(40)))
+        await turns()
+        small = [asyncio.create_task(b.submit(rows(1, start=1_000 * i))) for i in (1, 2)]
+        await turns()
+        model.go.set()
+        answers = await asyncio.gather(large, *small)
+    firsts = [[int(row[0]) for row in batch] for batch in model.batches]
+    assert firsts[0] == [0, 4, 8, 12]
+    assert {1_000, 2_000} <= set(firsts[1] + firsts[2])  # with a part of the large one
+    assert all(len(batch) == 4 for batch in model.batches[:-1])
+    for answer, asked in zip(answers, (rows(40), rows(1, 1_000), rows(1, 2_000)), strict=True):
+        np.testing.assert_array_equal(answer.outputs, FakeModel.answer(asked))
