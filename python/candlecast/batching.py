@@ -146,27 +146,40 @@ class Batcher:
             self._schedule_pump()
 
     def _take(self) -> list[tuple[_Request, int, int]]:
-        """Cut the next batch off the queue: (request, from row, to row). Requests take turns and share the room."""
+        """Cut the next batch off the queue: (request, from row, to row).
+
+        First come those that fit, as far as three quarters of the room; then one of the others gets what is left of it,
+        each in its turn. A batch of one request alone needs not be joined.
+        """
         pieces: list[tuple[_Request, int, int]] = []
-        room = self._batch_rows_max
+        room, kept = self._batch_rows_max, self._batch_rows_max // 4
+        large: list[_Request] = []
         now = time.perf_counter()
-        while self._waiting and room:
-            share = max(1, room // len(self._waiting))
+        for _ in range(len(self._waiting)):
             request = self._waiting.popleft()
             left = len(request.rows) - request.taken
             if request.future.done():  # its caller left, or another piece of it failed
                 self._waiting_rows -= left
-                continue
-            size = min(left, share)
-            if request.taken == 0:
-                request.started_s = now
-            pieces.append((request, request.taken, request.taken + size))
-            request.taken += size
-            room -= size
-            self._waiting_rows -= size
-            if size < left:
-                self._waiting.append(request)  # behind the others
+            elif left <= room and (room == self._batch_rows_max or left <= room - kept):
+                pieces.append(self._cut(request, left, now))
+                room -= left
+            else:
+                large.append(request)
+        if large and room:
+            request = large.pop(0)
+            pieces.append(self._cut(request, min(room, len(request.rows) - request.taken), now))
+            if request.taken < len(request.rows):
+                large.append(request)  # behind the others
+        self._waiting.extend(large)
         return pieces
+
+    def _cut(self, request: _Request, size: int, now: float) -> tuple[_Request, int, int]:
+        if request.taken == 0:
+            request.started_s = now
+        start = request.taken
+        request.taken += size
+        self._waiting_rows -= size
+        return request, start, request.taken
 
     async def _dispatch(self, pieces: list[tuple[_Request, int, int]]) -> None:
         views = [request.rows[start:stop] for request, start, stop in pieces]
