@@ -140,7 +140,7 @@ class Part:
         return self.whole.error if until > before else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Work:
     """Candles under way; await it for the answer, however long that takes."""
 
@@ -150,23 +150,33 @@ class Work:
     durable: bool
     done: asyncio.Future[Answer | Part]
     trouble: asyncio.Future[Exception]  # why the model did not answer at first, while it is asked again
+    is_moving: bool = False  # the state has taken the candles
+    was_left: bool = False  # before that, by its caller: it is not begun
 
     def __await__(self) -> Generator[Any, None, Answer | Part]:
         return asyncio.shield(self.done).__await__()
 
     async def answer(self, timeout_ms: float, *, patient: bool) -> Answer | Part:
-        """Wait for the answer; past timeout_ms, or at the first trouble unless patient, leave: the work goes on.
+        """Wait for the answer; past timeout_ms, or at the first trouble unless patient, leave.
+
+        The work goes on, unless it still waited for its turn: then nothing has moved, and nothing will.
 
         Raises:
             DeadlineExceeded, and what the trouble is.
         """
         waited_for: set[asyncio.Future[Any]] = {self.done} if patient else {self.done, self.trouble}
-        await asyncio.wait(waited_for, timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(waited_for, timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.was_left = not self.is_moving
+            raise
         if self.done.done():
             return self.done.result()
         if self.trouble.done():
             raise self.trouble.result()
-        raise DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; the candles count and the work goes on")
+        self.was_left = not self.is_moving
+        meanwhile = "nothing has moved" if self.was_left else "the candles count and the work goes on"
+        raise DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; {meanwhile}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,6 +316,7 @@ class Forecaster:
             forming=np.zeros(len(symbols), dtype=np.bool_),
         )
         work = self._admitted(candles, 0, durable)
+        work.is_moving = True
         self._run(_Group([work], candles, moved))
         return work
 
@@ -367,18 +378,28 @@ class Forecaster:
 
     def _next_works(self) -> list[Work]:
         """Take from those that wait as many as go together: their answers wait for the disk, or none does."""
-        works, rows = [self._waiting.popleft()], 0
+        works, rows = list[Work](), 0
         while self._waiting:
-            rows += len(works[-1].candles)
             following = self._waiting[0]
-            if rows + len(following.candles) > self._group_rows_max or following.durable != works[0].durable:
+            fits = rows + len(following.candles) <= self._group_rows_max
+            if works and not (fits and following.durable == works[0].durable) and not following.was_left:
                 break
-            works.append(self._waiting.popleft())
-        self._waiting_rows -= sum(len(work.candles) for work in works)
+            self._waiting.popleft()
+            self._waiting_rows -= len(following.candles)
+            if following.was_left:
+                self._leave([following])
+                following.done.cancel()
+                continue
+            works.append(following)
+            rows += len(following.candles)
         return works
 
     def _start(self, works: Sequence[Work], forecast: bool) -> None:
         """Move the state by the candles of works and begin the rest."""
+        if not works:
+            return
+        for work in works:
+            work.is_moving = True
         candles = works[0].candles if len(works) == 1 else Candles.joined([work.candles for work in works])
         try:
             moved = self._features.push(candles, windows=forecast)

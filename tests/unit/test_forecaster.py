@@ -356,3 +356,27 @@ async def test_who_needs_no_model_is_answered_while_it_is_away():
         assert (await cold.answer(5_000, patient=True)).moved.pushed.verdict.tolist() == [feature_state.ACCEPTED]
         with pytest.raises(ModelUnavailable):
             await needs.answer(5_000, patient=False)
+
+
+async def test_whoever_leaves_before_his_turn_is_skipped_and_nothing_has_moved():
+    model, recorder = HeldModel(), FakeRecorder()
+    async with forecaster(model, recorder, rows_max=NEED + 5) as f:
+        await warm(f)
+        held = []
+        for i in range(3):  # as many groups as may wait for the model
+            held.append(f.accept(slice_of(NEED + i, NEED + i + 1)))
+            await asyncio.sleep(0)
+        impatient = f.accept(slice_of(NEED + 3, NEED + 4))
+        with pytest.raises(DeadlineExceeded, match="nothing has moved"):
+            await impatient.answer(1, patient=False)
+        cancelled = asyncio.ensure_future(f.accept(slice_of(NEED + 3, NEED + 4)).answer(5_000, patient=True))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        stays = f.accept(slice_of(NEED + 3, NEED + 5))
+        with pytest.raises(DeadlineExceeded, match="the work goes on"):
+            await held[0].answer(1, patient=False)
+        model.go.set()
+        answer = await asyncio.wait_for(stays.answer(5_000, patient=True), 5)
+        assert answer.moved.pushed.verdict.tolist() == [feature_state.ACCEPTED] * 2
+    assert len(recorder.forecasts) == 5
+    assert f._rows == 0
