@@ -11,12 +11,11 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -29,31 +28,12 @@ from candlecast.filters import Thresholds, judge
 from candlecast.interpret import interpret
 from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes
 from candlecast.values import symbols as symbol_column
+from candlecast.work import Answer, Group, Place, Work, looked_at
 
 log = logging.getLogger(__name__)
 
 _ASK_PAUSE_MIN_S = 0.05
 _ASK_PAUSE_MAX_S = 1.0
-
-
-class Place(Protocol):
-    """Room in the recorder's queue; a context manager that gives back what was not used."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    async def record(
-        self,
-        candles: Candles | None,
-        forecasts: Forecasts | None,
-        missed: Sequence[Missed] = (),
-        *,
-        durable: bool = True,
-    ) -> Recorded:
-        """Record all of it together; return once it is on disk, or at once unless durable."""
 
 
 class Recorder(Protocol):
@@ -73,133 +53,6 @@ class Asks(Protocol):
     """Answers windows [B, 96, F] with outputs [B, 20]."""
 
     async def __call__(self, windows: F32) -> F32: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What became of N candles; the forecasts of those whose `forecast` is not -1."""
-
-    candles: Candles
-    moved: Moved
-    known: dict[int, Known]  # late candles by index: what storage knows of them
-    forecasts: Forecasts | None
-    recorded: Recorded
-    durable: bool  # it is on disk
-    spool_us: int
-    error: Exception | None  # why forecasts are missing, when they are
-
-    @property
-    def whole(self) -> Answer:
-        """Return the answer to all candles that went the same way; its own are those from `start` to `stop`."""
-        return self
-
-    @property
-    def start(self) -> int:
-        return 0
-
-    @property
-    def stop(self) -> int:
-        return len(self.moved.pushed.verdict)
-
-
-class Part:
-    """What became of some of the candles of an answer; cut off when it is looked at. The columns are views."""
-
-    def __init__(self, whole: Answer, start: int, stop: int) -> None:
-        self.whole, self.start, self.stop = whole, start, stop
-        self.durable, self.spool_us = whole.durable, whole.spool_us
-
-    @cached_property
-    def moved(self) -> Moved:
-        return self.whole.moved.part(self.start, self.stop)
-
-    @cached_property
-    def known(self) -> dict[int, Known]:
-        return {i - self.start: known for i, known in self.whole.known.items() if self.start <= i < self.stop}
-
-    @cached_property
-    def _windows(self) -> tuple[int, int]:
-        moved = self.whole.moved
-        return moved.windows_before(self.start), moved.windows_before(self.stop)
-
-    @cached_property
-    def forecasts(self) -> Forecasts | None:
-        before, until = self._windows
-        return self.whole.forecasts.part(before, until) if self.whole.forecasts and until > before else None
-
-    @cached_property
-    def recorded(self) -> Recorded:
-        of = slice(*self._windows)
-        return Recorded(self.whole.recorded.new[of], self.whole.recorded.stored[of])
-
-    @property
-    def error(self) -> Exception | None:
-        if self.whole.error is None:
-            return None
-        before, until = self._windows
-        return self.whole.error if until > before else None
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """Candles under way; await it for the answer, however long that takes."""
-
-    candles: Candles
-    place: Place
-    decode_us: int
-    durable: bool
-    done: asyncio.Future[Answer | Part]
-    trouble: asyncio.Future[Exception]  # why the model did not answer at first, while it is asked again
-    is_moving: bool = False  # the state has taken the candles
-    was_left: bool = False  # before that, by its caller: it is not begun
-
-    def __await__(self) -> Generator[Any, None, Answer | Part]:
-        return asyncio.shield(self.done).__await__()
-
-    async def answer(self, timeout_ms: float, *, patient: bool) -> Answer | Part:
-        """Wait for the answer; past timeout_ms, or at the first trouble unless patient, leave.
-
-        The work goes on, unless it still waited for its turn: then nothing has moved, and nothing will.
-
-        Raises:
-            DeadlineExceeded, and what the trouble is.
-        """
-        waited_for: set[asyncio.Future[Any]] = {self.done} if patient else {self.done, self.trouble}
-        try:
-            await asyncio.wait(waited_for, timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self.was_left = not self.is_moving
-            raise
-        if self.done.done():
-            return self.done.result()
-        if self.trouble.done():
-            raise self.trouble.result()
-        self.was_left = not self.is_moving
-        meanwhile = "nothing has moved" if self.was_left else "the candles count and the work goes on"
-        raise DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; {meanwhile}")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Group:
-    """Work of several callers that goes one way together, one behind the other."""
-
-    works: Sequence[Work]
-    candles: Candles
-    moved: Moved
-
-    def finish(self, answer: Answer, *, but: Sequence[int] = ()) -> None:
-        """Answer each caller with its part, except those that have one of these candles."""
-        start = 0
-        for work in self.works:
-            stop = start + len(work.candles)
-            if not work.done.done() and not any(start <= i < stop for i in but):
-                work.done.set_result(answer if len(self.works) == 1 else Part(answer, start, stop))
-            start = stop
-
-    def fail(self, error: BaseException) -> None:
-        for work in self.works:
-            if not work.done.done():
-                work.done.set_exception(error)
 
 
 class Forecaster:
@@ -317,7 +170,7 @@ class Forecaster:
         )
         work = self._admitted(candles, 0, durable)
         work.is_moving = True
-        self._run(_Group([work], candles, moved))
+        self._run(Group([work], candles, moved))
         return work
 
     async def settled(self) -> None:
@@ -358,7 +211,7 @@ class Forecaster:
         self._rows += len(candles)
         loop = asyncio.get_running_loop()
         work = Work(candles, place, decode_us, durable, loop.create_future(), loop.create_future())
-        work.done.add_done_callback(_looked_at)
+        work.done.add_done_callback(looked_at)
         return work
 
     def _schedule_pump(self) -> None:
@@ -408,9 +261,9 @@ class Forecaster:
             for work in works:
                 work.done.set_exception(error)
             return
-        self._run(_Group(works, candles, moved))
+        self._run(Group(works, candles, moved))
 
-    def _run(self, group: _Group) -> None:
+    def _run(self, group: Group) -> None:
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the candles, to the recorder
         self._unrecorded.add(given)
         given.add_done_callback(self._unrecorded.discard)
@@ -432,7 +285,7 @@ class Forecaster:
             self._rows -= len(work.candles)
             work.place.__exit__(None, None, None)
 
-    async def _answer(self, group: _Group, given: asyncio.Future[None]) -> None:
+    async def _answer(self, group: Group, given: asyncio.Future[None]) -> None:
         candles, moved, works = group.candles, group.moved, group.works
         place, durable = works[0].place, works[0].durable
         verdict = moved.pushed.verdict
@@ -476,7 +329,7 @@ class Forecaster:
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
 
-    async def _finish_without_model(self, group: _Group) -> None:
+    async def _finish_without_model(self, group: Group) -> None:
         """Answer those whose candles have no window: they need no model, nor what storage knows."""
         pushed = group.moved.pushed
         if group.works[0].durable and (pushed.verdict == feature_state.DUPLICATE).any():
@@ -572,9 +425,3 @@ class Forecaster:
                 interpret_us=int((time.perf_counter() - started) * 1e6),
             ),
         )
-
-
-def _looked_at(done: asyncio.Future[Answer | Part]) -> None:
-    """Take an error for seen, although its caller may have left."""
-    if not done.cancelled():
-        done.exception()

@@ -10,13 +10,13 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from candlecast import features as feature_state
+from candlecast import results
 from candlecast.client import (
     AsyncClient,
     Candle,
     Client,
     Results,
     ServerError,
-    _carried,
     columns,
     direction,
     messages,
@@ -369,7 +369,9 @@ async def test_packed_candles_get_the_same_answers_as_messages(door):
     async with AsyncClient(door.address) as friendly:
         answers = []
         for carried in (batch, columns(batch)):
-            request = forecasts_pb2.PredictRequest(**({"candles": carried} if carried is batch else _carried(carried)))
+            request = forecasts_pb2.PredictRequest(
+                **({"candles": carried} if carried is batch else results.carried(carried))
+            )
             answers.append(await friendly._stub.Predict(request))
         by_message, packed = answers[0].results, Results(answers[1])
     assert len(answers[1].results) == 0 and len(packed) == len(by_message) == len(batch)

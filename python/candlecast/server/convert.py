@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from candlecast import _rust
 from candlecast.features import LATE, REFUSED
 from candlecast.filters import reasons_of
-from candlecast.forecaster import Answer, Part
 from candlecast.packed import NUMBERS, RESULT
 from candlecast.v1 import types_pb2 as pb
 from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, symbols
+from candlecast.work import Answer, Part
 
 _NAN = float("nan")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from candlecast.errors import InvalidRequest, Stopped
 from candlecast.features import ACCEPTED, DUPLICATE, REFUSED, Features
-from candlecast.forecaster import Answer, Forecaster, Part, Work
+from candlecast.forecaster import Forecaster
 from candlecast.packed import CANDLE, unpack_candles
 from candlecast.server import convert
 from candlecast.server.status import abort
@@ -20,6 +20,7 @@ from candlecast.server.wire import parsed
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1 import forecasts_pb2_grpc, types_pb2
 from candlecast.values import DEFAULT_INTERVAL_MS, Candles
+from candlecast.work import Answer, Part, Work
 
 _REFUSED_LISTED_MAX = 1_000
 _STREAM_MESSAGES_MAX = 64
