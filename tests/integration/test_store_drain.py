@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -13,12 +14,14 @@ import psutil
 import pytest
 
 from candlecast.filters import reasons_of
+from candlecast.store import records
 from candlecast.store import writer as module
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
 from candlecast.store.pool import open_pool
+from candlecast.store.records import LAYOUT
 from candlecast.values import Missed
-from tests.integration.conftest import INTERVAL_MS, MODEL, START_MS, candles, copy, forecasts
+from tests.integration.conftest import FEATURES, INTERVAL_MS, MODEL, START_MS, STATES, candles, copy, forecasts
 from tests.recorders import LIMIT_S, Store, keys, keys_of, locked, until
 
 
@@ -73,6 +76,93 @@ async def test_a_partition_that_went_away_is_created_again(dsn, pool, store):
     assert await keys(dsn) == keys_of(forecasts(3))[1:]  # the first was dropped with its table, by hand
 
 
+def given_with_every_oddity():
+    given = forecasts(40)
+    given.state[:] = np.arange(40) % len(STATES)
+    given.rows[0, :8] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, np.finfo("f4").max, np.finfo("f4").tiny]
+    given.rows[1] = np.nan
+    given.outputs[1, :3] = [np.nan, np.inf, -np.inf]
+    given.direction[:3] = [1, -1, 0]
+    for name in records.NUMBERS:
+        getattr(given.meaning, name)[2] = np.nan
+    return given
+
+
+def null_for_nan(values):
+    return [None if value != value else value for value in values.tolist()]
+
+
+def columns_of(given):
+    """Return the columns of the table that a forecast fills, said in the plainest way."""
+    meaning, times, single = given.meaning, given.times, np.float32
+    finite = [row[np.isfinite(row)].astype(float) for row in given.rows]
+
+    def summary(of):
+        return [float(single(of(row))) if len(row) else None for row in finite]
+
+    return {
+        "symbol": given.names,
+        "interval_ms": given.interval_ms.tolist(),
+        "close_time": [datetime.fromtimestamp(t / 1000, UTC) for t in given.close_time_ms.tolist()],
+        "model": [given.model.name] * 40,
+        "version": [given.model.version] * 40,
+        "bundle_sha256": [bytes.fromhex(given.model.bundle_sha256)] * 40,
+        "feature_set_hash": [given.model.feature_set_hash - (1 << 64)] * 40,
+        "close": given.close.tolist(),
+        "volume": null_for_nan(given.volume),
+        "state": [STATES[code] for code in given.state],
+        "gap_filled": given.gap_filled.tolist(),
+        "features": [row.astype("<f4").tobytes() for row in given.rows],
+        "features_hash": given.features_hash.tolist(),
+        "feature_count": [len(FEATURES)] * 40,
+        "nan_count": [int(np.isnan(row).sum()) for row in given.rows],
+        "zero_variance_count": given.zero_variance.tolist(),
+        "features_mean": summary(np.mean),
+        "features_std": summary(np.std),
+        "features_min": summary(np.min),
+        "features_max": summary(np.max),
+        "rsi": null_for_nan(given.rows[:, FEATURES.index("rsi_14")]),
+        "macd": null_for_nan(given.rows[:, FEATURES.index("macd_hist_12_26_9")]),
+        **dict.fromkeys(("bb_position", "atr_pct", "volume_ratio", "trend_strength"), [None] * 40),
+        "outputs": [row.astype("<f4").tobytes() for row in given.outputs],
+        "probabilities": [p.astype("<f4").tobytes() for p in meaning.probabilities],
+        "direction": [{1: "LONG", 0: "NEUTRAL", -1: "SHORT"}[side] for side in given.direction.tolist()],
+        "strength": [("WEAK", "NORMAL", "STRONG")[code] for code in given.strength],
+        **{name: null_for_nan(getattr(meaning, name)) for name in records.NUMBERS},
+        "reasons": [list(reasons_of(bits)) for bits in given.reasons.tolist()],
+        **{name: [getattr(times, name)] * 40 for name in records.STAGES},
+    }
+
+
+async def test_every_column_comes_back_as_it_was_given(pool, store):
+    given, bars = given_with_every_oddity(), candles(40)
+    await store.record(bars, given)
+    await store.caught_up()
+    rows = await pool.fetch("SELECT * FROM ml_predictions ORDER BY close_time")
+    for name, expected in columns_of(given).items():
+        found = [row[name] for row in rows]
+        if name in ("features_mean", "features_std"):  # summed in another order
+            np.testing.assert_allclose(*(np.array(x, dtype=float) for x in (found, expected)), rtol=1e-5, atol=1e-6)
+        else:
+            assert found == expected, name
+    rows = await pool.fetch(f"SELECT {', '.join(records.VALUES)} FROM candles ORDER BY open_time")
+    assert [list(row) for row in rows] == [null_for_nan(values) for values in bars.values]
+
+
+async def test_of_several_models_in_one_transaction_each_row_has_its_own(dsn, pool, store):
+    models = [MODEL, replace(MODEL, version=4, bundle_sha256="cd" * 32), replace(MODEL, name="lstm")]
+    async with locked(dsn):
+        for i, model in enumerate(models * 2):
+            await store.record(candles(2, symbol=f"S{i}"), forecasts(2, symbol=f"S{i}", model=model))
+    await store.caught_up()
+    rows = await pool.fetch(
+        "SELECT symbol, model, version, encode(bundle_sha256, 'hex') FROM ml_predictions ORDER BY 1"
+    )
+    expected = [(f"S{i}", m.name, m.version, m.bundle_sha256) for i, m in enumerate(models * 2) for _ in range(2)]
+    assert [tuple(row) for row in rows] == expected
+    assert len(await keys(dsn, "candles")) == 12
+
+
 async def test_the_decoded_view_shows_the_very_numbers(pool, store):
     given = forecasts(40)
     given.rows[0, :8] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, np.finfo("f4").max, np.finfo("f4").tiny]
@@ -122,7 +212,12 @@ async def test_a_row_that_is_never_taken_is_set_aside_and_the_others_get_through
     assert all(await store.new(None, forecasts(2, symbol="AFTER")))
     await store.caught_up()
     (refused,) = store.refused()
-    assert refused["row"][:3] == [bad.names[17], INTERVAL_MS, int(bad.close_time_ms[17])]
+    assert [*refused["row"].values()][:3] == [bad.names[17], INTERVAL_MS, int(bad.close_time_ms[17])]
+    assert refused["row"]["state"] == "READY"
+    assert refused["row"]["reasons"] == list(reasons_of(int(bad.reasons[17])))
+    assert refused["row"]["features"] == bad.rows[17].tobytes().hex()
+    assert (refused["row"]["model"], refused["row"]["version"]) == (MODEL.name, MODEL.version)
+    assert refused["row"]["volume"] is None  # absent, as in the table
     assert refused["why"]
     assert store.drain.refused_rows == 1
     await store.recorder.check()
@@ -139,10 +234,21 @@ async def test_a_candle_and_a_missed_forecast_that_are_never_taken_are_set_aside
     assert len(await keys(dsn, "candles")) == 4
     assert await keys(dsn) == keys_of(forecasts(5))
     assert await keys(dsn, "ml_missed_predictions") == [("GOOD", START_MS)]
-    assert [line["row"][0] for line in store.refused()] == ["BTCUSDT", "B\0D"]
+    assert [line["row"]["symbol"] for line in store.refused()] == ["BTCUSDT", "B\0D"]
 
 
-@pytest.mark.parametrize("record", [b"\xc1", msgpack.packb(7), msgpack.packb(([], []))], ids=["bytes", "number", "two"])
+STRANGE = {
+    "bytes": b"\xc1",
+    "number": msgpack.packb(7),
+    "two": msgpack.packb(([], [])),
+    "rows": msgpack.packb(([], [], [])),
+    "layout": msgpack.packb((LAYOUT + 1, b"", b"", [], None)),
+    "torn": msgpack.packb((LAYOUT, b"half a candle", b"", [], None)),
+    "orphan": msgpack.packb((LAYOUT, b"", b"forecasts of nobody", [], None)),
+}
+
+
+@pytest.mark.parametrize("record", STRANGE.values(), ids=STRANGE)
 async def test_a_record_that_nobody_understands_is_set_aside_and_the_others_get_through(dsn, store, record):
     async with locked(dsn):
         await store.record(None, forecasts(2))
@@ -150,7 +256,7 @@ async def test_a_record_that_nobody_understands_is_set_aside_and_the_others_get_
         await store.record(None, forecasts(3))
     await store.caught_up()
     assert await keys(dsn) == keys_of(forecasts(3))
-    assert [line["row"] for line in store.refused()] == [[record.hex()]]
+    assert [line["row"] for line in store.refused()] == [{"record": record.hex()}]
 
 
 async def test_a_kill_between_commit_and_mark_writes_the_rows_once(tmp_path, dsn, pool, monkeypatch):

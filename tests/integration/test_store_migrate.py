@@ -5,8 +5,12 @@ import asyncpg
 import pytest
 
 from candlecast.errors import ConfigurationError, StorageUnavailable
+from candlecast.store import records
 from candlecast.store.migrate import MIGRATIONS, check_schema, migrate
 from candlecast.store.pool import open_pool
+from candlecast.store.writer import INBOXES
+from candlecast.values import SYMBOL_BYTES
+from tests.integration.conftest import FEATURES, candles, forecasts
 
 NAMES = sorted(path.name for path in MIGRATIONS.glob("*.sql"))
 
@@ -89,14 +93,43 @@ async def test_no_files_are_a_mistake(empty_dsn, tmp_path):
 async def test_what_a_writer_hands_over_has_the_columns_of_the_table(dsn):
     statement = """
         SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
-        WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 ORDER BY a.attnum
+        WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
     """
+    translated = {"symbol", "open_time_ms", "close_time_ms", "state", "direction", "strength", "reasons"}
     connection = await asyncpg.connect(dsn)
     try:
-        for type_name, table in (("candle_input", "candles"), ("ml_prediction_input", "ml_predictions")):
-            given = {tuple(row) for row in await connection.fetch(statement, type_name)}
+        await connection.execute(INBOXES)
+        for name, table in (
+            ("candle_inbox", "candles"), ("prediction_inbox", "ml_predictions"), ("candle_input", "candles"),
+        ):  # fmt: skip
+            given = {tuple(row) for row in await connection.fetch(statement, name)}
             stored = {tuple(row) for row in await connection.fetch(statement, table)}
-            assert {name for name, _ in given - stored} <= {"open_time_ms", "close_time_ms"}
+            assert given
+            assert {column for column, _ in given - stored} <= translated
+    finally:
+        await connection.close()
+
+
+async def test_a_record_is_what_postgresql_itself_sends_and_takes(dsn):
+    given, bars = forecasts(30), candles(30)
+    made = {
+        "candle_inbox": records.candles(bars, 1_700_000_000_123_456_789),
+        "prediction_inbox": records.predictions(given, FEATURES),
+    }
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(INBOXES)
+        for inbox, ours in made.items():
+            rows = [(symbol.ljust(SYMBOL_BYTES), *others) for symbol, *others in records.rows(ours)]
+            sent = bytearray()
+
+            async def take(data, sent=sent):
+                sent += data
+
+            async with connection.transaction():
+                await connection.copy_records_to_table(inbox, records=rows)
+                await connection.copy_from_table(inbox, output=take, format="binary")
+            assert bytes(sent) == records.COPY_HEADER + ours.tobytes() + records.COPY_TRAILER
     finally:
         await connection.close()
 

@@ -1,44 +1,49 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from candlecast.errors import StorageUnavailable
-from candlecast.store import predictions
+from candlecast.store import records
+from candlecast.store.batch import Batch
 from candlecast.store.pool import is_refusal, place_of, unavailable
 from candlecast.store.queries import STATEMENTS
-from tests.integration.conftest import FEATURES, STATES, forecasts
+from candlecast.store.records import Origin
+from candlecast.values import StageTimes
+from tests.integration.conftest import FEATURES, MODEL, STATES, candles, forecasts
 
-NAMES = """
-    symbol interval_ms close_time_ms model version bundle feature_set_hash close volume state gap_filled
-    features features_hash feature_count nan_count zero_variance_count mean std min max
-    rsi macd bb_position atr_pct volume_ratio trend_strength outputs probabilities direction strength
-    confidence quality agreement move edge stop_loss take_profit reasons decode features_us queue model_us interpret
-"""
-COLUMNS = {name: i for i, name in enumerate(NAMES.split())}
+ORIGIN = Origin.of(MODEL, len(FEATURES), STATES)
+
+
+def rows_of(given, names=FEATURES):
+    return records.people(records.predictions(given, names), ORIGIN)
 
 
 def column(rows, name):
-    return [row[COLUMNS[name]] for row in rows]
+    return [row[name] for row in rows]
 
 
 def test_the_summary_is_that_of_the_finite_features():
-    given = forecasts(50)
+    given = forecasts(150)  # more than are summarised at a time
     given.rows[3, 5], given.rows[4, :3], given.rows[5, 7] = np.nan, (np.nan, np.inf, -np.inf), np.inf
     given.rows[6] = np.nan
-    rows = predictions.rows_of(given, FEATURES, STATES)
+    given.rows[149, 3] = np.nan
+    rows = rows_of(given)
     for i, values in enumerate(given.rows):
         kept = values[np.isfinite(values)].astype(float)
-        found = rows[i][COLUMNS["mean"] : COLUMNS["max"] + 1]
+        found = [rows[i][f"features_{name}"] for name in ("mean", "std", "min", "max")]
         if len(kept):
             np.testing.assert_allclose(found, [kept.mean(), kept.std(), kept.min(), kept.max()], rtol=1e-5, atol=1e-6)
         else:
-            assert found == (None,) * 4
+            assert found == [None] * 4
     assert column(rows, "nan_count")[3:7] == [1, 1, 0, len(FEATURES)]
+    assert sum(column(rows, "nan_count")) == len(FEATURES) + 3
 
 
 def test_a_not_a_number_becomes_null_and_never_sorts_above_a_threshold():
     given = forecasts(4)
     given.meaning.confidence[1] = np.nan
-    rows = predictions.rows_of(given, FEATURES, STATES)
+    rows = rows_of(given)
     assert column(rows, "confidence")[1] is None
     assert column(rows, "confidence")[2] == given.meaning.confidence[2]
     assert [value is None for value in column(rows, "volume")] == [False, True, False, True]
@@ -46,34 +51,62 @@ def test_a_not_a_number_becomes_null_and_never_sorts_above_a_threshold():
 
 def test_indicators_are_found_by_the_name_of_the_feature_and_absent_ones_are_null():
     given = forecasts(3)
-    rows = predictions.rows_of(given, FEATURES, STATES)
+    rows = rows_of(given)
     assert column(rows, "rsi") == given.rows[:, 0].tolist()
     assert column(rows, "macd") == given.rows[:, 1].tolist()
     assert column(rows, "trend_strength") == [None] * 3
-    swapped = predictions.rows_of(given, [FEATURES[1], FEATURES[0], *FEATURES[2:]], STATES)
+    swapped = rows_of(given, [FEATURES[1], FEATURES[0], *FEATURES[2:]])
     assert column(swapped, "rsi") == given.rows[:, 1].tolist()
 
 
 def test_arrays_are_little_endian_single_precision():
     given = forecasts(5)
-    rows = predictions.rows_of(given, FEATURES, STATES)
-    for i, row in enumerate(rows):
-        np.testing.assert_array_equal(np.frombuffer(row[COLUMNS["features"]], "<f4"), given.rows[i])
-        np.testing.assert_array_equal(np.frombuffer(row[COLUMNS["outputs"]], "<f4"), given.outputs[i])
+    for i, row in enumerate(rows_of(given)):
+        np.testing.assert_array_equal(np.frombuffer(row["features"], "<f4"), given.rows[i])
+        np.testing.assert_array_equal(np.frombuffer(row["outputs"], "<f4"), given.outputs[i])
 
 
-def test_words_stand_for_codes():
+def test_words_stand_for_codes_and_a_code_without_one_stays():
     given = forecasts(9)
-    rows = predictions.rows_of(given, FEATURES, STATES)
-    assert column(rows, "state") == ["READY"] * 9
+    given.state[8] = len(STATES)
+    rows = rows_of(given)
+    assert column(rows, "state") == ["READY"] * 8 + [len(STATES)]
     words = {1: "LONG", -1: "SHORT", 0: "NEUTRAL"}
     assert column(rows, "direction") == [words[side] for side in given.direction.tolist()]
-    assert {*column(rows, "strength")} <= {"WEAK", "NORMAL", "STRONG"}
+    strengths = ("WEAK", "NORMAL", "STRONG")
+    assert column(rows, "strength") == [strengths[code] for code in given.strength.tolist()]
+
+
+def test_a_time_that_no_column_holds_is_the_longest_one():
+    given = replace(forecasts(2), times=StageTimes(1, 2, 1 << 40, 4, 5))
+    assert column(rows_of(given), "queue_us") == [(1 << 31) - 1] * 2
+
+
+def test_no_rows_are_no_bytes():
+    assert records.predictions(forecasts(0), FEATURES).tobytes() == records.candles(candles(0), 1).tobytes() == b""
+
+
+def test_what_was_packed_is_unpacked():
+    missed = (("BTCUSDT", 1, 2, "m", 3, "R"),)
+    predictions = records.predictions(forecasts(3), FEATURES).tobytes()
+    batch = Batch(records.candles(candles(2), 7).tobytes(), predictions, missed, ORIGIN)
+    assert Batch.unpacked(batch.packed()) == batch
+    assert batch.counts == (2, 3, 1)
+
+
+def test_halves_and_joined_parts_have_every_row_once():
+    whole = Batch(b"", records.predictions(forecasts(7), FEATURES).tobytes(), (), ORIGIN)
+    first, second = whole.halves()
+    assert (first.counts, second.counts) == ((0, 4, 0), (0, 3, 0))
+    assert Batch.joined([first, second]) == [whole]
+    mixed = Batch(records.candles(candles(2), 7).tobytes(), whole.predictions, (("A", 1, 2, "m", 3, "R"),), ORIGIN)
+    assert [part.counts for part in mixed.halves()] == [(2, 0, 0), (0, 7, 0), (0, 0, 1)]
+    assert Batch.joined(mixed.halves()) == [mixed]
 
 
 @pytest.mark.parametrize("unsigned", [0, 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
 def test_a_hash_of_64_bits_keeps_them_all(unsigned):
-    signed = predictions._signed(unsigned)
+    signed = records._signed(unsigned)
     assert -(1 << 63) <= signed < 1 << 63
     assert signed % (1 << 64) == unsigned
 

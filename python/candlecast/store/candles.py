@@ -1,4 +1,4 @@
-"""Candles on their way to the table and back. Knows no forecast."""
+"""Candles that are asked for in the table. Knows no forecast."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Row = tuple[Any, ...]
 """The first columns of a row are its key: symbol, interval, time."""
 
 
-def rows_of(candles: Candles, accepted_ns: int = 0) -> list[Row]:
-    """Return N rows as `candle_input` has them, of candles that moved the state at `accepted_ns`, ns since 1970."""
+def rows_of(candles: Candles) -> list[Row]:
+    """Return N rows as `candle_input` has them."""
     columns = (
         column.tolist() if not np.isnan(column).any() else _absent(column.tolist()) for column in candles.values.T
     )
-    times, accepted = candles.open_time_ms.tolist(), [accepted_ns] * len(candles)
+    times, accepted = candles.open_time_ms.tolist(), [0] * len(candles)  # of no interest here
     return list(zip(candles.names, candles.interval_ms.tolist(), times, *columns, accepted, strict=True))
 
 

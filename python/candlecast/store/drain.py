@@ -14,50 +14,23 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import msgpack
-
 from candlecast.errors import StorageUnavailable
 from candlecast.journal import Journal
+from candlecast.store.batch import Batch
 from candlecast.store.pool import Pool
-from candlecast.store.writer import Row, Writer
+from candlecast.store.writer import Refused, Writer
 
 BACKOFF_MIN_S: Final = 0.02
 BACKOFF_MAX_S: Final = 2.0
 WRITERS: Final = 2
 """Connections that write at once when much waits: PostgreSQL spends a core on each."""
-READ_BYTES_MAX: Final = 4 * 1024 * 1024
+READ_BYTES_MAX: Final = 8 * 1024 * 1024
 REFUSED_BYTES_MAX: Final = 64 * 1024 * 1024
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Batch:
-    """Rows as the tables' input types have them."""
-
-    candles: list[Row] = field(default_factory=list)
-    predictions: list[Row] = field(default_factory=list)
-    missed: list[Row] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.candles) + len(self.predictions) + len(self.missed)
-
-    def packed(self) -> bytes:
-        """Return the batch as a record of the journal."""
-        data: bytes = msgpack.packb((self.candles, self.predictions, self.missed), unicode_errors="surrogatepass")
-        return data
-
-    def add(self, record: bytes) -> None:
-        """Take the rows of a record, too."""
-        if record:  # empty: it could not be read, and the journal has said so
-            candles, predictions, missed = msgpack.unpackb(record, use_list=False, unicode_errors="surrogatepass")
-            self.candles += candles
-            self.predictions += predictions
-            self.missed += missed
 
 
 class Drain:
@@ -147,15 +120,12 @@ class Drain:
 
     async def _step(self, writers: Sequence[Writer]) -> None:
         """Write what waits, by all writers at once when it is much, and move the mark behind it."""
-        position, parts, refused = self._journal.mark, list[Batch](), list[tuple[Row, str]]()
+        position, parts, refused = self._journal.mark, list[list[Batch]](), list[Refused]()
         while len(parts) < len(writers) and position < self._journal.end:
-            batch, position, strange = await self._read(position)
-            parts.append(batch)
+            batches, position, strange = await self._read(position)
+            parts.append(batches)
             refused += strange
-        writes = [
-            asyncio.create_task(writer.write(part.candles, part.predictions, part.missed))
-            for writer, part in zip(writers, parts, strict=False)
-        ]
+        writes = [asyncio.create_task(_write(writer, part)) for writer, part in zip(writers, parts, strict=False)]
         try:
             for one in await asyncio.gather(*writes):
                 refused += one
@@ -168,24 +138,26 @@ class Drain:
         await self._journal.advance(position)
         self._moved.set()
 
-    async def _read(self, position: int) -> tuple[Batch, int, list[tuple[Row, str]]]:
-        """Return the rows of a transaction, where their records end, and records that nobody understands."""
-        batch, strange = Batch(), list[tuple[Row, str]]()
+    async def _read(self, position: int) -> tuple[list[Batch], int, list[Refused]]:
+        """Return the rows of a transaction for each model, where they end, and records that nobody understands."""
+        rows, batches, strange = 0, list[Batch](), list[Refused]()
         for end, record in await self._journal.read(position, READ_BYTES_MAX):
-            if len(batch) >= self._rows_max:
+            if rows >= self._rows_max:
                 break
             try:
-                batch.add(record)
+                if record:  # empty: it could not be read, and the journal has said so
+                    batches.append(Batch.unpacked(record))
+                    rows += len(batches[-1])
             except (ValueError, TypeError) as error:  # written by another version; its checksum is right
-                strange.append(((record,), f"not understood: {error}"))
+                strange.append(({"record": record}, f"not understood: {error}"))
             position = end
-        return batch, position, strange
+        return Batch.joined(batches), position, strange
 
-    def _set_aside(self, refused: Sequence[tuple[Row, str]]) -> None:
+    def _set_aside(self, refused: Sequence[Refused]) -> None:
         """Keep refused rows where a person finds them; when that file is full, the log line is what is left."""
         self.refused_rows += len(refused)
         for row, why in refused:
-            log.error("row refused key=%.100s error=%s", row[:3], why)
+            log.error("row refused key=%.100s error=%s", list(row.values())[:3], why)
         try:
             if self._refused_path.exists() and self._refused_path.stat().st_size > REFUSED_BYTES_MAX:
                 return
@@ -195,6 +167,10 @@ class Drain:
                     file.write(json.dumps(line, default=_plain) + "\n")
         except OSError as error:
             log.error("refused rows not kept rows=%d error=%s", len(refused), error)
+
+
+async def _write(writer: Writer, batches: Sequence[Batch]) -> list[Refused]:
+    return [row for batch in batches for row in await writer.write(batch)]
 
 
 def _plain(value: Any) -> Any:

@@ -2,14 +2,19 @@
 
 -- name: record
 -- One round trip and one commit for candles and forecasts; a key that is there already keeps its first values.
+-- The inboxes have the columns of records.py, which says what stands there for words and for NULL; when rows are few,
+-- writer.py puts parameters in their place. $1 missed forecasts; of the forecasts $2 to $6 model, version, bundle's
+-- sha256, feature-set hash and number of features, $7 words of states, $8 of directions, $9 of strengths, $10 the
+-- reasons that occur and $11 their words.
 WITH candle AS (
     INSERT INTO candles (
         symbol, interval_ms, open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
         accepted_ns)
     SELECT
-        symbol, interval_ms, to_timestamp(open_time_ms / 1000.0::double precision),
-        open, high, low, close, volume, quote_volume, trades, taker_buy_volume, accepted_ns
-    FROM unnest($1::candle_input[])
+        symbol::text, interval_ms, to_timestamp(open_time_ms / 1000.0::double precision),
+        nullif(open, 'NaN'), nullif(high, 'NaN'), nullif(low, 'NaN'), nullif(close, 'NaN'), nullif(volume, 'NaN'),
+        nullif(quote_volume, 'NaN'), nullif(trades, 'NaN'), nullif(taker_buy_volume, 'NaN'), accepted_ns
+    FROM candle_inbox
     ON CONFLICT (symbol, interval_ms, open_time) DO NOTHING
 ), prediction AS (
     INSERT INTO ml_predictions (
@@ -17,31 +22,30 @@ WITH candle AS (
         close, volume, state, gap_filled, features, features_hash, feature_count, nan_count, zero_variance_count,
         features_mean, features_std, features_min, features_max,
         rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength,
-        outputs, probabilities, direction, strength, confidence, quality, agreement, move, edge,
-        stop_loss, take_profit, reasons, decode_us, features_us, queue_us, model_us, interpret_us)
+        outputs, probabilities, direction, strength,
+        confidence, quality, agreement, move, edge, stop_loss, take_profit,
+        reasons, decode_us, features_us, queue_us, model_us, interpret_us)
     SELECT
-        symbol, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision), model, version,
-        bundle_sha256, feature_set_hash,
-        close, volume, state, gap_filled, features, features_hash, feature_count, nan_count, zero_variance_count,
-        features_mean, features_std, features_min, features_max,
-        rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength,
-        outputs, probabilities, direction, strength, confidence, quality, agreement, move, edge,
-        stop_loss, take_profit, reasons, decode_us, features_us, queue_us, model_us, interpret_us
-    FROM unnest($2::ml_prediction_input[])
+        symbol::text, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision),
+        $2::text, $3::integer, $4::bytea, $5::bigint,
+        close, nullif(volume, 'NaN'), ($7::text[])[state + 1], gap_filled,
+        features, features_hash, $6::smallint, nan_count, zero_variance_count,
+        nullif(features_mean, 'NaN'), nullif(features_std, 'NaN'),
+        nullif(features_min, 'NaN'), nullif(features_max, 'NaN'),
+        nullif(rsi, 'NaN'), nullif(macd, 'NaN'), nullif(bb_position, 'NaN'),
+        nullif(atr_pct, 'NaN'), nullif(volume_ratio, 'NaN'), nullif(trend_strength, 'NaN'),
+        outputs, probabilities, ($8::text[])[direction + 2], ($9::text[])[strength + 1],
+        nullif(confidence, 'NaN'), nullif(quality, 'NaN'), nullif(agreement, 'NaN'), nullif(move, 'NaN'),
+        nullif(edge, 'NaN'), nullif(stop_loss, 'NaN'), nullif(take_profit, 'NaN'),
+        ($11::text[])[array_position($10::integer[], reasons)]::text[],
+        decode_us, features_us, queue_us, model_us, interpret_us
+    FROM prediction_inbox
     ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING
 )
 INSERT INTO ml_missed_predictions (symbol, interval_ms, close_time, model, version, reason)
 SELECT symbol, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision), model, version, reason
-FROM unnest($3::ml_missed_input[])
+FROM unnest($1::ml_missed_input[])
 ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING;
-
--- name: create_inboxes
--- Where COPY puts a batch before `record` takes it from there; each connection that writes has its own.
--- Not tables OF the types: a migration could not alter those while a server is connected.
-CREATE TEMPORARY TABLE candle_inbox ON COMMIT DELETE ROWS
-    AS SELECT * FROM unnest(NULL::candle_input[]) WITH NO DATA;
-CREATE TEMPORARY TABLE ml_prediction_inbox ON COMMIT DELETE ROWS
-    AS SELECT * FROM unnest(NULL::ml_prediction_input[]) WITH NO DATA;
 
 -- name: create_months
 SELECT create_month_partitions($1, $2);

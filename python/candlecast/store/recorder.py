@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -18,24 +19,21 @@ import numpy as np
 from candlecast.errors import Overloaded, Stopped, StorageUnavailable
 from candlecast.journal import Failed, Journal
 from candlecast.store import candles as candle_rows
-from candlecast.store import predictions as prediction_rows
-from candlecast.store.drain import Batch, Drain
+from candlecast.store import records
+from candlecast.store.batch import Batch
+from candlecast.store.drain import Drain
 from candlecast.store.pool import Pool
+from candlecast.store.recent import OnDisk, Recent
+from candlecast.store.records import Origin
 from candlecast.store.writer import Writer
-from candlecast.values import Bool, Candles, Forecasts, Known, Missed, Model, Recorded
+from candlecast.values import I64, Candles, Forecasts, Known, Missed, Model, Recorded, symbols
 
-Series = tuple[str, int, str, int]
-"""Symbol, interval, model, version."""
-OnDisk = asyncio.Future[int]
-"""The end of a record in the journal, once it is on disk."""
 ROW_BYTES_MAX = 2_048
 """Of a forecast in the journal, generously; a candle has fewer."""
 RECORD_ROWS_MAX = 2_000
 LEVELS = 0.7, 0.9
 """Of the journal's limit: from the first on it is said, from the second on said loudly."""
 log = logging.getLogger(__name__)
-RECENT_MAX = 16
-"""Forecasts of a series that are known again. Older ones are not asked for again; PostgreSQL would keep the first."""
 
 
 class Recorder:
@@ -72,8 +70,8 @@ class Recorder:
         self._timeout_ms = timeout_ms
         self._admitted = 0
         self._accepted_ns = 0
-        self._recent: dict[Series, dict[int, OnDisk]] = {}
-        """By close time the forecasts recorded last, and when they are on disk."""
+        self._recent = defaultdict[tuple[str, int], Recent](Recent)
+        """By model and version the forecasts recorded last, and when they are on disk."""
         self._appended: OnDisk | None = None
         self._stopping = False
         self._level = 0
@@ -122,15 +120,16 @@ class Recorder:
         Raises:
             StorageUnavailable: they cannot be.
         """
-        batch, stored = self._batch(candles, forecasts, 0)
+        kept = ~forecasts.forming if forecasts else np.zeros(0, dtype=np.bool_)
+        batch = self._batch(candles, forecasts, np.flatnonzero(kept), 0)
         async with self._pool.connection() as connection:
             writer, transaction = await Writer.on(connection), connection.transaction()
             await transaction.start()
-            refused = await writer.write(batch.candles, batch.predictions)
+            refused = await writer.write(batch)
             await transaction.rollback()
         if refused:
             raise StorageUnavailable(f"PostgreSQL refuses a row of the rehearsal: {refused[0][1]}")
-        return Recorded(new=stored, stored=stored)
+        return Recorded(new=kept, stored=kept)
 
     async def known(self, candles: Candles) -> list[Known]:
         """Return for each of N candles whether it is stored, with the same or with other values.
@@ -170,43 +169,41 @@ class Recorder:
         """Take note of a forecast that is in PostgreSQL already."""
         done: OnDisk = asyncio.get_running_loop().create_future()
         done.set_result(self._journal.mark)
-        self._keep((symbol, interval_ms, model.name, model.version), close_time_ms, done)
+        recent, close = self._recent[model.name, model.version], np.array([close_time_ms])
+        series = recent.numbers(symbols([symbol]), np.array([interval_ms]))
+        if recent.find(series, close)[0].all():
+            recent.keep(series, close, done)
 
     def next_accepted_ns(self) -> int:
         """Return the time at which a batch moves the state, later than any before."""
         self._accepted_ns = max(self._accepted_ns + 1, time.time_ns())
         return self._accepted_ns
 
-    def _batch(self, candles: Candles | None, forecasts: Forecasts | None, accepted_ns: int) -> tuple[Batch, Bool]:
-        """Return the rows of what is not forming, and [B] which forecasts are among them."""
-        batch = Batch()
+    def _batch(
+        self,
+        candles: Candles | None,
+        forecasts: Forecasts | None,
+        chosen: I64,
+        accepted_ns: int,
+        missed: Sequence[Missed] = (),
+    ) -> Batch:
+        """Return the candles that are not forming, and the forecasts at `chosen` [K]."""
+        candle_data, data, origin = b"", b"", None
         if candles:
-            closed = candles if not candles.forming.any() else candles.take(np.flatnonzero(~candles.forming))
-            batch.candles = candle_rows.rows_of(closed, accepted_ns)
-        stored = ~forecasts.forming if forecasts else np.zeros(0, dtype=np.bool_)
-        if forecasts:
-            rows = prediction_rows.rows_of(forecasts, self._feature_names, self._states)
-            batch.predictions = (
-                rows if stored.all() else [row for row, is_kept in zip(rows, stored, strict=True) if is_kept]
-            )
-        return batch, stored
+            made = records.candles(candles, accepted_ns)
+            candle_data = (made[~candles.forming] if candles.forming.any() else made).tobytes()
+        if forecasts and len(chosen):
+            made = records.predictions(forecasts, self._feature_names)
+            data = (made if len(chosen) == len(made) else made[chosen]).tobytes()
+            origin = Origin.of(forecasts.model, len(self._feature_names), self._states)
+        rows = tuple((m.symbol, m.interval_ms, m.close_time_ms, m.model, m.version, m.reason) for m in missed)
+        return Batch(candle_data, data, rows, origin)
 
-    def _leave_out_known(self, batch: Batch, kept: Bool) -> tuple[Bool, list[OnDisk | None]]:
-        """Take out of the batch what was recorded before; return [B] which forecasts are new, and when others were."""
-        new = kept.copy()
-        known: list[OnDisk | None] = [None] * len(kept)
-        seen: set[tuple[Series, int]] = set()
-        fresh: list[prediction_rows.Row] = []
-        for i, row in zip(np.flatnonzero(kept).tolist(), batch.predictions, strict=True):
-            key = _series(row), row[2]
-            known[i] = self._recent.get(key[0], {}).get(key[1])
-            new[i] = known[i] is None and key not in seen
-            if new[i]:
-                seen.add(key)
-                fresh.append(row)
-        batch.predictions = fresh
-        batch.missed = [row for row in batch.missed if row[2] not in self._recent.get(_series(row), {})]
-        return new, known
+    def _is_missed(self, missed: Missed) -> bool:
+        """Say whether there is no forecast in place of one that was not made."""
+        recent = self._recent[missed.model, missed.version]
+        series = recent.numbers(symbols([missed.symbol]), np.array([missed.interval_ms]))
+        return bool(recent.find(series, np.array([missed.close_time_ms]))[0].all())
 
     def _append(self, batch: Batch) -> OnDisk | None:
         """Append the rows; return what is done once they are on disk."""
@@ -215,15 +212,7 @@ class Recorder:
         for part in _parts(batch):
             self._appended = self._journal.append(part.packed())  # on disk no sooner than those before
         assert self._appended is not None, "there is at least one part"
-        for row in batch.predictions:
-            self._keep(_series(row), row[2], self._appended)
         return self._appended
-
-    def _keep(self, series: Series, close_time_ms: int, done: OnDisk) -> None:
-        recent = self._recent.setdefault(series, {})
-        recent[close_time_ms] = done
-        if len(recent) > RECENT_MAX:
-            del recent[min(recent)]
 
     async def _on_disk(self, waits: set[OnDisk]) -> None:
         if not waits:
@@ -287,17 +276,30 @@ class Place:
             StorageUnavailable: not on disk within the timeout; the rows wait and are written when it takes them.
         """
         recorder = self._recorder
-        batch, kept = recorder._batch(candles, forecasts, self._accepted_ns)
-        batch.missed = [(m.symbol, m.interval_ms, m.close_time_ms, m.model, m.version, m.reason) for m in missed]
-        new, known = recorder._leave_out_known(batch, kept)
+        kept = ~forecasts.forming if forecasts else np.zeros(0, dtype=np.bool_)
+        new, known = kept.copy(), dict[int, OnDisk]()
+        if forecasts:
+            recent = recorder._recent[forecasts.model.name, forecasts.model.version]
+            at = np.flatnonzero(kept)
+            closes = forecasts.close_time_ms[at]
+            series = recent.numbers(forecasts.symbol[at], forecasts.interval_ms[at])
+            fresh, found = recent.find(series, closes)
+            new[at] = fresh
+            known = {int(at[i]): done for i, done in found.items()}
+        batch = recorder._batch(
+            candles, forecasts, np.flatnonzero(new), self._accepted_ns, [m for m in missed if recorder._is_missed(m)]
+        )
         appended = recorder._append(batch)
+        if appended is not None and batch.predictions:
+            recent.keep(series[fresh], closes[fresh], appended)
         self.__exit__(None, None, None)
         await recorder._make_room()
         if durable:
-            await recorder._on_disk({done for done in (appended, *known) if done is not None})
-        told = [done or appended if is_kept else None for done, is_kept in zip(known, kept.tolist(), strict=True)]
-        stored = [recorder._is_stored(done) for done in told]
-        return Recorded(new=new, stored=np.array(stored, dtype=np.bool_))
+            await recorder._on_disk({done for done in (appended, *known.values()) if done is not None})
+        stored = kept & recorder._is_stored(appended)
+        for i, done in known.items():
+            stored[i] = recorder._is_stored(done)
+        return Recorded(new=new, stored=stored)
 
 
 def _parts(batch: Batch) -> Iterator[Batch]:
@@ -305,12 +307,8 @@ def _parts(batch: Batch) -> Iterator[Batch]:
     if len(batch) <= RECORD_ROWS_MAX:
         yield batch
         return
-    for name in ("candles", "predictions", "missed"):
-        rows = getattr(batch, name)
-        for start in range(0, len(rows), RECORD_ROWS_MAX):
-            yield Batch(**{name: rows[start : start + RECORD_ROWS_MAX]})
-
-
-def _series(row: prediction_rows.Row) -> Series:
-    symbol, interval_ms, _, model, version = row[: prediction_rows.KEY]
-    return symbol, interval_ms, model, version
+    for kind, count in enumerate(batch.counts):
+        for start in range(0, count, RECORD_ROWS_MAX):
+            rows = [slice(0)] * len(batch.counts)
+            rows[kind] = slice(start, start + RECORD_ROWS_MAX)
+            yield batch.part(*rows)
