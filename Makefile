@@ -59,7 +59,7 @@ test: setup-dev  ## every test, with the real Triton and PostgreSQL
 bench: setup-dev  ## measure the main job beside its baselines (about 20 minutes; ARGS=--quick: 3)
 	$(PY) bench/run.py $(ARGS)
 
-faults: setup-dev  ## play the fault matrix (about 20 minutes; ROWS=1,5 plays some)
+faults: setup-dev  ## play the fault matrix (about 30 minutes; ROWS=1,5 plays some)
 	$(PY) -m tests.faults.run --rows "$(ROWS)" --json target/faults.json $(ARGS)
 
 soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self, TextIO
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,12 @@ def last_lines(path: Path, count: int = 5) -> str:
         return "(no log)"
     with path.open(errors="replace") as lines:
         return " | ".join(line.strip() for line in deque(lines, count))
+
+
+def say(line: str, to: TextIO) -> None:
+    """Print a line for the user; that its disk is full, or its reader gone, is no reason to stop."""
+    with suppress(OSError):
+        print(line, file=to, flush=True)
 
 
 class Child:
@@ -193,7 +199,7 @@ class Keeper:
     Args:
         make: gives the part to enter, anew for each start.
         say: takes one line for the user.
-        restarts_max: starts within restarts_window_ms after which the keeper gives up.
+        restarts_max: starts within restarts_window_ms after which the keeper gives up; None: it never does.
     """
 
     def __init__(
@@ -202,7 +208,7 @@ class Keeper:
         make: Callable[[], Part],
         say: Callable[[str], None],
         *,
-        restarts_max: int = 5,
+        restarts_max: int | None = 5,
         restarts_window_ms: int = 60_000,
         backoff_ms: int = 200,
     ) -> None:
@@ -250,7 +256,7 @@ class Keeper:
             now = time.monotonic()
             while ends and now - ends[0] >= self._restarts_window_ms / 1000:
                 ends.popleft()
-            if len(ends) >= self._restarts_max:
+            if self._restarts_max is not None and len(ends) >= self._restarts_max:
                 raise RuntimeError(
                     f"{self.name} {how}, {self._restarts_max} times within {self._restarts_window_ms / 1000:g} s"
                 )

@@ -12,14 +12,14 @@ import numpy as np
 
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
-from tests.faults.rows import Scene, Seen, row
+from tests.faults.scene import Scene, Seen, row
 
 SYMBOLS = 12
 DEADLINE_S = 1.0
 CLOSED_AT_ONCE = 8
 
 
-@row(12, "2x capacity, 10x burst", 4)
+@row(12, "2x capacity, 10x burst", 4, stays_ready=True)
 async def overload(scene: Scene) -> Seen:
     """Ask for forecasts of newest candles, which move nothing; goodput is what came within the deadline."""
     seen = Seen(notes={"runs": []})

@@ -12,60 +12,51 @@ import json
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.faults import network, overload  # noqa: F401 (their rows)
-from tests.faults.invariants import Found, Health, verify
+from tests.faults.disks import APART, TOGETHER, state_directory
+from tests.faults.holdings import Holdings, settled
+from tests.faults.invariants import Found, verify
 from tests.faults.load import Load
-from tests.faults.rows import ROWS, Scene
+from tests.faults.readiness import AGAIN_S, Health, check
+from tests.faults.rows import ROWS
+from tests.faults.scene import Row, Scene, Seen
 from tests.stack import Stack
 
-DISK_MB = 700
 SNAPSHOT_INTERVAL_S = 10
-RESTARTS_MAX = {1: 5, 2: 4, 3: 4, 4: 4, 5: 12, 20: 4, 21: 4}
-"""Injections a stack bears: `candlecast up` gives up at the sixth death of a part within a minute."""
-
-
-@contextmanager
-def state_directory(small: bool) -> Iterator[Path]:
-    """Make a directory; a small file system of its own when asked for, which takes root."""
-    with tempfile.TemporaryDirectory(prefix="faults", ignore_cleanup_errors=True) as temporary:
-        path = Path(temporary) / "disk"
-        path.mkdir()
-        Path(temporary).chmod(0o755)  # PostgreSQL may run as another user
-        if small:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(path)], check=True)
-        try:
-            yield path / "state"
-        finally:
-            if small:
-                subprocess.run(["umount", "--lazy", str(path)], check=True)
+SETTINGS = {
+    "CANDLECAST_SNAPSHOT_INTERVAL_S": str(SNAPSHOT_INTERVAL_S),
+    "CANDLECAST_REBUILD_AGE_MAX_H": "1e6",  # the load's candles are old
+}
+WARM_MESSAGES = 40
+"""Answers after which the server holds what it needs under this load."""
 
 
 async def play(number: int, *, seed: int, times: int | None, full: bool) -> dict[str, Any]:
     """Play one row and return its figures; on a new stack after so many restarts, for `up` would give up."""
-    name, _, usual = ROWS[number]
-    left, parts = times or usual, list[dict[str, Any]]()
-    while left > 0:
-        count = min(left, RESTARTS_MAX.get(number, left))
-        parts.append(await _play(number, seed=seed + len(parts), times=count, full=full))
-        left -= count
-    return {"row": number, "fault": name, "seed": seed} | _joined(parts)
+    row = ROWS[number]
+    parts: list[dict[str, Any]] = []
+    for stage in row.stages:
+        left = times or row.times
+        while left > 0:
+            count = min(left, row.restarts_max or left)
+            parts.append(await _play(row, stage, seed=seed + len(parts), times=count, full=full))
+            left -= count
+    return {"row": number, "fault": row.name, "seed": seed} | _joined(parts)
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    whole: dict[str, Any] = {"notes": {}, "failed_calls": {}, "detect_s": None, "recover_s": None}
+    whole: dict[str, Any] = {"notes": {}, "failed_calls": {}} | dict.fromkeys(WORST)
     for part in parts:
         for key, value in part.items():
-            if key in ("detect_s", "recover_s"):
+            if key in WORST:
                 whole[key] = max((x for x in (whole[key], value) if x is not None), default=None)
             elif isinstance(value, dict):
                 for name, what in value.items():
@@ -83,35 +74,43 @@ def _add(to: dict[str, Any], name: str, what: Any) -> None:
         to[name] = to[name] + what if name in to else what
 
 
-async def _play(number: int, *, seed: int, times: int, full: bool) -> dict[str, Any]:
-    """Play a row on a stack of its own."""
-    _, row, _ = ROWS[number]
-    os.environ["CANDLECAST_SNAPSHOT_INTERVAL_S"] = str(SNAPSHOT_INTERVAL_S)
-    os.environ["CANDLECAST_REBUILD_AGE_MAX_H"] = "1e6"  # the load's candles are old
+async def _play(row: Row, stage: str, *, seed: int, times: int, full: bool) -> dict[str, Any]:
+    """Play a row on a stack of its own, and ask for all invariants afterwards."""
     started = time.monotonic()
-    with state_directory(small=number == 8) as directory:
-        stack = Stack(directory)
+    with state_directory(stage) as (directory, state):
+        stack = Stack(state, environment={**SETTINGS, **row.environment(directory)})
         stack.start()
         try:
             load = Load(stack.grpc, seed=seed, reference=True)
             async with Health(stack.grpc) as health:
                 async with load:
-                    dice = random.Random(f"{seed}.{number}")
-                    scene = Scene(stack, load, health, dice, times, full)
-                    seen = await row(scene)
+                    await load.until_answered(WARM_MESSAGES)
+                    dice, before = random.Random(f"{seed}.{row.number}"), await Holdings.of(stack)
+                    scene = Scene(stack, load, health, dice, times, full, directory, stage, before=before)
+                    seen: Seen = await row.play(scene)
+                    with suppress(TimeoutError):  # then `check` has something to say
+                        await health.until_ready(AGAIN_S)
+                    held = await settled(stack, scene.before)
                 found = Found.of([await verify(stack, one) for one in (load, *scene.others)])
+            told = check(health.changes, scene.faults, stays_ready=row.stays_ready)
             code = stack.stop()
         except BaseException:
             log = stack.state_dir / "logs" / "server.log"
-            tail = log.read_text(errors="replace")[-3000:] if log.exists() else ""
-            print(f"row {number} failed; supervisor:\n{stack.output[-1500:]}\nserver:\n{tail}", file=sys.stderr)
+            tail = re.sub(r"\n+", "\n", log.read_text(errors="replace"))[-3000:] if log.exists() else ""
+            print(f"row {row.number} failed; supervisor:\n{stack.output[-1500:]}\nserver:\n{tail}", file=sys.stderr)
             if stack.process is not None and stack.process.poll() is None:
                 stack.process.kill()
             raise
         assert code == 0, f"candlecast up ended with {code}"
-    failures = {" ".join(key): count for key, count in load.failures.items()}
-    seconds = round(time.monotonic() - started, 1)
-    return {**asdict(seen), **asdict(found), "failed_calls": failures, "seconds": seconds}
+    return {
+        **asdict(seen),
+        **asdict(found),
+        "unready_after_s": told.told_s,
+        "ready_again_s": told.again_s,
+        "rss_mb": [round(scene.before.server.rss_mb), round(held.server.rss_mb)],
+        "failed_calls": {" ".join(key): count for key, count in load.failures.items()},
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 def main() -> int:
@@ -127,8 +126,8 @@ def main() -> int:
     results: list[dict[str, Any]] = []
     failed = []
     for number in [int(text) for text in args.rows.split(",") if text] or sorted(ROWS):
-        if number == 8 and os.geteuid() != 0:
-            print("row 8 left out: a file system of its own takes root")
+        if {APART, TOGETHER} & set(ROWS[number].stages) and os.geteuid() != 0:
+            print(f"row {number} left out: a file system of its own takes root")
             continue
         try:
             results.append(asyncio.run(play(number, seed=seed, times=args.times, full=not args.times)))
@@ -150,6 +149,7 @@ def main() -> int:
     return 1 if failed or total["lost"] or total["duplicated"] or total["failed_rows"] else 0
 
 
+WORST = "detect_s", "recover_s", "unready_after_s", "ready_again_s"
 TOTALS = {"injections": "injections", "lost": "lost", "duplicated": "duplicated", "failed_rows": "failed_rows"}
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.faults.invariants import Footprint, verify
+from tests.faults.disks import state_directory
+from tests.faults.holdings import Footprint
+from tests.faults.invariants import verify
 from tests.faults.load import Load
-from tests.faults.run import state_directory
 from tests.stack import Stack
 
 SYMBOLS = 40
@@ -31,7 +32,7 @@ SETS = 5
 async def soak(minutes: float) -> dict[str, object]:
     os.environ["CANDLECAST_SNAPSHOT_INTERVAL_S"] = "60"
     samples: list[tuple[float, float]] = []
-    with state_directory(small=False) as directory:
+    with state_directory() as (_, directory):
         stack = Stack(directory)
         stack.start()
         try:

@@ -1,11 +1,13 @@
 import asyncio
+import os
 import signal
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
 
-from candlecast.lifecycle import Child, Keeper, last_lines, poll
+from candlecast.lifecycle import Child, Keeper, last_lines, poll, say
 
 WAIT = "print('up', flush=True); threading.Event().wait()"
 SLEEPER = [sys.executable, "-c", f"import signal, sys, threading; signal.signal(15, lambda *_: sys.exit(0)); {WAIT}"]
@@ -108,6 +110,15 @@ async def test_a_part_that_keeps_dying_ends_the_keeper_with_the_reason():
             await keeper.task
 
 
+async def test_a_part_that_nobody_needs_is_started_again_for_ever():
+    book = Book()
+    async with book.keeper(restarts_max=None):
+        for i in range(7):
+            await book.started(i + 1)
+            book.parts[i].end.set_result(1)
+        await book.started(8)
+
+
 async def test_ends_that_are_long_ago_count_no_more():
     book = Book()
     async with book.keeper(restarts_max=2, restarts_window_ms=30):
@@ -139,3 +150,15 @@ def test_last_lines_of_a_log_that_is_not_there(tmp_path):
     assert last_lines(tmp_path / "none") == "(no log)"
     (tmp_path / "log").write_text("a\nb\nc\n")
     assert last_lines(tmp_path / "log", 2) == "b | c"
+
+
+def test_what_is_said_to_a_full_disk_or_to_nobody_stops_nothing():
+    reader, writer = os.pipe()
+    os.close(reader)
+    went_on = []
+    full = os.open("/dev/full", os.O_WRONLY)
+    for name, number in {"full": full, "gone": writer}.items():
+        with suppress(OSError), os.fdopen(number, "w") as file:  # closing it fails, whatever we do
+            say("there is no room for this", file)
+            went_on.append(name)
+    assert went_on == ["full", "gone"]

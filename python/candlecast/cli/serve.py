@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from candlecast import settings as configuration
+from candlecast.lifecycle import say
 
 
 def register(commands: Any) -> None:
@@ -33,5 +35,5 @@ def run(args: argparse.Namespace) -> int:
     settings = configuration.load(
         grpc=args.grpc, triton=args.triton, database_url=args.database_url, model_repository=args.model_repository
     )
-    uvloop.run(serve(settings, lambda address: print(f"candlecast serves gRPC on {address}", flush=True)))
+    uvloop.run(serve(settings, lambda address: say(f"candlecast serves gRPC on {address}", sys.stdout)))
     return 0

@@ -122,7 +122,8 @@ async def _run_parts(settings: Settings) -> None:
             )
 
         keepers.append(await stack.enter_async_context(Keeper("server", server, _say)))
-        keepers.append(await stack.enter_async_context(Keeper("dashboard", dashboard, _say)))
+        # It only reads: that it cannot start, as on a full disk, is no reason to stop the others.
+        keepers.append(await stack.enter_async_context(Keeper("dashboard", dashboard, _say, restarts_max=None)))
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
         _say(f"  HTTP   http://{settings.http}/docs")
@@ -321,4 +322,4 @@ def _command(name: str, here: Path) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    lifecycle.say(line, sys.stderr)

@@ -1,0 +1,120 @@
+"""Lies told to the server's processes between them and the kernel: a sync that fails, a wall clock that jumps.
+
+A small library, compiled here and loaded before libc (LD_PRELOAD), obeys a file that it shares with the test. The
+product knows nothing of it. Only Linux with a C compiler; what PostgreSQL does is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+CONTROL = struct.Struct("<qi")  # wall clock's offset in ns, how syncs of the journal fail
+SOURCE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WELL, FAILS, FAILS_AND_TEARS };
+struct control { volatile int64_t offset_ns; volatile int32_t sync; };
+static const struct control *control;
+
+__attribute__((constructor)) static void begin(void) {
+    const char *path = getenv("FAULTS_CONTROL");
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0) return;
+    void *found = mmap(NULL, 4096, PROT_READ, MAP_SHARED, file, 0);
+    close(file);
+    if (found != MAP_FAILED) control = found;
+}
+
+static int is_failing(int file) {
+    char link[64], path[1024];
+    if (!control || control->sync == WELL) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 8 || memcmp(path + length - 8, ".journal", 8)) return 0;
+    struct stat found;
+    if (control->sync == FAILS_AND_TEARS && !fstat(file, &found)) /* what was not synced may be gone, in part */
+        if (ftruncate(file, found.st_size - 37)) return 1;
+    return 1;
+}
+
+#define REAL(name) static int (*real)(); if (!real) real = (int (*)())dlsym(RTLD_NEXT, name)
+int fdatasync(int file) {
+    REAL("fdatasync");
+    if (is_failing(file)) { errno = EIO; return -1; }
+    return real(file);
+}
+int fsync(int file) {
+    REAL("fsync");
+    if (is_failing(file)) { errno = EIO; return -1; }
+    return real(file);
+}
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    REAL("clock_gettime");
+    int code = real(clock, now);
+    if (!code && control && control->offset_ns && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+        int64_t ns = now->tv_sec * 1000000000LL + now->tv_nsec + control->offset_ns;
+        now->tv_sec = ns / 1000000000LL;
+        now->tv_nsec = ns % 1000000000LL;
+    }
+    return code;
+}
+int gettimeofday(struct timeval *now, void *zone) {
+    struct timespec found;
+    int code = clock_gettime(CLOCK_REALTIME, &found);
+    if (!code && now) { now->tv_sec = found.tv_sec; now->tv_usec = found.tv_nsec / 1000; }
+    return code;
+}
+time_t time(time_t *told) {
+    struct timespec found;
+    clock_gettime(CLOCK_REALTIME, &found);
+    if (told) *told = found.tv_sec;
+    return found.tv_sec;
+}
+"""
+WELL, FAILS, FAILS_AND_TEARS = range(3)
+
+
+def environment(directory: Path) -> Mapping[str, str]:
+    """Compile the library there and return what loads it."""
+    source, library = directory / "shim.c", directory / "shim.so"
+    source.write_text(SOURCE)
+    options = ["-shared", "-fPIC", "-O1", "-std=gnu11", "-w"]
+    subprocess.run(["cc", *options, "-o", str(library), str(source), "-ldl"], check=True)
+    Control(directory).tell()
+    return {"LD_PRELOAD": str(library), "FAULTS_CONTROL": str(_file(directory))}
+
+
+class Control:
+    """What the library is told."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = _file(directory)
+
+    def tell(self, *, offset_s: float = 0.0, sync: int = WELL) -> None:
+        """Set both lies at once; without any, the truth is told again."""
+        data = CONTROL.pack(int(offset_s * 1e9), sync).ljust(4096, b"\0")
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.pwrite(file, data, 0)
+        finally:
+            os.close(file)
+
+
+def _file(directory: Path) -> Path:
+    return directory / "shim.control"
