@@ -5,17 +5,17 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import msgpack
-
 from candlecast._rust import crc32c
 from candlecast.journal import HEADER, MAGIC
+from candlecast.store.batch import Batch
+from candlecast.store.records import Records
 
 Keys = tuple[set[tuple[str, int]], set[tuple[str, int]]]
 """Of candles (symbol, open time) and of forecasts (symbol, close time)."""
 
 
 def keys_in(journal: Path) -> Keys:
-    """Return what whole records hold, read without the product's reader."""
+    """Return what whole records hold, found without the product's reader."""
     candles: set[tuple[str, int]] = set()
     forecasts: set[tuple[str, int]] = set()
     for path in journal.glob("*.journal"):
@@ -26,13 +26,18 @@ def keys_in(journal: Path) -> Keys:
                 _, length, checksum = HEADER.unpack_from(data, at)
                 payload = data[begin : begin + length]
                 if len(payload) == length and crc32c(payload) == checksum:
-                    some_candles, some_forecasts, *_ = msgpack.unpackb(payload, use_list=False)
-                    candles |= {(row[0], row[2]) for row in some_candles}
-                    forecasts |= {(row[0], row[2]) for row in some_forecasts}
+                    batch = Batch.unpacked(payload)
+                    candles |= _keys(batch.candle_records, "open_time_ms")
+                    forecasts |= _keys(batch.prediction_records, "close_time_ms")
                     at = begin + length
                     continue
             at += 1
     return candles, forecasts
+
+
+def _keys(records: Records, time: str) -> set[tuple[str, int]]:
+    symbols = (symbol.decode().rstrip() for symbol in records["symbol"].tolist())
+    return set(zip(symbols, records[time].tolist(), strict=True))
 
 
 def hurt(path: Path, dice: random.Random) -> None:
