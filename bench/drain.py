@@ -10,7 +10,6 @@ Beside rows/s it prints µs of CPU a forecast: of this process and of PostgreSQL
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import statistics
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 import psutil
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -159,7 +159,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
         directory.chmod(0o755)  # PostgreSQL may run as another user
-        figures = asyncio.run(measure(directory, args.rows, args.rounds))
+        figures = uvloop.run(measure(directory, args.rows, args.rounds))
     figures["stored_over_raw_copy"] = figures["stored_rows_per_s"] / figures["raw_copy_rows_per_s"]
     figures["stored_over_raw_copy_rows_made"] = figures["stored_rows_per_s"] / figures["raw_copy_rows_made_rows_per_s"]
     if args.json:
