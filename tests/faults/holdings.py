@@ -29,12 +29,14 @@ class Footprint:
     """What one process holds."""
 
     rss_mb: float
+    """Of its own: windows for Triton lie in shared memory that is kept for the next burst (`shared_windows_max`)."""
     files: int
     threads: int
 
     @classmethod
     def of(cls, process: psutil.Process) -> Footprint:
-        return cls(process.memory_info().rss / 2**20, process.num_fds(), process.num_threads())
+        memory = process.memory_info()
+        return cls((memory.rss - memory.shared) / 2**20, process.num_fds(), process.num_threads())
 
     def above(self, other: Footprint) -> list[str]:
         """Say what is more than it was."""
