@@ -121,14 +121,15 @@ def part(scene: Scene, name: str) -> psutil.Process:
 
 
 def backend(scene: Scene) -> psutil.Process:
-    """Return one of PostgreSQL's processes that serve us, or its first process when there is none."""
-    postmaster = part(scene, "postgres")
-    found = []
-    for process in postmaster.children():
-        with suppress(psutil.Error):  # it has just ended
-            if "candlecast candlecast [local]" in " ".join(process.cmdline()):
-                found.append(process)
-    return scene.dice.choice(found) if found else postmaster
+    """Return one of PostgreSQL's processes that serve us, waiting for one to be there."""
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(psutil.Error):  # one has just ended
+            children = part(scene, "postgres").children()
+            if found := [p for p in children if "candlecast candlecast [local]" in " ".join(p.cmdline())]:
+                return scene.dice.choice(found)
+        assert time.monotonic() < deadline, "PostgreSQL serves nobody"
+        time.sleep(0.02)
 
 
 async def ready(scene: Scene, since_s: float, limit_s: float) -> float:
