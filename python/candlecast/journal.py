@@ -320,14 +320,22 @@ class Journal:
             base, limit = max(start, segment.start), min(segment.end, end)
             if base >= limit:
                 continue
-            data = _part(segment.path, base - segment.start, limit - base)
-            for _, stop, payload in _records(data, self._checksum):
+            window = bytes_max
+            while True:  # a record may be larger than asked for
+                data = _part(segment.path, base - segment.start, min(limit - base, window))
+                found = list(_records(data, self._checksum))
+                if found or window >= limit - base:
+                    break
+                window *= 2
+            for _, stop, payload in found:
                 if records and size + len(payload) > bytes_max:
                     return records
                 size += len(payload)
                 records.append((base + stop, payload))
             if not records:  # nothing of it can be read any more
                 records.append((limit, b""))
+            if window < limit - base:  # the rest of the segment comes first
+                return records
         return records
 
     def _keep_mark(self) -> None:

@@ -31,7 +31,7 @@ GATHER_MS: Final = 50
 FEW_ROWS: Final = 500
 WRITERS: Final = 2
 """Connections that write at once when much waits: PostgreSQL spends a core on each."""
-READ_BYTES_MAX: Final = 8 * 1024 * 1024
+READ_BYTES_MAX: Final = 4 * 1024 * 1024
 REFUSED_BYTES_MAX: Final = 64 * 1024 * 1024
 log = logging.getLogger(__name__)
 
