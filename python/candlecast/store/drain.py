@@ -8,6 +8,7 @@ is away the records wait on disk. A row that it will never take is set aside wit
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import logging
 import random
@@ -98,7 +99,10 @@ class Drain:
                     if self._journal.end <= self._journal.mark:
                         self.failure = None
                     while await self._something_to_do():
+                        behind = self._journal.end - self._journal.mark > READ_BYTES_MAX
                         rows = await self._step(writers)
+                        if behind and self._journal.end - self._journal.mark <= READ_BYTES_MAX:
+                            await asyncio.to_thread(_give_memory_back)
                         pause_s, self.failure = BACKOFF_MIN_S, None
                         if rows < FEW_ROWS:
                             await self._pause()
@@ -191,3 +195,9 @@ async def _write(writer: Writer, batches: Sequence[Batch]) -> list[Refused]:
 
 def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _give_memory_back() -> None:
+    """Return to the system what a backlog took: the allocator would keep it."""
+    with suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
