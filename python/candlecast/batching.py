@@ -1,7 +1,7 @@
 """Batching without a timer: while every slot is busy, what waits is the next batch. Knows arrays, not what they mean.
 
 A lone caller is dispatched at once; under load batches fill by themselves. A large request is cut into pieces, so
-that it fills several slots, and requests take turns: a small one waits for no more than the batches under way.
+that it fills several slots, and small ones go first: they wait for no more than the batches under way.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ class Batcher:
     def _take(self) -> list[tuple[_Request, int, int]]:
         """Cut the next batch off the queue: (request, from row, to row).
 
-        First come those that fit, as far as three quarters of the room; then one of the others gets what is left of it,
-        each in its turn. A batch of one request alone needs not be joined.
+        First come those that fit, as far as three quarters of the room; then the oldest of the others gets what is left
+        of it. A batch of one request alone needs not be joined.
         """
         pieces: list[tuple[_Request, int, int]] = []
         room, kept = self._batch_rows_max, self._batch_rows_max // 4
@@ -169,7 +169,7 @@ class Batcher:
             request = large.pop(0)
             pieces.append(self._cut(request, min(room, len(request.rows) - request.taken), now))
             if request.taken < len(request.rows):
-                large.append(request)  # behind the others
+                large.insert(0, request)  # it goes on: if all took turns, all would be late under overload
         self._waiting.extend(large)
         return pieces
 
