@@ -467,7 +467,7 @@ async def test_a_stream_goes_on_when_its_server_is_back_and_nothing_is_sent_twic
         await is_down.wait()
         door.service.stop()  # what it accepted is answered, then its streams end
         may_go_on.set()
-        await asyncio.sleep(0.2)
+        await asyncio.wait(set(door.service._readers))
         door.service._stopping = False
         await running
     assert [[time for time, _ in results] for results in answered] == [[c.open_time_ms] for c in nexts]
