@@ -26,7 +26,8 @@ from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Sto
 from candlecast.features import Features, Moved
 from candlecast.filters import Thresholds, judge
 from candlecast.interpret import interpret
-from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes
+from candlecast.line import Line
+from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes, Symbols
 from candlecast.values import symbols as symbol_column
 from candlecast.work import Answer, Group, Place, Work, looked_at
 
@@ -98,9 +99,10 @@ class Forecaster:
         self._asking = 0  # groups that wait for the model
         self._waiting: deque[Work] = deque()  # small ones, to go together
         self._waiting_rows = 0
+        self._line = Line()  # of all small ones under way
         self._pump_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unrecorded: set[asyncio.Future[None]] = set()  # of work whose candles were not given to the recorder yet
+        self._unrecorded: dict[asyncio.Future[None], Symbols] = {}  # whose new candles the recorder was not given yet
         self._stopping = asyncio.Event()
         self._batcher = Batcher(
             ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max, join=join
@@ -125,7 +127,8 @@ class Forecaster:
         Raises:
             Overloaded: before any state has moved.
         """
-        expected_ms = self._batcher.expected_s(rows + self._waiting_rows) * 1000
+        by_batches_s = self._batcher.expected_s(rows + self._waiting_rows)
+        expected_ms = max(by_batches_s, self._line.expected_s(rows)) * 1000
         if expected_ms > timeout_ms:
             raise Overloaded(
                 f"an answer takes {expected_ms:.0f} ms now, the call has {timeout_ms:.0f}: try again later"
@@ -170,7 +173,7 @@ class Forecaster:
         )
         work = self._admitted(candles, 0, durable)
         work.is_moving = True
-        self._run(Group([work], candles, moved))
+        self._run(Group([work], candles, moved, asked=True))
         return work
 
     async def settled(self) -> None:
@@ -182,9 +185,11 @@ class Forecaster:
         self._start_waiting()
         await self._settled()
 
-    async def _settled(self) -> None:
-        if self._unrecorded:
-            await asyncio.wait(set(self._unrecorded))  # unlike gather, it cancels none of them when we are cancelled
+    async def _settled(self, of: Symbols | None = None) -> None:
+        """Return once all new candles so far, or those of these symbols, are on disk."""
+        waits = {given for given, new in self._unrecorded.items() if of is None or np.isin(of, new).any()}
+        if waits:
+            await asyncio.wait(waits)  # unlike gather, it cancels none of them when we are cancelled
         await self._recorder.settled()
 
     async def record_missed(self, missed: Sequence[Missed]) -> None:
@@ -212,6 +217,8 @@ class Forecaster:
         loop = asyncio.get_running_loop()
         work = Work(candles, place, decode_us, durable, loop.create_future(), loop.create_future())
         work.done.add_done_callback(looked_at)
+        if len(candles) <= self._group_rows_max:
+            self._line.join(work)
         return work
 
     def _schedule_pump(self) -> None:
@@ -265,8 +272,10 @@ class Forecaster:
 
     def _run(self, group: Group) -> None:
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the candles, to the recorder
-        self._unrecorded.add(given)
-        given.add_done_callback(self._unrecorded.discard)
+        accepted = group.moved.pushed.verdict == feature_state.ACCEPTED
+        if accepted.any():
+            self._unrecorded[given] = group.candles.symbol[accepted]
+            given.add_done_callback(self._unrecorded.pop)
         task = asyncio.create_task(self._answer(group, given))
         self._tasks.add(task)
 
@@ -315,8 +324,8 @@ class Forecaster:
             recorded = await place.record(unrecorded, forecasts, durable=durable)
         if not given.done():
             given.set_result(None)
-        if durable and (verdict == feature_state.DUPLICATE).any():
-            await self._settled()  # it may still be on its way to the disk, in the work of who sent it first
+        if durable and len(group.again):
+            await self._settled(group.again)
         spool_us = int((time.perf_counter() - started) * 1e6)
         late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
         answer = Answer(candles, moved, {}, forecasts, recorded, durable, spool_us, error)
@@ -332,8 +341,8 @@ class Forecaster:
     async def _finish_without_model(self, group: Group) -> None:
         """Answer those whose candles have no window: they need no model, nor what storage knows."""
         pushed = group.moved.pushed
-        if group.works[0].durable and (pushed.verdict == feature_state.DUPLICATE).any():
-            await self._settled()
+        if group.works[0].durable and len(group.again):
+            await self._settled(group.again)
         others = np.flatnonzero((pushed.window >= 0) | (pushed.verdict == feature_state.LATE))
         none = np.zeros(len(group.moved.windows), dtype=np.bool_)
         answer = Answer(group.candles, group.moved, {}, None, Recorded(none, none), group.works[0].durable, 0, None)

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from candlecast.errors import DeadlineExceeded
-from candlecast.features import Moved
-from candlecast.values import Candles, Forecasts, Known, Missed, Recorded
+from candlecast.features import DUPLICATE, Moved
+from candlecast.values import Candles, Forecasts, Known, Missed, Recorded, Symbols
 
 
 class Place(Protocol):
@@ -141,13 +141,20 @@ class Work:
         raise DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; {meanwhile}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Work of several callers that goes one way together, one behind the other."""
 
     works: Sequence[Work]
     candles: Candles
     moved: Moved
+    asked: bool = False  # for the newest candles of symbols: none was sent
+
+    @cached_property
+    def again(self) -> Symbols:
+        """The symbols of candles that were sent again: their first copy may still be on its way to the disk."""
+        again: Symbols = self.candles.symbol[(self.moved.pushed.verdict == DUPLICATE) & (not self.asked)]
+        return again
 
     def finish(self, answer: Answer, *, but: Sequence[int] = ()) -> None:
         """Answer each caller with its part, except those that have one of these candles."""

@@ -290,6 +290,33 @@ async def test_a_candle_that_is_sent_again_is_acknowledged_no_sooner_than_it_is_
         assert ("BTCUSDT", int(HISTORY.interval_ms[0]), int(HISTORY.open_time_ms[NEED])) in recorder.candles
 
 
+async def test_who_asks_for_newest_candles_or_repeats_one_waits_for_no_stranger():
+    """Whoever waited for all that is under way would be answered when the last of a flood is."""
+
+    class HoldsTheSecond(HeldModel):
+        asked = 0
+
+        async def __call__(self, windows):
+            self.asked += 1
+            return await (HeldModel if self.asked == 2 else FakeModel).__call__(self, windows)
+
+    model = HoldsTheSecond()
+    async with forecaster(model, FakeRecorder()) as f:
+        await warm(f)
+        await f.accept(replace(slice_of(0, NEED), symbol=["OTHER"] * NEED), forecast=False)
+        await f.accept(slice_of(NEED, NEED + 1))
+        stranger = f.accept(replace(slice_of(NEED, NEED + 1), symbol=["OTHER"]))
+        assert await is_late(stranger.done)
+        works = f.newest(["OTHER"], int(HISTORY.interval_ms[0])), f.accept(slice_of(NEED, NEED + 1))
+        answered, _ = await asyncio.wait({work.done for work in works}, timeout=5)
+        held = not stranger.done.done()
+        model.go.set()
+        await stranger
+    assert held and len(answered) == 2
+    assert [len(work.done.result().forecasts.symbol) for work in works] == [1, 1]
+    assert works[1].done.result().moved.pushed.verdict.tolist() == [feature_state.DUPLICATE]
+
+
 async def test_small_calls_go_together_and_each_gets_its_own_part():
     model, one_by_one = FakeModel(), FakeRecorder()
     async with forecaster(FakeModel(), one_by_one) as f:
