@@ -264,3 +264,104 @@ class Market:
         Raises:
             ValueError: a malformed symbol.
         """
+
+FLOW_TAKEN: Final[tuple[str, ...]]
+"""What became of a trade or quote: ACCEPTED, DUPLICATE, LATE, REFUSED. The code is the index."""
+
+FLOW_UNDEFINED: Final[tuple[str, ...]]
+"""Why a feature is NaN: "" (it is not), NO_TRADES, NO_SPREAD, NO_BOOK, STALE_BOOK. The code is the index."""
+
+FlowTrades = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""ts (ms), id (below 0: none), price, qty; each [N], by time."""
+FlowQuotes = tuple[
+    NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+]
+"""ts (ms), bid, bid_size, ask, ask_size; each [M], by time."""
+FlowDepth = tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int8],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+]
+"""ts (ms), first, last and previous update id (0: not told), side (+1 bid, -1 ask), price, qty (0: gone), is_snapshot; each
+[L], one row a level. Rows of the same ids behind one another are one event, which a batch holds wholly."""
+
+@final
+class FlowPushed:
+    """What became of a batch of one symbol."""
+
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """[N, 8] as of each trade: tick_ratio, depth_ratio, price_dist, price, vwap, std_dev, bid_vol, ask_vol; NaN where
+        undefined. Of a trade that was not accepted: as of the newest."""
+    @property
+    def undefined(self) -> NDArray[np.uint8]:
+        """[N, 2] why price_dist and depth_ratio are NaN: index into FLOW_UNDEFINED."""
+    @property
+    def trades(self) -> NDArray[np.uint8]:
+        """[N] index into FLOW_TAKEN."""
+    @property
+    def quotes(self) -> NDArray[np.uint8]:
+        """[M] index into FLOW_TAKEN."""
+    @property
+    def depth(self) -> NDArray[np.uint8]:
+        """[events] 0 applied, 1 known already, 2 too early (kept for the next snapshot), 3 a gap is before it."""
+
+@final
+class FlowStatus:
+    """Where a symbol's order flow stands, and what was counted of it."""
+
+    @property
+    def newest_ts(self) -> int | None: ...
+    @property
+    def trades(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def duplicates(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def gaps(self) -> int: ...
+    @property
+    def book_is_valid(self) -> bool: ...
+
+@final
+class OrderFlow:
+    """Trades and books of many symbols: the three features of the gate, by event time.
+
+    tick_ratio: mean tick sign of the last 50 trades (tick rule; an unchanged price repeats the sign before, the first trade
+    has 0). depth_ratio: (bid - ask)/(bid + ask) size at the best level, 0 when both are empty. price_dist: (last price -
+    VWAP)/sigma over the trades of the last 30 s (one exactly that old has left), at most 600, sigma volume-weighted.
+
+    Args:
+        symbols_max: symbols that may be held.
+        stale_ms: for how long a best bid and ask speaks.
+    """
+
+    def __init__(self, *, symbols_max: int = 4_096, stale_ms: int = 5_000) -> None: ...
+    def push(
+        self,
+        symbol: str,
+        *,
+        trades: FlowTrades | None = None,
+        quotes: FlowQuotes | None = None,
+        depth: FlowDepth | None = None,
+    ) -> FlowPushed:
+        """Take a batch by the times of its events; at one time the book moves first.
+
+        Raises:
+            ValueError: a malformed symbol, columns of different lengths, a level that is none.
+            TypeError: a column of another dtype.
+            OverflowError: the symbol is new and symbols_max is reached.
+        """
+    def at(self, symbols: NDArray[np.bytes_] | list[str], ts: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Return rows [B, 8] and reasons [B, 2] as of a time, or as of a symbol's newest trade when that is later."""
+    def status(self, symbol: str) -> FlowStatus | None:
+        """Return where a symbol stands; None for an unknown one."""
+    def book(self, symbol: str, levels: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
+        """Return the best bids and asks, (price, size), of a book built of depth; None while it is not valid."""

@@ -14,6 +14,7 @@
 //! | [`candle`], [`extras`], [`symbol`] | the border: checked once, trusted after |
 //! | [`engine`] | one symbol: candle in, row out, the last rows kept |
 //! | [`market`] | many symbols: batches in, windows out, every candle answered |
+//! | [`order_flow`] | one symbol's trades and book: the three features of the gate |
 //! | [`snapshot`] | a symbol as bytes, checked when it comes back |
 //!
 //! History is the live update in a loop, so training and serving cannot differ.
@@ -49,6 +50,7 @@ pub mod market;
 pub mod math;
 mod memory;
 pub mod momentum;
+pub mod order_flow;
 #[cfg(feature = "python")]
 mod python;
 mod reference;

@@ -1,4 +1,6 @@
-//! The only file that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
+//! All that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
+
+mod order_flow;
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -23,6 +25,7 @@ use crate::{
     engine::Precision,
     extras::OptionalInputs,
     market::{self, Input, Outcome, Settings, State, Verdict, Windows},
+    order_flow::{Taken, Undefined},
     symbol::Symbol,
 };
 
@@ -33,6 +36,8 @@ const CANDLE_VALUES: usize = 8;
 mod module {
     use super::*;
 
+    #[pymodule_export]
+    use super::order_flow::{FlowPushed, FlowStatus, OrderFlow};
     #[pymodule_export]
     use super::{Feature, Market, Pushed, Status, catalog, crc32c, feature_set_hash};
 
@@ -46,6 +51,8 @@ mod module {
         module.add("OPTIONAL_INPUTS", names(None, &OptionalInputs::NAMES)?)?;
         module.add("VERDICTS", names(None, Verdict::NAMES)?)?;
         module.add("STATES", names(None, State::NAMES)?)?;
+        module.add("FLOW_TAKEN", names(None, Taken::NAMES)?)?;
+        module.add("FLOW_UNDEFINED", names(None, Undefined::NAMES)?)?;
         // Code 0 says that nothing was refused.
         module.add("FIELDS", names(Some(""), Field::NAMES)?)?;
         module.add("REASONS", names(Some(""), Reason::NAMES)?)
