@@ -43,6 +43,11 @@ class Samples:
         """Return the newest rows [B, F] of the samples at index [B]."""
         return self.rows[self.end[index] - 1]
 
+    def constant_columns(self, rows_max: int = 20_000) -> list[int]:
+        """Return the columns whose value is the same in all newest rows (in `rows_max` of them, evenly spaced)."""
+        some = self.newest(np.arange(0, len(self), 1 + len(self) // rows_max))
+        return np.flatnonzero(some.max(axis=0) == some.min(axis=0)).tolist()
+
 
 def prepare(history: History, folder: Path, stride: int, on_symbol: Callable[[str], None]) -> Samples:
     """Push every candle through the core and keep, for every `stride`-th labelled one, its window and label.

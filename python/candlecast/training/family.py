@@ -1,4 +1,4 @@
-"""What every kind of model is to the trainer: fitted, asked, exported, explained. Knows no framework until one is built."""
+"""What a kind of model is to the trainer: fitted, asked, exported, explained. Knows no framework until one is built."""
 
 from __future__ import annotations
 
