@@ -11,11 +11,12 @@ from candlecast.errors import ConfigurationError
 from candlecast.training.fit import FitConfig
 from candlecast.training.lstm import LstmConfig
 from candlecast.training.patchtst import NetworkConfig
+from candlecast.training.trees import TreesConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A file may hold the tables [network] (of PatchTST), [lstm] and [fit], and the numbers here."""
+    """A file may hold the tables [network] (of PatchTST), [lstm], [trees] and [fit], and the numbers here."""
 
     folds: int = 3
     stride: int = 4  # every n-th candle of a symbol is a sample
@@ -23,6 +24,7 @@ class Config:
     rolling_bars: int = 0  # of time that a train part spans; 0: all before its validation part
     network: NetworkConfig = field(default_factory=NetworkConfig)
     lstm: LstmConfig = field(default_factory=LstmConfig)
+    trees: TreesConfig = field(default_factory=TreesConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
@@ -44,7 +46,7 @@ class Config:
             document = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path}: {error}") from error
-        tables = {"network": NetworkConfig(), "lstm": LstmConfig(), "fit": FitConfig()}
+        tables = {"network": NetworkConfig(), "lstm": LstmConfig(), "trees": TreesConfig(), "fit": FitConfig()}
         read = {name: _typed(path, default, document.pop(name, {})) for name, default in tables.items()}
         config: Config = _typed(path, cls(), document)
         return replace(config, **read)
