@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from candlecast.models.bundle import Bundle
     from candlecast.settings import Settings
     from candlecast.training.config import Config
+    from candlecast.training.targets import Target
     from candlecast.values import Candles
 
 KINDS = {
@@ -25,6 +26,7 @@ KINDS = {
     "xgboost": "boosted trees on the newest row",
     "lightgbm": "boosted trees on the newest row, leaf by leaf",
 }
+NETWORKS = ("patchtst", "lstm")
 DESCRIPTION = """Train {kind} ({what}) on candles: walk-forward metrics beside base rates first, then the model itself,
 written as a bundle (ONNX, manifest, golden vectors). Ctrl-C keeps the best step of the fit under way, and --resume goes
 on from there. With a database (--database or DATABASE_URL) the training is on record: ml_training_sessions and others."""
@@ -38,8 +40,10 @@ def register(commands: Any) -> None:
     kinds = train.add_subparsers(dest="kind", metavar="MODEL", required=True)
     for kind, what in KINDS.items():
         parser = kinds.add_parser(kind, help=what, description=DESCRIPTION.format(kind=kind, what=what))
-        _add_flags(parser, is_network=kind in ("patchtst", "lstm"))
-        parser.set_defaults(run=run)
+        _add_flags(parser, is_network=kind in NETWORKS)
+        if kind not in NETWORKS:
+            _add_target(parser)
+        parser.set_defaults(run=run, target=None)
 
 
 def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
@@ -100,6 +104,22 @@ def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
     add("--json", action="store_true", help="print the manifest as JSON on standard output")
 
 
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    """Add what asks another question than the 20 outputs."""
+    add = parser.add_argument_group(
+        "another question",
+        "instead of the 20 outputs; such a bundle is on record and can be evaluated, but is not served as a forecaster",
+    ).add_argument
+    add(
+        "--target",
+        choices=("direction", "volatility", "profitable"),
+        help="of the hours after a candle: BUY, SELL or HOLD; the volatility; whether buying pays its costs",
+    )
+    add("--hours", type=float, help="how many (default 24)")
+    add("--threshold", type=float, help="of a direction: BUY above it, SELL below minus it, a fraction (default 0.02)")
+    add("--costs", type=float, help="of buying and selling together, for profitable: a fraction (default 0.0015)")
+
+
 def run(args: argparse.Namespace) -> int:
     """Train and print the metrics.
 
@@ -118,15 +138,14 @@ def run(args: argparse.Namespace) -> int:
     bundle = _train(args, _config(args), settings)
     manifest, out = bundle.manifest, args.out.resolve()
     if out.name == str(manifest.version) and out.parent.name == manifest.name:  # a version in a Triton repository
-        from candlecast import outputs
         from candlecast.triton.repository import write_config
 
         features = manifest.feature_set
-        write_config(out.parent, manifest.name, features.window, len(features.columns), outputs.COUNT)
+        write_config(out.parent, manifest.name, features.window, len(features.columns), manifest.outputs["count"])
     if args.json:
         print((args.out / "manifest.json").read_text(), end="")
     else:
-        _print_table(manifest.metrics)
+        (_print_table if args.target is None else _print_answers)(manifest.metrics)
         print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
     return 0
 
@@ -141,25 +160,50 @@ def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bund
     asked = args.optional_inputs
     if asked and "none" in asked and len(asked) > 1:
         raise ConfigurationError("--optional-inputs: none stands alone")
+    target = _target(args)
     with record.opened(settings.database_url) as log:
-        log.started(args.kind, version=args.version, family=args.kind, config=asdict(config))
-        bundle = train.train(
-            args.kind,
-            _data(args, settings),
-            args.out,
-            symbols=args.symbols,
-            start_ms=args.start,
-            end_ms=args.end,
-            optional_inputs=[] if asked == ["none"] else asked,
-            reference_symbol=settings.reference_symbol,
-            version=args.version,
-            config=config,
-            resume=args.resume,
-            searched=Search(args.search, args.storage) if args.search else None,
-            note=log.progress,
-        )
+        shared: dict[str, Any] = {
+            "symbols": args.symbols,
+            "start_ms": args.start,
+            "end_ms": args.end,
+            "optional_inputs": [] if asked == ["none"] else asked,
+            "reference_symbol": settings.reference_symbol,
+            "version": args.version,
+            "config": config,
+            "note": log.progress,
+        }
+        about = {"version": args.version, "family": args.kind, "config": asdict(config)}
+        if target is None:
+            log.started(args.kind, **about)
+            searched = Search(args.search, args.storage) if args.search else None
+            data = _data(args, settings)
+            bundle = train.train(args.kind, data, args.out, resume=args.resume, searched=searched, **shared)
+        else:
+            from candlecast.training.tabular_recipe import name_of, train_tabular
+
+            log.started(name_of(args.kind, target), target=target.name, horizon_bars=(), **about)
+            bundle = train_tabular(args.kind, target, _data(args, settings), args.out, **shared)
         log.finished(bundle)
     return bundle
+
+
+def _target(args: argparse.Namespace) -> Target | None:
+    """Return the other question that is asked; None: the 20 outputs.
+
+    Raises:
+        ConfigurationError: a flag goes with another one.
+    """
+    from candlecast.training.targets import Target
+
+    flags = {name: getattr(args, name, None) for name in ("hours", "threshold", "costs")}
+    given: dict[str, float] = {name: value for name, value in flags.items() if value is not None}
+    if args.target is None:
+        if given:
+            raise ConfigurationError(f"--{next(iter(given))} belongs to --target; give that too")
+        return None
+    if args.resume or args.search:
+        raise ConfigurationError("--target knows no --resume and no --search: leave them out")
+    return Target(args.target, **given)
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -218,6 +262,23 @@ def _print_table(metrics: dict[str, Any]) -> None:
     for risk, numbers in mean["risks"].items():
         table.add_row(risk, *("" for _ in columns), _cell(numbers["mae"]))
     Console().print(table)
+
+
+def _print_answers(metrics: dict[str, Any]) -> None:
+    """Print how good the answers to another question are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = {"model": "model", "base": "base rate", "persistence": "persistence"}
+    table = Table(box=None, title="walk-forward test parts, mean of the folds")
+    for title in ("", "", *columns.values()):
+        table.add_column(title, justify="right" if title else "left")
+    for horizon, numbers in metrics["walk_forward"].get("mean", {"horizons": {}})["horizons"].items():
+        for metric, triple in numbers.items():
+            if "model" in triple:
+                table.add_row(horizon, metric, *(f"{triple[who]:.4f}" for who in columns))
+    if table.row_count:
+        Console().print(table)
 
 
 def _cell(pair: dict[str, float]) -> str:

@@ -30,6 +30,7 @@ from candlecast.training.family import Model, families
 from candlecast.training.folds import Note, Run, Shown, rounded, run_all, spans
 from candlecast.training.sources import History, read_history
 from candlecast.training.splits import EMBARGO_BARS, walk_forward
+from candlecast.training.targets import Target
 from candlecast.values import F32, Candles
 
 PARITY_ROWS: Final = 1024
@@ -77,7 +78,7 @@ def train(
         CandlecastError: a fit diverged, or a disk is full; what was at `out` stays.
     """
     config = config or Config()
-    began, commit = time.monotonic(), _commit()
+    began, commit = time.monotonic(), code_commit()
     bundle.check_place(out)
     kept = out.absolute().with_name(f"{out.absolute().name}.resume")
     history = read_history(
@@ -89,9 +90,9 @@ def train(
         reference_symbol=reference_symbol,
     )
     interval_ms = history.interval_ms
-    with tempfile.TemporaryDirectory(prefix="candlecast-train-") as folder, _progress() as progress:
+    with tempfile.TemporaryDirectory(prefix="candlecast-train-") as folder, progress_bars() as progress:
         shown = Shown(progress, note)
-        samples = _prepared(history, Path(folder), config, shown)
+        samples = prepared(history, Path(folder), config, shown)
         times = samples.open_time_ms
         splits = walk_forward(
             int(times.min()),
@@ -120,7 +121,7 @@ def train(
             optional_inputs=history.optional_inputs,
             reference_symbol=history.reference_symbol,
         ),
-        data=_described(history),
+        data=described(history),
         code_commit=commit,
         training={
             "config": asdict(config),
@@ -146,7 +147,13 @@ def train(
     return written
 
 
-def _prepared(history: History, folder: Path, config: Config, shown: Shown) -> Samples:
+def prepared(history: History, folder: Path, config: Config, shown: Shown, target: Target | None = None) -> Samples:
+    """Compute features and labels, and tell of it.
+
+    Raises:
+        ConfigurationError: no candle has both a complete window and a complete future.
+        CandlecastError: the disk is full.
+    """
     used = ", ".join(history.optional_inputs) or "none"
     compared = f" ({history.reference_symbol})" if history.reference_symbol else ""
     shown.say(f"optional inputs: {used}{compared}; the model is served with these and no others")
@@ -158,7 +165,7 @@ def _prepared(history: History, folder: Path, config: Config, shown: Shown) -> S
         shown.note(phase="features")
 
     try:
-        samples = prepare(history, folder, config.stride, on_symbol)
+        samples = prepare(history, folder, config.stride, on_symbol, target)
     except OSError as error:
         raise CandlecastError(
             f"{folder.parent}: the feature rows cannot be written ({error.strerror}); make room there, or set TMPDIR to"
@@ -234,13 +241,14 @@ def _study(kind: str, history: History) -> str:
     return f"{kind}-{feature_set_hash(history.optional_inputs):016x}-{history.sha256[:16]}"
 
 
-def _described(history: History) -> dict[str, Any]:
+def described(history: History) -> dict[str, Any]:
+    """Return what a manifest says of the data."""
     files = [source.described() for source in history.sources]
     span = {"from": min(file["from"] for file in files), "to": max(file["to"] for file in files)}
     return {"files": files, "symbols": history.symbols, "interval_ms": history.interval_ms} | span
 
 
-def _commit() -> str:
+def code_commit() -> str:
     """Return the commit this code is at, with "+dirty" when files differ from it; "unknown" outside a checkout."""
     if not (CHECKOUT / ".git").exists():
         return "unknown"
@@ -254,7 +262,8 @@ def _commit() -> str:
     return (commit + ("+dirty" if changed else "")) if commit else "unknown"
 
 
-def _progress() -> Progress:
+def progress_bars() -> Progress:
+    """Return the bars that a training shows on standard error."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from candlecast import outputs
 from candlecast.models.bundle import WINDOW
 from candlecast.training.boosters import Tree
 from candlecast.values import F32, I64
@@ -17,16 +16,27 @@ from candlecast.values import F32, I64
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 10
 
 
-def tree_graph(trees: Sequence[tuple[int, Tree]], less: str, base: F32, unit: F32, floor: F32, features: int) -> bytes:
-    """Return `features` f32 [-1, 96, F] → `outputs` f32 [-1, 20] = max((base + sum of trees) · unit, floor).
+def tree_graph(
+    trees: Sequence[tuple[int, Tree]],
+    less: str,
+    base: F32,
+    unit: F32,
+    floor: F32,
+    features: int,
+    *,
+    link: str = "Identity",
+) -> bytes:
+    """Return `features` f32 [-1, 96, F] → `outputs` f32 [-1, K] = link(max((base + sum of trees) · unit, floor)).
 
-    A newest row with a NaN or an infinity gets 20 NaN; its neighbours are untouched, and older rows are not read.
+    A newest row with a NaN or an infinity gets K NaN; its neighbours are untouched, and older rows are not read.
 
     Args:
         trees: each with the output that it adds to.
         less: the split rule of all of them, `BRANCH_LT` or `BRANCH_LEQ`.
-        base, unit, floor: [20].
+        base, unit, floor: [K].
+        link: an ONNX operator over the last axis.
     """
+    count = len(base)
     constants = {
         "newest": np.array(WINDOW - 1),
         "base": base[None],
@@ -37,10 +47,13 @@ def tree_graph(trees: Sequence[tuple[int, Tree]], less: str, base: F32, unit: F3
     }
     nodes = [
         helper.make_node("Gather", ["features", "newest"], ["row"], axis=1),  # [B, F]
-        helper.make_node("TreeEnsembleRegressor", ["row"], ["sums"], domain="ai.onnx.ml", **_ensemble(trees, less)),
+        helper.make_node(
+            "TreeEnsembleRegressor", ["row"], ["sums"], domain="ai.onnx.ml", **_ensemble(trees, less, count)
+        ),
         helper.make_node("Add", ["sums", "base"], ["margins"]),
         helper.make_node("Mul", ["margins", "unit"], ["scaled"]),
-        helper.make_node("Max", ["scaled", "floor"], ["answers"]),  # [B, 20]
+        helper.make_node("Max", ["scaled", "floor"], ["floored"]),  # [B, K]
+        helper.make_node(link, ["floored"], ["answers"]),
         # 0 for a finite row, NaN for any other: a split would make a forecast of it.
         helper.make_node("Mul", ["row", "zero"], ["zeros"]),
         helper.make_node("ReduceSum", ["zeros", "columns"], ["poison"], keepdims=1),  # [B, 1]
@@ -50,7 +63,7 @@ def tree_graph(trees: Sequence[tuple[int, Tree]], less: str, base: F32, unit: F3
         nodes,
         "trees",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", WINDOW, features])],
-        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["batch", outputs.COUNT])],
+        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["batch", count])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
@@ -64,9 +77,9 @@ NOTHING: Final = Tree(
 )
 
 
-def _ensemble(trees: Sequence[tuple[int, Tree]], less: str) -> dict[str, object]:
-    """Return the attributes of one TreeEnsembleRegressor of 20 targets: all nodes of all trees behind one another."""
-    without = set(range(outputs.COUNT)) - {output for output, _ in trees}
+def _ensemble(trees: Sequence[tuple[int, Tree]], less: str, count: int) -> dict[str, object]:
+    """Return the attributes of one TreeEnsembleRegressor of `count` targets: all nodes of all trees in a row."""
+    without = set(range(count)) - {output for output, _ in trees}
     whole = [*trees, *((output, NOTHING) for output in sorted(without))]
     sizes = [len(tree.feature) for _, tree in whole]
     feature = np.concatenate([tree.feature for _, tree in whole])
@@ -80,7 +93,7 @@ def _ensemble(trees: Sequence[tuple[int, Tree]], less: str) -> dict[str, object]
         return np.where(is_leaf, 0, children).tolist()  # type: ignore[no-any-return]
 
     return {
-        "n_targets": outputs.COUNT,
+        "n_targets": count,
         "nodes_treeids": number.tolist(),
         "nodes_nodeids": node.tolist(),
         "nodes_featureids": np.where(is_leaf, 0, feature).tolist(),
