@@ -20,7 +20,7 @@ from candlecast.features import NAMES
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest
 from candlecast.store import registry
 from candlecast.store.registry import Importance, Logged, Performance, Session
-from candlecast.training import record
+from candlecast.training import record, record_rows
 
 WAIT_S = 20.0
 NAN = float("nan")
@@ -174,6 +174,16 @@ def test_progress_is_there_while_the_training_runs(dsn):
         log.finished(bundle())
 
 
+def test_a_training_without_progress_gives_signs_of_life(dsn, monkeypatch):
+    monkeypatch.setattr(record, "WRITE_PAUSE_S", 0.01)
+    monkeypatch.setattr(record, "HEARTBEAT_S", 0.05)
+    with record.opened(dsn) as log:
+        start(log)
+        (first,) = when(dsn, "SELECT updated_at FROM ml_trainings", bool)
+        when(dsn, "SELECT updated_at FROM ml_trainings", lambda rows: rows[0]["updated_at"] > first["updated_at"])
+        log.finished(bundle())
+
+
 def test_what_a_step_costs_is_next_to_nothing_and_writes_are_few(dsn, monkeypatch):
     writes = []
     save = registry.save_session
@@ -271,14 +281,14 @@ def session_of(**changes):
 async def test_everything_may_be_written_again(pool):
     session = session_of(metadata={"note": "a\0b"})
     entry = bundle()
-    rows = record.performance(entry)
+    rows = record_rows.performance(entry)
     for _ in range(2):
         await registry.register_features(pool, "v1", _rust.catalog())
         await registry.save_session(pool, session)
         await registry.log_training(pool, Logged("k", "m", "finished", metadata={"loss": NAN}))
-        await registry.register_model(pool, record.trained(entry, session))
+        await registry.register_model(pool, record_rows.trained(entry, session))
         await registry.record_performance(pool, rows)
-        await registry.record_importance(pool, record.importance(entry))
+        await registry.record_importance(pool, record_rows.importance(entry))
     counts = {
         table: (await pool.fetch(f"SELECT count(*) FROM {table}"))[0][0]
         for table in ("ml_features", "ml_training_sessions", "ml_training_log", "ml_models", "ml_feature_importance")
@@ -304,7 +314,10 @@ async def test_a_session_without_a_sign_of_life_is_lost(pool):
 async def test_a_bundle_trained_again_under_its_version_is_another_model(pool):
     session = session_of()
     await registry.save_session(pool, session)
-    ids = [await registry.register_model(pool, record.trained(bundle(sha * 32), session)) for sha in ("aa", "bb", "aa")]
+    ids = [
+        await registry.register_model(pool, record_rows.trained(bundle(sha * 32), session))
+        for sha in ("aa", "bb", "aa")
+    ]
     assert ids[0] == ids[2] != ids[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def samples(target: Target, seed: int = 0) -> Samples:
     return Samples(rows, end, INTERVAL_MS * np.arange(ROWS), labels, asked)
 
 
+BORDER = (("train", "before"), ("validation", "from"))
 TRAIN, VALIDATION, TEST = np.split(np.arange(ROWS), [2400, 3000])
 
 
@@ -162,6 +164,8 @@ def test_the_bundle_says_what_it_answers_and_is_not_served_as_a_forecaster(marke
     told = loaded.manifest.training["target"]
     assert told == {"name": "direction", "hours": 24, "threshold": 0.01, "costs": 0.0015, "bars": 96}
     assert loaded.manifest.training["embargo_bars"] == 96 + 96 > FUTURE_BARS + 96
+    times = [datetime.fromisoformat(loaded.manifest.training["shipped"]["spans"][part][end]) for part, end in BORDER]
+    assert times[1] - times[0] == timedelta(milliseconds=192 * INTERVAL_MS)
     metrics = loaded.manifest.metrics["walk_forward"]["mean"]["horizons"]["24h"]
     assert set(metrics["log_loss"]) == {"model", "base", "persistence"}
     assert len(loaded.manifest.metrics["importance"]["features"]) == len(NAMES)

@@ -1,4 +1,4 @@
-"""A training on record in PostgreSQL while it runs. It never stops or slows one: a database that is away is warned of.
+"""A training on record in PostgreSQL while it runs, which it never stops or slows. Knows no statement and no row.
 
     with record.opened(database_url) as log:
         log.started("patchtst", version=1, family="patchtst", config=asdict(config))
@@ -29,6 +29,7 @@ from candlecast.models.bundle import FORECAST, Bundle
 from candlecast.store import registry
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.registry import Importance, Logged, Performance, Session, Status, Trained
+from candlecast.training import record_rows
 
 WRITE_PAUSE_S: Final = 1.0
 """Between two writes of progress."""
@@ -152,11 +153,16 @@ class Log:
             return
         now = datetime.now(UTC)
         self._session = session = replace(self._session, status=status, finished_at=now, error=error)
-        logged = _logged(session)
+        logged = record_rows.logged(session)
         if bundle is None:
             self._ending = Ending(logged)
         else:
-            self._ending = Ending(logged, trained(bundle, session), performance(bundle), importance(bundle))
+            self._ending = Ending(
+                logged,
+                record_rows.trained(bundle, session),
+                record_rows.performance(bundle),
+                record_rows.importance(bundle),
+            )
         self._ended.set()
 
     def _run(self) -> None:
@@ -221,13 +227,13 @@ def opened(url: str | None, *, finish_timeout_s: float = FINISH_TIMEOUT_S) -> It
 
 
 def measured(url: str | None, bundle: Bundle, folds: Mapping[str, Any], source: str) -> None:
-    """Keep what a finished bundle reached on other data, in the form of `performance`; warn when it cannot be kept."""
+    """Keep what a finished bundle reached on other data, as `record_rows.performance` takes it; warn when it cannot be."""
 
     async def write(url: str) -> None:
         async with open_pool(
             url, connections_max=1, command_timeout_ms=DATABASE_TIMEOUT_MS, connect_timeout_ms=DATABASE_TIMEOUT_MS
         ) as pool:
-            await registry.record_performance(pool, performance(bundle, folds, source))
+            await registry.record_performance(pool, record_rows.performance(bundle, folds, source))
 
     if url is None:
         return
@@ -235,133 +241,3 @@ def measured(url: str | None, bundle: Bundle, folds: Mapping[str, Any], source: 
         asyncio.run(write(url))
     except CandlecastError as error:
         log.warning("measurement not on record: %s", error)
-
-
-def trained(bundle: Bundle, session: Session) -> Trained:
-    """Return a bundle as a row of ml_models."""
-    manifest = bundle.manifest
-    features = manifest.feature_set
-    return Trained(
-        name=manifest.name,
-        version=manifest.version,
-        bundle_sha256=bytes.fromhex(bundle.sha256),
-        bundle_path=str(bundle.path),
-        family=session.family,
-        target=session.target,
-        horizon_bars=session.horizon_bars,
-        interval_ms=manifest.data["interval_ms"],
-        feature_set=features.name,
-        feature_set_hash=bundle.feature_set_hash,
-        features=features.columns,
-        optional_inputs=features.optional_inputs,
-        reference_symbol=features.reference_symbol,
-        symbols=manifest.data["symbols"],
-        data_from=manifest.data["from"],
-        data_to=manifest.data["to"],
-        code_commit=manifest.code_commit,
-        metrics=manifest.metrics,
-        session_id=session.id,
-        created_at=manifest.created_at,
-    )
-
-
-def performance(
-    bundle: Bundle, measured: Mapping[str, Any] | None = None, source: str = "walk_forward"
-) -> list[Performance]:
-    """Return metrics as rows: those of the manifest's walk-forward folds, or other folds of the same form.
-
-    Args:
-        measured: {"folds": [fold, …], "mean": …}, a fold {"rows": …, "horizons": {name: {metric: {"model": …, "base":
-            …}}}, "risks": …, "spans": …} as `evaluate.measure` gives it; names of deeper metrics are joined.
-    """
-    manifest = bundle.manifest
-    measured = manifest.metrics.get("walk_forward", {}) if measured is None else measured
-    folds = dict(enumerate(measured.get("folds", []), 1)) | ({0: measured["mean"]} if measured.get("mean") else {})
-    measured_at = manifest.created_at if source == "walk_forward" else datetime.now(UTC)
-    rows = []
-    for number, fold in folds.items():
-        test = fold.get("spans", {}).get("test", {})
-        for horizon, metrics in (fold.get("horizons", {}) | fold.get("risks", {})).items():
-            for name, pair in _pairs(metrics):
-                low, high = pair.get("interval") or (pair.get("low"), pair.get("high"))
-                rows.append(
-                    Performance(
-                        model=manifest.name,
-                        version=manifest.version,
-                        bundle_sha256=bytes.fromhex(bundle.sha256),
-                        source=source,
-                        measured_at=measured_at,
-                        fold=number,
-                        horizon=horizon,
-                        metric=name,
-                        value=pair["model"],
-                        base=pair.get("base"),
-                        persistence=pair.get("persistence"),
-                        low=low,
-                        high=high,
-                        data_points=fold.get("rows"),
-                        data_from=test.get("from"),
-                        data_to=test.get("before"),
-                    )
-                )
-    return rows
-
-
-def importance(bundle: Bundle) -> list[Importance]:
-    """Return the manifest's metrics["importance"], as `importance.table` gives it, as rows; none where it has none."""
-    manifest = bundle.manifest
-    found = manifest.metrics.get("importance")
-    if not found:
-        return []
-    shared = {key: found[key] for key in ("method", "correlation_bars")}
-    return [
-        Importance(
-            model=manifest.name,
-            version=manifest.version,
-            calculated_at=manifest.created_at,
-            bundle_sha256=bytes.fromhex(bundle.sha256),
-            **shared,
-            **row,
-        )
-        for row in found["features"]
-    ]
-
-
-def _pairs(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name, value in metrics.items():
-        if not isinstance(value, Mapping):
-            continue
-        if value.get("model") is not None:
-            yield prefix + name, value
-        else:
-            yield from _pairs(value, f"{prefix}{name}.")
-
-
-def _logged(session: Session) -> Logged:
-    assert session.finished_at is not None
-    mean = ((session.metrics or {}).get("walk_forward") or {}).get("mean") or {}
-    horizons = mean.get("horizons", {})
-
-    def over_horizons(metric: str, key: str) -> float | None:
-        values = [horizon[metric][key] for horizon in horizons.values() if metric in horizon]
-        return sum(values) / len(values) if values else None
-
-    numbers = {
-        "log_loss": over_horizons("log_loss", "model"),
-        "base_log_loss": over_horizons("log_loss", "base"),
-        "base_accuracy": over_horizons("balanced_accuracy", "base"),
-    }
-    return Logged(
-        key=f"session:{session.id}",
-        strategy=session.model,
-        status=session.status,
-        version=session.version,
-        logged_at=session.finished_at,
-        accuracy=over_horizons("balanced_accuracy", "model"),
-        duration_s=(session.finished_at - session.started_at).total_seconds(),
-        data_points=session.data_points,
-        error=session.error,
-        session_id=session.id,
-        metadata={"family": session.family, "target": session.target}
-        | {name: number for name, number in numbers.items() if number is not None},
-    )
