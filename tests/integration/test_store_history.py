@@ -12,14 +12,12 @@ from candlecast.values import Candles
 from tests.integration.conftest import INTERVAL_MS, START_MS, candles
 from tests.recorders import Store
 
-HALF_YEAR = 17_000
-
 
 @pytest.fixture
 async def stored(dsn, pool):
-    """Candles of three symbols over several months, handed over in no order of time; and the same in time order."""
+    """Candles of three symbols that overlap, over two months, handed over in no order of time; and the same in time order."""
     parts = [
-        candles(HALF_YEAR // 10, symbol=symbol, seed=seed, start_ms=START_MS + seed * 40 * 86_400_000)
+        candles(2000 - 300 * seed, symbol=symbol, seed=seed, start_ms=START_MS + seed * 5 * 86_400_000)
         for seed, symbol in ((2, "CCCUSDT"), (0, "AAAUSDT"), (1, "BBBUSDT"))
     ]
     with tempfile.TemporaryDirectory() as directory:

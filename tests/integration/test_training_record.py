@@ -151,6 +151,13 @@ def test_a_training_that_fails_leaves_its_error_in_session_and_log(dsn):
     assert fetch(dsn, "SELECT * FROM ml_models") == []
 
 
+def test_a_training_that_ends_without_a_bundle_has_failed(dsn):
+    with record.opened(dsn) as log:
+        start(log)
+    (row,) = fetch(dsn, "SELECT status, error FROM ml_training_log")
+    assert tuple(row.values()) == ("failed", "it ended without a bundle")
+
+
 def test_ctrl_c_is_interrupted_with_or_without_a_bundle(dsn):
     with pytest.raises(KeyboardInterrupt), record.opened(dsn) as log:
         start(log)

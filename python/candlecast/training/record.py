@@ -227,7 +227,7 @@ def opened(url: str | None, *, finish_timeout_s: float = FINISH_TIMEOUT_S) -> It
 
 
 def measured(url: str | None, bundle: Bundle, folds: Mapping[str, Any], source: str) -> None:
-    """Keep what a finished bundle reached on other data, as `record_rows.performance` takes it; warn when it cannot be."""
+    """Keep what a finished bundle reached on other data, as `record_rows.performance` takes it; warn on failure."""
 
     async def write(url: str) -> None:
         async with open_pool(
