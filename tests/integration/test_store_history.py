@@ -15,7 +15,7 @@ from tests.recorders import Store
 
 @pytest.fixture
 async def stored(dsn, pool):
-    """Candles of three symbols that overlap, over two months, handed over in no order of time; and the same in time order."""
+    """Candles of three symbols that overlap, stored in no order of time; and the same in time order."""
     parts = [
         candles(2000 - 300 * seed, symbol=symbol, seed=seed, start_ms=START_MS + seed * 5 * 86_400_000)
         for seed, symbol in ((2, "CCCUSDT"), (0, "AAAUSDT"), (1, "BBBUSDT"))
