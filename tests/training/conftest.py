@@ -12,7 +12,7 @@ from candlecast.models.bundle import Bundle
 from candlecast.training.config import Config
 from candlecast.training.fit import FitConfig
 from candlecast.training.patchtst import NetworkConfig
-from candlecast.training.train import train_patchtst
+from candlecast.training.train import train
 
 INTERVAL_MS = 900_000
 START_MS = 1_704_067_200_000
@@ -55,5 +55,4 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="session")
 def trained(market: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("bundles") / "patchtst"
-    train_patchtst(market, out, reference_symbol=SYMBOLS[0], config=SMALL)
-    return Bundle.load(out)
+    return train("patchtst", market, out, reference_symbol=SYMBOLS[0], config=SMALL)

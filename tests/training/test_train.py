@@ -17,15 +17,16 @@ from candlecast.features import NAMES, feature_set_hash
 from candlecast.interpret import interpret
 from candlecast.models.bundle import Bundle
 from candlecast.settings import CHECKOUT
-from candlecast.training import export
+from candlecast.training import export, networks
 from candlecast.training import train as recipe
 from candlecast.training.config import Config
 from candlecast.training.evaluate import measure
-from candlecast.training.fit import FitConfig, Fitted, base_rates, fit
-from candlecast.training.labels import Labels
+from candlecast.training.family import Fitted
+from candlecast.training.fit import FitConfig, fit
+from candlecast.training.labels import Labels, base_rates
 from candlecast.training.patchtst import PatchTST
 from candlecast.training.temperature import fit_temperatures, log_loss
-from candlecast.training.train import train_patchtst
+from candlecast.training.train import train
 from tests.training.conftest import INTERVAL_MS, SMALL, START_MS, SYMBOLS
 
 
@@ -72,22 +73,22 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, fit_number: int, step: int) ->
     def pressed(*args: object) -> Fitted:
         nonlocal fits
         fits += 1
-        mine, on_step = fits, args[-1]
+        mine, on_step = fits, args[-2]
 
         def watched(at: int, *numbers: object) -> None:
             on_step(at, *numbers)  # type: ignore[operator]
             if mine == fit_number and at == step:
                 raise KeyboardInterrupt
 
-        return fit(*args[:-1], watched)  # type: ignore[arg-type]
+        return fit(*args[:-2], watched, args[-1])  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recipe, "fit", pressed)
+    monkeypatch.setattr(networks, "fit", pressed)
 
 
 def test_ctrl_c_keeps_the_best_checkpoint(market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupting(monkeypatch, fit_number=2, step=40)
 
-    manifest = train_patchtst(market, tmp_path / "out", config=SMALL)
+    manifest = train("patchtst", market, tmp_path / "out", config=SMALL).manifest
 
     shipped = manifest.training["shipped"]
     assert shipped["fit"] == "last fit" and shipped["interrupted"] and shipped["steps"] == 40
@@ -100,7 +101,7 @@ def test_ctrl_c_early_in_the_last_fit_keeps_the_fold_before(
 ) -> None:
     interrupting(monkeypatch, fit_number=2, step=2)
 
-    shipped = train_patchtst(market, tmp_path / "out", config=SMALL).training["shipped"]
+    shipped = train("patchtst", market, tmp_path / "out", config=SMALL).manifest.training["shipped"]
 
     assert shipped["fit"] == "fold 1" and not shipped["interrupted"]
     assert Bundle.load(tmp_path / "out").manifest.training["shipped"] == shipped
@@ -112,7 +113,7 @@ def test_ctrl_c_before_the_first_checkpoint_writes_nothing(
     interrupting(monkeypatch, fit_number=1, step=2)
 
     with pytest.raises(KeyboardInterrupt):
-        train_patchtst(market, tmp_path / "out", config=SMALL)
+        train("patchtst", market, tmp_path / "out", config=SMALL)
 
     assert not (tmp_path / "out").exists()
 
@@ -233,11 +234,11 @@ def test_the_command_hands_its_flags_on_and_prints_json_alone(
 ) -> None:
     called = {}
 
-    def instead(data: list[Path], out: Path, **rest: object) -> object:
-        called.update(rest, data=data, out=out)
-        return trained.manifest
+    def instead(kind: str, data: list[Path], out: Path, **rest: object) -> Bundle:
+        called.update(rest, kind=kind, data=data, out=out)
+        return trained
 
-    monkeypatch.setattr(recipe, "train_patchtst", instead)
+    monkeypatch.setattr(recipe, "train", instead)
     flags = "--data a.csv b.csv --symbols AAA --from 2024-01-01 --to 2024-02-01T00:00Z --folds 2 --epochs 5 --stride 9"
 
     code = command.run(arguments(*flags.split(), "--seed", "7", "--json", "--out", str(trained.path)))
@@ -261,9 +262,9 @@ def test_the_command_hands_on_which_inputs_to_use(
 
     def instead(*args: object, **rest: object) -> object:
         called.update(rest)
-        return trained.manifest
+        return trained
 
-    monkeypatch.setattr(recipe, "train_patchtst", instead)
+    monkeypatch.setattr(recipe, "train", instead)
     monkeypatch.setenv("CANDLECAST_REFERENCE_SYMBOL", "SOLUSDT")
     flags = ["--data", "a.csv", "--out", "x", "--optional-inputs", *given.split()]
 
@@ -295,7 +296,7 @@ def test_an_unknown_optional_input_is_wrong_usage(capsys: pytest.CaptureFixture[
 
 def test_what_is_used_is_said(market: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigurationError, match="more data"):
-        train_patchtst(market, tmp_path / "out", end_ms=START_MS + 1000 * INTERVAL_MS, reference_symbol="BBBUSDT")
+        train("patchtst", market, tmp_path / "out", end_ms=START_MS + 1000 * INTERVAL_MS, reference_symbol="BBBUSDT")
 
     assert "optional inputs: reference (BBBUSDT); the model is served with these" in capsys.readouterr().err
 
@@ -303,7 +304,7 @@ def test_what_is_used_is_said(market: list[Path], tmp_path: Path, capsys: pytest
 def test_the_table_shows_every_number_beside_its_base(
     trained: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(recipe, "train_patchtst", lambda *args, **rest: trained.manifest)
+    monkeypatch.setattr(recipe, "train", lambda *args, **rest: trained)
 
     command.run(arguments("--data", "a.csv", "--out", "x"))
 
@@ -324,4 +325,4 @@ def test_a_place_that_is_no_bundle_is_refused_before_any_training(market: list[P
     (tmp_path / "notes.txt").write_text("mine")
 
     with pytest.raises(BundleError, match=r"notes\.txt"):
-        train_patchtst(market, tmp_path, config=dataclasses.replace(SMALL, folds=99))
+        train("patchtst", market, tmp_path, config=dataclasses.replace(SMALL, folds=99))

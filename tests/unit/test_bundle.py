@@ -153,6 +153,22 @@ def test_a_manifest_that_does_not_fit_is_refused(tmp_path: Path, change: dict[st
         Bundle.load(tmp_path / "1")
 
 
+def test_a_bundle_of_another_target_has_its_own_number_of_outputs(tmp_path: Path) -> None:
+    inputs, outputs = golden()
+    asked = {"training": {"target": {"name": "direction"}}, "temperatures": []}
+
+    written = bundle.write(
+        tmp_path / "1", manifest(**asked, outputs={"count": 3}), b"onnx", inputs, outputs[:, :3].copy()
+    )
+
+    assert (written.target, written.golden_outputs.shape) == ("direction", (4, 3))
+    assert write(tmp_path / "2").target == "forecast"
+    with pytest.raises(BundleError, match="expected finite float32"):
+        bundle.write(tmp_path / "3", manifest(**asked, outputs={"count": 3}), b"onnx", inputs, outputs)
+    with pytest.raises(BundleError, match="have no count"):
+        bundle.write(tmp_path / "3", manifest(**asked, outputs={}), b"onnx", inputs, outputs)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "{}"])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path / "1")

@@ -1,4 +1,4 @@
-"""`candlecast train patchtst`: flags → training. Knows no torch until it runs."""
+"""`candlecast train MODEL`: flags → training. Knows no framework until it runs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,53 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError
 
-DESCRIPTION = """Train PatchTST on candle files: walk-forward metrics beside base rates first, then the model itself,
-written as a bundle (fp16 ONNX, manifest, golden vectors). Ctrl-C keeps the best checkpoint of the fit under way."""
-EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
+if TYPE_CHECKING:
+    from candlecast.models.bundle import Bundle
+    from candlecast.settings import Settings
+    from candlecast.training.config import Config
+    from candlecast.training.targets import Target
+    from candlecast.values import Candles
+
+KINDS = {
+    "patchtst": "the transformer that serves",
+    "lstm": "a recurrent network",
+    "xgboost": "boosted trees on the newest row",
+    "lightgbm": "boosted trees on the newest row, leaf by leaf",
+}
+NETWORKS = ("patchtst", "lstm")
+DESCRIPTION = """Train {kind} ({what}) on candles: walk-forward metrics beside base rates first, then the model itself,
+written as a bundle (ONNX, manifest, golden vectors). Ctrl-C keeps the best step of the fit under way, and --resume goes
+on from there. With a database (--database or DATABASE_URL) the training is on record: ml_training_sessions and others."""
+EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime", "xgboost", "lightgbm", "optuna")
+DATABASE = "database"
 
 
 def register(commands: Any) -> None:
     """Add `train` with its kinds of model."""
-    train = commands.add_parser("train", help="train a model on candle files")
+    train = commands.add_parser("train", help="train a model on candles")
     kinds = train.add_subparsers(dest="kind", metavar="MODEL", required=True)
-    patchtst = kinds.add_parser("patchtst", help="the transformer that serves", description=DESCRIPTION)
-    add = patchtst.add_argument
-    add("--data", nargs="+", type=Path, required=True, metavar="FILE", help="candle files (Parquet, CSV), one interval")
+    for kind, what in KINDS.items():
+        parser = kinds.add_parser(kind, help=what, description=DESCRIPTION.format(kind=kind, what=what))
+        _add_flags(parser, is_network=kind in NETWORKS)
+        if kind not in NETWORKS:
+            _add_target(parser)
+        parser.set_defaults(run=run, target=None)
+
+
+def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
+    add = parser.add_argument
+    add(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="candle files (Parquet, CSV) of one interval; or `database`, or a postgresql:// URL: the table candles",
+    )
     add(
         "--out",
         type=Path,
@@ -49,14 +79,45 @@ def register(commands: Any) -> None:
     )
     add("--from", dest="start", type=_time_ms, metavar="TIME", help="first candle's open, ISO 8601, UTC")
     add("--to", dest="end", type=_time_ms, metavar="TIME", help="candles that open before this, labels included")
+    add("--interval-ms", type=_positive, default=900_000, metavar="MS", help="of a database's candles (default 900000)")
     add("--folds", type=_positive, help="walk-forward folds (default 3)")
-    add("--epochs", type=_positive, help="passes over the train part, at most (default 2)")
+    add("--rolling", type=_positive, metavar="BARS", help="train parts of at most so many bars (default: all before)")
+    if is_network:
+        add("--epochs", type=_positive, help="passes over the train part, at most (default 2)")
     add("--stride", type=_positive, help="every n-th candle is a sample (default 4)")
     add("--seed", type=int, help="of weights and order (default 0)")
     add("--version", type=_positive, default=1, help="of the bundle (default 1)")
-    add("--config", type=Path, metavar="FILE", help="TOML: [network] and [fit]; flags win over it")
+    add("--config", type=Path, metavar="FILE", help="TOML: [network], [lstm], [trees] and [fit]; flags win over it")
+    add("--resume", action="store_true", help="go on with the training that was interrupted, from OUT.resume")
+    add(
+        "--search",
+        type=_positive,
+        metavar="TRIALS",
+        help="first try so many settings on the first fold (Optuna), then train with the best",
+    )
+    add(
+        "--storage",
+        metavar="FILE",
+        help="keep the search there and go on with it: a file, or a postgresql:// URL (schema optuna)",
+    )
+    add("--database", metavar="URL", help="keep the training on record there (default: DATABASE_URL)")
     add("--json", action="store_true", help="print the manifest as JSON on standard output")
-    patchtst.set_defaults(run=run)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    """Add what asks another question than the 20 outputs."""
+    add = parser.add_argument_group(
+        "another question",
+        "instead of the 20 outputs; such a bundle is on record and can be evaluated, but is not served as a forecaster",
+    ).add_argument
+    add(
+        "--target",
+        choices=("direction", "volatility", "profitable"),
+        help="of the hours after a candle: BUY, SELL or HOLD; the volatility; whether buying pays its costs",
+    )
+    add("--hours", type=float, help="how many (default 24)")
+    add("--threshold", type=float, help="of a direction: BUY above it, SELL below minus it, a fraction (default 0.02)")
+    add("--costs", type=float, help="of buying and selling together, for profitable: a fraction (default 0.0015)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,40 +131,117 @@ def run(args: argparse.Namespace) -> int:
     # Before torch is loaded: threads that wait must not spin while others want the cores (measured on two busy cores:
     # 650 → 1,800 windows/s).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from candlecast.training.config import Config
-    from candlecast.training.train import train_patchtst
 
-    given = {name: getattr(args, name) for name in ("folds", "stride", "seed") if getattr(args, name) is not None}
-    config = replace(Config.load(args.config), **given)
-    if args.epochs is not None:
-        config = replace(config, fit=replace(config.fit, epochs=args.epochs))
-    asked = args.optional_inputs
-    if asked and "none" in asked and len(asked) > 1:
-        raise ConfigurationError("--optional-inputs: none stands alone")
-    manifest = train_patchtst(
-        args.data,
-        args.out,
-        symbols=args.symbols,
-        start_ms=args.start,
-        end_ms=args.end,
-        optional_inputs=[] if asked == ["none"] else asked,
-        reference_symbol=configuration.load(reference_symbol=args.reference_symbol).reference_symbol,
-        version=args.version,
-        config=config,
-    )
-    out = args.out.resolve()
+    if args.storage and not args.search:
+        raise ConfigurationError("--storage is where --search keeps its trials; give --search TRIALS too")
+    settings = configuration.load(reference_symbol=args.reference_symbol, database_url=args.database)
+    bundle = _train(args, _config(args), settings)
+    manifest, out = bundle.manifest, args.out.resolve()
     if out.name == str(manifest.version) and out.parent.name == manifest.name:  # a version in a Triton repository
-        from candlecast import outputs
         from candlecast.triton.repository import write_config
 
         features = manifest.feature_set
-        write_config(out.parent, manifest.name, features.window, len(features.columns), outputs.COUNT)
+        write_config(out.parent, manifest.name, features.window, len(features.columns), manifest.outputs["count"])
     if args.json:
         print((args.out / "manifest.json").read_text(), end="")
     else:
-        _print_table(manifest.metrics)
+        (_print_table if args.target is None else _print_answers)(manifest.metrics)
         print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
     return 0
+
+
+def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bundle:
+    """Train, on record where there is a database."""
+    from dataclasses import asdict
+
+    from candlecast.training import record, train
+    from candlecast.training.search import Search
+
+    asked = args.optional_inputs
+    if asked and "none" in asked and len(asked) > 1:
+        raise ConfigurationError("--optional-inputs: none stands alone")
+    target = _target(args)
+    with record.opened(settings.database_url) as log:
+        shared: dict[str, Any] = {
+            "symbols": args.symbols,
+            "start_ms": args.start,
+            "end_ms": args.end,
+            "optional_inputs": [] if asked == ["none"] else asked,
+            "reference_symbol": settings.reference_symbol,
+            "version": args.version,
+            "config": config,
+            "note": log.progress,
+        }
+        about = {"version": args.version, "family": args.kind, "config": asdict(config)}
+        if target is None:
+            log.started(args.kind, **about)
+            searched = Search(args.search, args.storage) if args.search else None
+            data = _data(args, settings)
+            bundle = train.train(args.kind, data, args.out, resume=args.resume, searched=searched, **shared)
+        else:
+            from candlecast.training.tabular_recipe import name_of, train_tabular
+
+            log.started(name_of(args.kind, target), target=target.name, horizon_bars=(), **about)
+            bundle = train_tabular(args.kind, target, _data(args, settings), args.out, **shared)
+        log.finished(bundle)
+    return bundle
+
+
+def _target(args: argparse.Namespace) -> Target | None:
+    """Return the other question that is asked; None: the 20 outputs.
+
+    Raises:
+        ConfigurationError: a flag goes with another one.
+    """
+    from candlecast.training.targets import Target
+
+    flags = {name: getattr(args, name, None) for name in ("hours", "threshold", "costs")}
+    given: dict[str, float] = {name: value for name, value in flags.items() if value is not None}
+    if args.target is None:
+        if given:
+            raise ConfigurationError(f"--{next(iter(given))} belongs to --target; give that too")
+        return None
+    if args.resume or args.search:
+        raise ConfigurationError("--target knows no --resume and no --search: leave them out")
+    return Target(args.target, **given)
+
+
+def _config(args: argparse.Namespace) -> Config:
+    from candlecast.training.config import Config
+
+    given = {name: getattr(args, name) for name in ("folds", "stride", "seed") if getattr(args, name) is not None}
+    if args.rolling is not None:
+        given["rolling_bars"] = args.rolling
+    config = replace(Config.load(args.config), **given)
+    if getattr(args, "epochs", None) is not None:
+        config = replace(config, fit=replace(config.fit, epochs=args.epochs))
+    return config
+
+
+def _data(args: argparse.Namespace, settings: Settings) -> list[Path] | Candles:
+    """Return the candle files, or the candles of the database.
+
+    Raises:
+        ConfigurationError: both are given, or no database is known, or it has no such candles.
+        StorageUnavailable: it does not answer.
+    """
+    bases = [name for name in args.data if name == DATABASE or name.startswith(("postgresql://", "postgres://"))]
+    if not bases:
+        return [Path(name) for name in args.data]
+    if len(args.data) > 1:
+        raise ConfigurationError("--data: a database stands alone; give files or it")
+    url = settings.database_url if bases == [DATABASE] else bases[0]
+    if url is None:
+        raise ConfigurationError("--data database: which one? Give --database URL or set DATABASE_URL")
+    from candlecast.store.history import read_candles
+
+    chosen = {"interval_ms": args.interval_ms, "start_ms": args.start, "end_ms": args.end}
+    if args.symbols is None:
+        return read_candles(url, **chosen)
+    try:
+        return read_candles(url, symbols=sorted({*args.symbols, settings.reference_symbol}), **chosen)
+    except ConfigurationError:  # the reference may not be there; what was asked for must
+        return read_candles(url, symbols=args.symbols, **chosen)
 
 
 def _print_table(metrics: dict[str, Any]) -> None:
@@ -124,6 +262,23 @@ def _print_table(metrics: dict[str, Any]) -> None:
     for risk, numbers in mean["risks"].items():
         table.add_row(risk, *("" for _ in columns), _cell(numbers["mae"]))
     Console().print(table)
+
+
+def _print_answers(metrics: dict[str, Any]) -> None:
+    """Print how good the answers to another question are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = {"model": "model", "base": "base rate", "persistence": "persistence"}
+    table = Table(box=None, title="walk-forward test parts, mean of the folds")
+    for title in ("", "", *columns.values()):
+        table.add_column(title, justify="right" if title else "left")
+    for horizon, numbers in metrics["walk_forward"].get("mean", {"horizons": {}})["horizons"].items():
+        for metric, triple in numbers.items():
+            if "model" in triple:
+                table.add_row(horizon, metric, *(f"{triple[who]:.4f}" for who in columns))
+    if table.row_count:
+        Console().print(table)
 
 
 def _cell(pair: dict[str, float]) -> str:

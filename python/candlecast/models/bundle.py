@@ -5,6 +5,9 @@ model.pt2            the same as a torch.export program, for a GPU without a con
 manifest.json        the Manifest below, with the sha256 of every other file
 golden_inputs.npy    f32 [4, 96, F], real windows
 golden_outputs.npy   f32 [4, 20], what model.onnx answers to them
+
+A bundle whose manifest names another target under `training` answers another question, with K outputs instead of 20,
+and is not served as a forecaster.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from candlecast.values import F32, SYMBOL
 FORMAT: Final = 2
 WINDOW: Final = 96
 OUTPUTS: Final = {"count": outputs.COUNT}
+FORECAST: Final = "forecast"
+"""The target of a model that answers with the 20 outputs."""
 MODEL, PROGRAM, MANIFEST = "model.onnx", "model.pt2", "manifest.json"
 GOLDEN_INPUTS, GOLDEN_OUTPUTS = "golden_inputs.npy", "golden_outputs.npy"
 CONTENTS: Final = (MODEL, GOLDEN_INPUTS, GOLDEN_OUTPUTS)
@@ -73,12 +78,17 @@ class Bundle:
     manifest: Manifest
     sha256: str  # of manifest.json, hence of everything
     golden_inputs: F32  # [4, 96, F]
-    golden_outputs: F32  # [4, 20]
+    golden_outputs: F32  # [4, 20], or [4, K] of another target
 
     @property
     def feature_set_hash(self) -> int:
         """The 64-bit hash of the feature set the model was trained with."""
         return int(self.manifest.feature_set.hash, 16)
+
+    @property
+    def target(self) -> str:
+        """What the outputs mean: FORECAST, or the name of another question."""
+        return _target(self.manifest)
 
     @property
     def has_program(self) -> bool:
@@ -108,7 +118,7 @@ class Bundle:
             manifest=manifest,
             sha256=hashlib.sha256(text).hexdigest(),
             golden_inputs=_array(path, GOLDEN_INPUTS, contents[GOLDEN_INPUTS], windows),
-            golden_outputs=_array(path, GOLDEN_OUTPUTS, contents[GOLDEN_OUTPUTS], (4, outputs.COUNT)),
+            golden_outputs=_array(path, GOLDEN_OUTPUTS, contents[GOLDEN_OUTPUTS], (4, manifest.outputs["count"])),
         )
 
     def check_feature_set(self) -> None:
@@ -223,11 +233,20 @@ def _wrong(manifest: Manifest) -> str | None:
         return f"files lacks {', '.join(missing)}"
     if features := _wrong_features(manifest.feature_set):
         return f"feature_set.{features}"
-    if manifest.feature_set.window != WINDOW or manifest.outputs != OUTPUTS:
-        return f"this candlecast serves windows of {WINDOW} rows and {outputs.COUNT} outputs"
+    if manifest.feature_set.window != WINDOW:
+        return f"this candlecast serves windows of {WINDOW} rows"
+    if _target(manifest) != FORECAST:
+        count = manifest.outputs.get("count")
+        return None if type(count) is int and count >= 1 else f"outputs {manifest.outputs} have no count"
+    if manifest.outputs != OUTPUTS:
+        return f"this candlecast serves {outputs.COUNT} outputs, not {manifest.outputs}"
     if len(manifest.temperatures) != 4 or not all(0 < t < float("inf") for t in manifest.temperatures):
         return f"temperatures {manifest.temperatures} are not 4 positive numbers"
     return None
+
+
+def _target(manifest: Manifest) -> str:
+    return str(manifest.training.get("target", {"name": FORECAST})["name"])
 
 
 def _wrong_features(features: FeatureSet) -> str | None:

@@ -23,7 +23,7 @@ from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.journal import InUse, Journal
-from candlecast.models.bundle import Bundle
+from candlecast.models.bundle import FORECAST, Bundle
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
@@ -317,8 +317,11 @@ def newest_bundle(directory: Path) -> Bundle:
     if not versions:
         raise BundleError(f"{directory} holds no model version: train one with `candlecast train patchtst`")
     bundle = Bundle.load(directory / str(max(versions)))
-    if bundle.manifest.outputs["count"] != outputs.COUNT:
-        raise BundleError(f"{bundle.path} gives {bundle.manifest.outputs['count']} outputs, not {outputs.COUNT}")
+    if bundle.target != FORECAST:
+        raise BundleError(
+            f"{bundle.path} is a model of {bundle.target} with {bundle.manifest.outputs['count']} outputs, no"
+            f" forecaster with {outputs.COUNT}: serve another model"
+        )
     return bundle
 
 

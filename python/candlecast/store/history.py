@@ -1,7 +1,8 @@
-"""What was stored before a restart: candles as they moved the state, forecasts that were never made. Knows no state."""
+"""What was stored before: candles as they moved the state or as they were in time, missed forecasts. Knows no state."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,14 +11,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from candlecast.store.pool import Connection, Pool
+from candlecast.errors import ConfigurationError, StorageUnavailable
+from candlecast.store.pool import Connection, Pool, open_pool, place_of
 from candlecast.store.queries import STATEMENTS
-from candlecast.values import I64, Candles, symbols
+from candlecast.values import I64, SYMBOL_BYTES, Candles, symbols
 
 ROWS: Final = 4_096
 """Candles that are in memory at once."""
 TIMEOUT_MS: Final = 300_000
 """Longest statement at a start, when nothing is in PostgreSQL's memory yet, and longest sort of candles."""
+FAR_MS: Final = 32_503_680_000_000
+"""The year 3000, where a span without an end ends."""
+COPY_ROW: Final = np.dtype(
+    [("fields", ">i2"), ("time_bytes", ">i4"), ("time", ">i8"), ("values", [("bytes", ">i4"), ("value", ">f8")], 8)]
+)
+"""A row of `history_of_symbol` in PostgreSQL's binary COPY format: each field behind its length."""
+COPY_HEAD_BYTES: Final = 19
+COPY_TAIL: Final = b"\xff\xff"
 
 Key = tuple[str, int]
 """Symbol and interval in ms."""
@@ -81,6 +91,75 @@ async def unforecast(pool: Pool, closes: Sequence[tuple[str, int, int]], model: 
     """
     found = await pool.fetch(STATEMENTS["unforecast"], *_columns(closes, 3), model, version)
     return [(symbol, interval_ms) for symbol, interval_ms in found]
+
+
+def read_candles(
+    url: str,
+    *,
+    symbols: Sequence[str] | None = None,
+    interval_ms: int,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+) -> Candles:
+    """Return the stored candles that open in [start_ms, end_ms), in time order; of the same time by symbol.
+
+    One snapshot of the table, symbol by symbol in the order of its index: memory is that of the answer twice.
+
+    Args:
+        symbols: only of these. Default: all.
+
+    Raises:
+        ConfigurationError: the URL is wrong, there is no such candle, or none of a symbol that was asked for.
+        StorageUnavailable.
+    """
+    return asyncio.run(_read(url, symbols, interval_ms, start_ms, end_ms))
+
+
+async def _read(
+    url: str, names: Sequence[str] | None, interval_ms: int, start_ms: int | None, end_ms: int | None
+) -> Candles:
+    span = [
+        datetime.fromtimestamp((given if given is not None else default) / 1000, UTC)
+        for given, default in ((start_ms, 0), (end_ms, FAR_MS))
+    ]
+    async with (
+        open_pool(url, connections_max=1, command_timeout_ms=TIMEOUT_MS) as pool,
+        pool.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        stored = [row[0] for row in await connection.fetch(STATEMENTS["symbols_in"], interval_ms, *span)]
+        missing = sorted(set(names or ()) - set(stored))
+        if missing or not stored:
+            what = ", ".join(missing) or "any symbol"
+            raise ConfigurationError(
+                f"the table candles at {place_of(url)} has none of {what} at an interval of {interval_ms} ms"
+                f" from {span[0]:%Y-%m-%d %H:%M} to {span[1]:%Y-%m-%d %H:%M}; check symbols, interval and times"
+            )
+        wanted = stored if names is None else sorted(set(names))
+        parts = [await _history_of(connection, symbol, interval_ms, span) for symbol in wanted]
+    joined = Candles.joined(parts)
+    return joined.take(np.argsort(joined.open_time_ms, kind="stable"))
+
+
+async def _history_of(connection: Connection, symbol: str, interval_ms: int, span: Sequence[datetime]) -> Candles:
+    received = bytearray()
+
+    async def receive(data: bytes) -> None:
+        received.extend(data)
+
+    await connection.copy_from_query(
+        STATEMENTS["history_of_symbol"].rstrip(";"), symbol, interval_ms, *span, output=receive, format="binary"
+    )
+    if (len(received) - COPY_HEAD_BYTES - len(COPY_TAIL)) % COPY_ROW.itemsize:
+        raise StorageUnavailable(f"the candles of {symbol} came incomplete; try again")
+    rows = np.frombuffer(memoryview(received)[COPY_HEAD_BYTES : -len(COPY_TAIL)], COPY_ROW)
+    return Candles(
+        symbol=np.full(len(rows), symbol.encode("ascii"), dtype=f"S{SYMBOL_BYTES}"),
+        interval_ms=np.full(len(rows), interval_ms, dtype=np.int64),
+        open_time_ms=rows["time"].astype(np.int64),
+        values=rows["values"]["value"].astype(np.float64),
+        forming=np.zeros(len(rows), dtype=np.bool_),
+    )
 
 
 @asynccontextmanager

@@ -142,6 +142,28 @@ CROSS JOIN LATERAL (
 ) AS taken
 ORDER BY taken.moved_ns, taken.open_time, taken.symbol IS DISTINCT FROM $4, taken.symbol, taken.interval_ms;
 
+-- name: symbols_in
+-- Every symbol with a candle of interval $1 that opens in [$2, $3). Each step is one look-up in the primary key.
+WITH RECURSIVE found AS (
+    (SELECT min(symbol) AS symbol FROM candles WHERE interval_ms = $1 AND open_time >= $2 AND open_time < $3)
+    UNION ALL
+    SELECT (
+        SELECT min(c.symbol) FROM candles AS c
+        WHERE c.symbol > found.symbol AND c.interval_ms = $1 AND c.open_time >= $2 AND c.open_time < $3)
+    FROM found
+    WHERE found.symbol IS NOT NULL
+)
+SELECT symbol FROM found WHERE symbol IS NOT NULL;
+
+-- name: history_of_symbol
+-- The candles of symbol $1 and interval $2 that open in [$3, $4), in the order of the primary key; NaN: not given.
+SELECT
+    (date_part('epoch', open_time) * 1000)::bigint, open, high, low, close, volume,
+    coalesce(quote_volume, 'NaN'), coalesce(trades, 'NaN'), coalesce(taker_buy_volume, 'NaN')
+FROM candles
+WHERE symbol = $1 AND interval_ms = $2 AND open_time >= $3 AND open_time < $4
+ORDER BY open_time;
+
 -- name: be_patient
 -- For the rest of the transaction: a statement that reads and sorts much may take $1 ms, and memory enough to do it well.
 SELECT set_config('statement_timeout', $1, true), set_config('work_mem', '64MB', true);
@@ -170,3 +192,78 @@ LEFT JOIN LATERAL (
 ) AS missed ON true
 WHERE made.is_there IS NULL AND missed.is_there IS NULL
 ORDER BY given.ordinality;
+
+-- name: register_features
+-- The same version of a formula again takes its place and its words from $1, a JSON array of columns of ml_features.
+INSERT INTO ml_features (feature_set, index, name, version, group_name, formula, convention, warmup_bars, low, high)
+SELECT feature_set, index, name, version, group_name, formula, convention, warmup_bars, low, high
+FROM jsonb_populate_recordset(NULL::ml_features, $1::jsonb)
+ON CONFLICT (feature_set, name, version) DO UPDATE SET
+    index = excluded.index, group_name = excluded.group_name, formula = excluded.formula,
+    convention = excluded.convention, warmup_bars = excluded.warmup_bars, low = excluded.low, high = excluded.high;
+
+-- name: save_session
+-- $1 is a row of ml_training_sessions as JSON. One that ended is never running again, whatever comes late.
+INSERT INTO ml_training_sessions (
+    id, model, version, family, target, horizon_bars, status, config, symbols, interval_ms, data_from, data_to,
+    data_points, phase, step, steps, loss, validation_loss, started_at, updated_at, finished_at, metrics,
+    bundle_sha256, code_commit, host, error, metadata)
+SELECT
+    id, model, version, family, target, horizon_bars, status, config, symbols, interval_ms, data_from, data_to,
+    data_points, phase, step, steps, loss, validation_loss, started_at, now(), finished_at, metrics,
+    bundle_sha256, code_commit, host, error, metadata
+FROM jsonb_populate_record(NULL::ml_training_sessions, $1::jsonb)
+ON CONFLICT (id) DO UPDATE SET
+    horizon_bars = excluded.horizon_bars, status = excluded.status, config = excluded.config, symbols = excluded.symbols,
+    interval_ms = excluded.interval_ms, data_from = excluded.data_from, data_to = excluded.data_to,
+    data_points = excluded.data_points, phase = excluded.phase, step = excluded.step, steps = excluded.steps,
+    loss = excluded.loss, validation_loss = excluded.validation_loss, updated_at = excluded.updated_at,
+    finished_at = excluded.finished_at, metrics = excluded.metrics, bundle_sha256 = excluded.bundle_sha256,
+    code_commit = excluded.code_commit, error = excluded.error, metadata = excluded.metadata
+WHERE ml_training_sessions.status = 'running' OR excluded.status <> 'running';
+
+-- name: log_training
+-- $1 is a row of ml_training_log as JSON; a key that is there already keeps its first values.
+INSERT INTO ml_training_log (
+    key, strategy, version, logged_at, accuracy, duration_s, data_points, status, error, session_id, metadata)
+SELECT
+    key, strategy, version, coalesce(logged_at, now()), accuracy, duration_s, data_points, status, error, session_id,
+    coalesce(metadata, '{}')
+FROM jsonb_populate_record(NULL::ml_training_log, $1::jsonb)
+ON CONFLICT (key) DO NOTHING;
+
+-- name: register_model
+-- $1 is a row of ml_models as JSON. The same bundle again may have moved; its state is not touched.
+INSERT INTO ml_models (
+    name, version, bundle_sha256, bundle_path, family, target, horizon_bars, interval_ms, feature_set,
+    feature_set_hash, features, optional_inputs, reference_symbol, symbols, data_from, data_to, code_commit, metrics,
+    session_id, created_at)
+SELECT
+    name, version, bundle_sha256, bundle_path, family, target, horizon_bars, interval_ms, feature_set,
+    feature_set_hash, features, optional_inputs, reference_symbol, symbols, data_from, data_to, code_commit, metrics,
+    session_id, created_at
+FROM jsonb_populate_record(NULL::ml_models, $1::jsonb)
+ON CONFLICT (name, version, bundle_sha256) DO UPDATE SET
+    bundle_path = excluded.bundle_path, session_id = coalesce(ml_models.session_id, excluded.session_id),
+    updated_at = now()
+RETURNING id;
+
+-- name: record_performance
+INSERT INTO ml_model_performance (
+    model, version, bundle_sha256, source, measured_at, fold, horizon, metric, value, base, persistence, low, high,
+    data_points, data_from, data_to)
+SELECT
+    model, version, bundle_sha256, source, measured_at, fold, horizon, metric, value, base, persistence, low, high,
+    data_points, data_from, data_to
+FROM jsonb_populate_recordset(NULL::ml_model_performance, $1::jsonb)
+ON CONFLICT (model, version, source, measured_at, fold, horizon, metric) DO NOTHING;
+
+-- name: record_importance
+INSERT INTO ml_feature_importance (
+    model, version, calculated_at, feature, index, score, rank, correlation, correlation_bars, gain, method,
+    bundle_sha256)
+SELECT
+    model, version, calculated_at, feature, index, score, rank, correlation, correlation_bars, gain, method,
+    bundle_sha256
+FROM jsonb_populate_recordset(NULL::ml_feature_importance, $1::jsonb)
+ON CONFLICT (model, version, calculated_at, feature) DO NOTHING;

@@ -9,22 +9,29 @@ from typing import Any
 
 from candlecast.errors import ConfigurationError
 from candlecast.training.fit import FitConfig
+from candlecast.training.lstm import LstmConfig
 from candlecast.training.patchtst import NetworkConfig
+from candlecast.training.trees import TreesConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A file may hold the tables [network] and [fit], and the numbers here."""
+    """A file may hold the tables [network] (of PatchTST), [lstm], [trees] and [fit], and the numbers here."""
 
     folds: int = 3
     stride: int = 4  # every n-th candle of a symbol is a sample
     seed: int = 0
+    rolling_bars: int = 0  # of time that a train part spans; 0: all before its validation part
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    lstm: LstmConfig = field(default_factory=LstmConfig)
+    trees: TreesConfig = field(default_factory=TreesConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
         if self.stride < 1 or self.folds < 1:
             raise ConfigurationError("stride and folds must be at least 1")
+        if self.seed < 0 or self.rolling_bars < 0:
+            raise ConfigurationError("seed and rolling_bars must not be negative")
 
     @classmethod
     def load(cls, path: Path | None) -> Config:
@@ -39,10 +46,10 @@ class Config:
             document = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path}: {error}") from error
-        network = _typed(path, NetworkConfig(), document.pop("network", {}))
-        loop = _typed(path, FitConfig(), document.pop("fit", {}))
+        tables = {"network": NetworkConfig(), "lstm": LstmConfig(), "trees": TreesConfig(), "fit": FitConfig()}
+        read = {name: _typed(path, default, document.pop(name, {})) for name, default in tables.items()}
         config: Config = _typed(path, cls(), document)
-        return replace(config, network=network, fit=loop)
+        return replace(config, **read)
 
 
 def _typed(path: Path, default: Any, given: Any) -> Any:

@@ -13,7 +13,8 @@ from candlecast.errors import ConfigurationError
 from candlecast.features import ACCEPTED, NAMES, WINDOW, Features
 from candlecast.training.labels import Labels, label
 from candlecast.training.sources import History, in_time_order
-from candlecast.values import F32, I64, Candles
+from candlecast.training.targets import Target
+from candlecast.values import F32, F64, I64, Candles
 
 CHUNK: Final = 256
 """Candles pushed at once, those of the reference among them: the core's answer takes CHUNK · 96 · F · 4 bytes."""
@@ -30,6 +31,7 @@ class Samples:
     end: I64  # [N] the window of a sample is rows[end - 96 : end]
     open_time_ms: I64  # [N]
     labels: Labels  # [N]
+    asked: F64 | None = None  # [N, 2] of a target: what came after, what had come before
 
     def __len__(self) -> int:
         return len(self.end)
@@ -43,9 +45,18 @@ class Samples:
         """Return the newest rows [B, F] of the samples at index [B]."""
         return self.rows[self.end[index] - 1]
 
+    def constant_columns(self, rows_max: int = 20_000) -> list[int]:
+        """Return the columns whose value is the same in all newest rows (in `rows_max` of them, evenly spaced)."""
+        some = self.newest(np.arange(0, len(self), 1 + len(self) // rows_max))
+        return np.flatnonzero(some.max(axis=0) == some.min(axis=0)).tolist()
 
-def prepare(history: History, folder: Path, stride: int, on_symbol: Callable[[str], None]) -> Samples:
+
+def prepare(
+    history: History, folder: Path, stride: int, on_symbol: Callable[[str], None], target: Target | None = None
+) -> Samples:
     """Push every candle through the core and keep, for every `stride`-th labelled one, its window and label.
+
+    With a target those alone are kept whose answer is known, before and after.
 
     Rows are written to `folder`, which must outlive the samples. The windows are exactly those that serving computes,
     with the rows of filled gaps, and with the reference as it was known at each candle's close.
@@ -54,7 +65,7 @@ def prepare(history: History, folder: Path, stride: int, on_symbol: Callable[[st
         ConfigurationError: no candle has both a complete window and a complete future.
     """
     by_symbol = history.by_symbol()
-    ends, times, labels = [], [], []
+    ends, times, labels, asked = [], [], [], []
     written = 0
     path = folder / "rows.f32"
     with path.open("wb") as file:
@@ -64,8 +75,12 @@ def prepare(history: History, folder: Path, stride: int, on_symbol: Callable[[st
             opened, values = candles.open_time_ms, candles.values
             found = label(opened, history.interval_ms, values[:, 1], values[:, 2], values[:, 3])
             # Another phase for each symbol: together they see every bar of the market.
-            chosen = np.flatnonzero((end[found.at] >= 0) & (found.at % stride == phase % stride))
-            labels.append(found.take(chosen.astype(np.int64)))
+            chosen = (end[found.at] >= 0) & (found.at % stride == phase % stride)
+            if target is not None:
+                answers = target.of(opened, history.interval_ms, values[:, 3])[found.at]
+                chosen &= np.isfinite(answers).all(axis=1)
+                asked.append(answers[chosen])
+            labels.append(found.take(np.flatnonzero(chosen).astype(np.int64)))
             ends.append(end[labels[-1].at])
             times.append(opened[labels[-1].at])
     if not sum(map(len, ends)):
@@ -77,6 +92,7 @@ def prepare(history: History, folder: Path, stride: int, on_symbol: Callable[[st
         end=np.concatenate(ends),
         open_time_ms=np.concatenate(times),
         labels=Labels(*(np.concatenate([getattr(part, name) for part in labels]) for name in Labels.__slots__)),
+        asked=np.concatenate(asked) if asked else None,
     )
 
 

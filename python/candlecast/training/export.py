@@ -1,4 +1,4 @@
-"""A trained network → one self-contained fp16 ONNX file, and whether such a file is right. Knows no bundle."""
+"""A network → one self-contained ONNX file of fp16 weights, and whether any model file is right. Knows no bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 from candlecast import outputs
 from candlecast.errors import BundleError
-from candlecast.training.patchtst import PatchTST
+from candlecast.training.scaled import Scaled
 from candlecast.values import F32
 
 PARITY_MAX = 2e-3
@@ -24,9 +24,9 @@ PARITY_MAX = 2e-3
 OPSET = 18
 
 
-def to_onnx(model: PatchTST) -> bytes:
+def to_onnx(model: Scaled) -> bytes:
     """Return the model as one ONNX file: `features` f32 [-1, 96, F] → `outputs` f32 [-1, 20], its trunk in fp16."""
-    half = copy.deepcopy(model).eval()
+    half = copy.deepcopy(model).cpu().eval()
     half.trunk.half()
     example = torch.zeros(2, 96, len(model.mean))
     quiet = io.StringIO()
@@ -66,7 +66,7 @@ def run(model: bytes, windows: F32, batch_rows: int = 64) -> F32:
     return np.concatenate([session.run(["outputs"], {"features": part})[0] for part in parts])
 
 
-def truth(model: PatchTST, windows: F32) -> F32:
+def truth(model: Scaled, windows: F32) -> F32:
     """Return what the network itself answers [B, 20] in fp32."""
     model.eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The training loop: one network, one split, the best checkpoint on validation. Knows no files and no metrics."""
+"""The training loop: one network, one split, the best step on validation. Knows no files but its own checkpoint."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from candlecast import outputs
-from candlecast.errors import ConfigurationError
+from candlecast.errors import CandlecastError, ConfigurationError
+from candlecast.training import loss
+from candlecast.training.checkpoints import Checkpoint
 from candlecast.training.data import Samples
-from candlecast.training.labels import Labels
-from candlecast.training.patchtst import PatchTST
+from candlecast.training.family import Fitted, Progress
+from candlecast.training.feed import Feed
+from candlecast.training.labels import base_rates
+from candlecast.training.scaled import Scaled
 from candlecast.values import F32, I64
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _fast_bfloat16() -> bool:
     cpu = Path("/proc/cpuinfo")
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
     return cpu.exists() and "avx512_bf16" in cpu.read_text()
 
 
@@ -42,50 +51,41 @@ class FitConfig:
     direction_weight: float = 1.0
     risk_weight: float = 0.5
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    device: str = field(default_factory=_device)
     bfloat16: bool = field(default_factory=_fast_bfloat16)  # matrix products while fitting; metrics are fp32
 
     def __post_init__(self) -> None:
         at_least_1 = ("epochs", "batch_rows", "checks_per_epoch", "patience_checks", "threads")
         if wrong := [name for name in at_least_1 if getattr(self, name) < 1]:
             raise ConfigurationError(f"{', '.join(wrong)} must be at least 1")
+        if self.device not in ("cpu", "cuda"):
+            raise ConfigurationError(f"device {self.device!r} is neither cpu nor cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigurationError("device is cuda, but torch finds no GPU here; leave it out to use the CPU")
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """Of the losses of returns, directions and risks."""
+        return self.return_weight, self.direction_weight, self.risk_weight
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """How one fit went; the model holds the best checkpoint."""
+@dataclass(slots=True)
+class _Standing:
+    """Where a fit stands between two steps; all of it is in a checkpoint."""
 
-    validation_loss: float
-    start_loss: float  # validation loss of the constant base rates, where training starts
-    best_step: int
-    steps: int
-    steps_planned: int
-    seconds: float
-    interrupted: bool
-
-
-Progress = Callable[[int, int, float, float], None]
-"""Called after each step with: step, steps in all, smoothed train loss, best validation loss so far."""
+    start_loss: float
+    best_loss: float
+    step: int = 0
+    best_step: int = 0
+    waited: int = 0  # checks since the best one
+    smooth: float = math.nan  # train loss
+    seconds: float = 0.0
+    feeding: float = 0.0  # of the seconds
 
 
-def loss(answers: Tensor, labels: tuple[Tensor, Tensor, Tensor], unit: Tensor, config: FitConfig) -> Tensor:
-    """Return the mean loss of answers [B, 20]: cross-entropy, else Huber in the label's deviations."""
-    returns, directions, risks = labels  # [B, 4] f32, [B, 4] i64, [B, 4] f32
-
-    def huber(block: slice, target: Tensor) -> Tensor:
-        return functional.smooth_l1_loss(answers[:, block] / unit[block], target / unit[block])
-
-    entropy = functional.cross_entropy(answers[:, outputs.LOGITS].reshape(-1, 3), directions.reshape(-1))
-    return (
-        config.return_weight * huber(outputs.RETURNS, returns)
-        + config.direction_weight * entropy
-        + config.risk_weight * huber(outputs.RISKS, risks)
-    )
-
-
-def start(model: PatchTST, samples: Samples, train: I64) -> None:
+def start(model: Scaled, samples: Samples, train: I64) -> None:
     """Set the model's scaler, units and starting answer from the train part alone."""
-    rows = samples.newest(train).astype(np.float64)
-    std = rows.std(axis=0)
+    mean, std = _moments(samples, train)
     labels = samples.labels.take(train)
     unit = np.ones(outputs.COUNT)
     unit[outputs.RETURNS] = np.maximum(labels.returns.std(axis=0), 1e-6)
@@ -93,58 +93,77 @@ def start(model: PatchTST, samples: Samples, train: I64) -> None:
     constant = np.zeros(outputs.COUNT)
     constant[outputs.LOGITS] = np.log(base_rates(labels)).reshape(-1)
     constant[outputs.RISKS] = np.median(labels.risks, axis=0)
-    tensors = (rows.mean(axis=0), np.where(std > 1e-6, std, 1.0), unit, constant)
+    # A column that does not move here is only centred: what it may do later stays small.
+    moves = std > 1e-6 * np.maximum(1.0, np.abs(mean))
+    tensors = (mean, np.where(moves, std, 1.0), unit, constant)
     model.start_from(*(torch.from_numpy(array.astype(np.float32)) for array in tensors))
 
 
-def base_rates(labels: Labels) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Return the class frequencies [4, 3] of the labels; a class never seen counts as half a time."""
-    counts = np.stack([(labels.directions == c).sum(axis=0) for c in range(3)], axis=1)
-    counts = np.maximum(counts, 0.5)
-    return counts / counts.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+def _moments(samples: Samples, index: I64, chunk: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation [F] of the newest rows, in float64 and a chunk at a time."""
+    parts = [index[k : k + chunk] for k in range(0, len(index), chunk)]
+    mean = sum(samples.newest(part).sum(axis=0, dtype=np.float64) for part in parts) / len(index)
+    square = sum(((samples.newest(part) - mean) ** 2).sum(axis=0) for part in parts) / len(index)
+    return mean, np.sqrt(square)
 
 
 def fit(
-    model: PatchTST, samples: Samples, train: I64, validation: I64, config: FitConfig, seed: int, on_step: Progress
+    model: Scaled,
+    feed: Feed,
+    train: I64,
+    validation: I64,
+    config: FitConfig,
+    seed: int,
+    on_step: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Train the model, from `start`, and leave it as the checkpoint with the least validation loss.
+    """Train the model, from `start`, and leave it at the step with the least validation loss.
 
-    Ctrl-C ends the fit with the best checkpoint so far. Before the first checkpoint it is raised.
+    A checkpoint is written at each validation; one that is there is gone on from, to the bit. Ctrl-C ends the fit with
+    the best step so far. Before the first check it is raised.
+
+    Raises:
+        CandlecastError: the loss is no number any more, or the checkpoint cannot be written.
+        ConfigurationError: the checkpoint is another fit's, or damaged.
     """
     torch.set_num_threads(config.threads)
-    began = time.monotonic()
-    rng = np.random.default_rng(seed)
+    began, fed = time.monotonic(), feed.seconds
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     per_epoch = math.ceil(len(train) / config.batch_rows)
     planned = per_epoch * config.epochs
     warmup = max(1, round(planned * config.warmup_share))
     every = max(1, per_epoch // config.checks_per_epoch)
-    best_loss = start_loss = _validate(model, samples, validation, config)
-    best, best_step, step, waited, smooth = None, 0, 0, 0, math.nan
+    best: dict[str, Tensor] | None = None
+    if checkpoint and (saved := checkpoint.load()):
+        at, best = _Standing(**saved["standing"]), saved["best"]
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+    else:
+        constant = _validate(model, feed, validation, config)
+        at = _Standing(start_loss=constant, best_loss=constant)
+    before = at.seconds, at.feeding
     interrupted = False
     try:
-        for index in _batches(train, config, rng):
-            lr = config.learning_rate * _rate(step, warmup, planned)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            model.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-                answers = model(torch.from_numpy(samples.windows(index)))
-            value = loss(answers.float(), _tensors(samples.labels, index), model.unit, config)
-            value.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            step += 1
-            smooth = value.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * value.item()
-            if step % every == 0 or step == planned:
-                checked = _validate(model, samples, validation, config)
-                waited += 1
-                if checked < best_loss or best is None:
-                    best, best_loss, best_step, waited = copy.deepcopy(model.state_dict()), checked, step, 0
-            on_step(step, planned, smooth, best_loss)
-            if waited >= config.patience_checks:
+        for index in _batches(train, config, seed, at.step):
+            if at.waited >= config.patience_checks:
                 break
+            value = _step(model, feed, index, optimizer, config, config.learning_rate * _rate(at.step, warmup, planned))
+            at.step += 1
+            _check_number(value, at.step, config)
+            at.smooth = value if math.isnan(at.smooth) else 0.98 * at.smooth + 0.02 * value
+            checking = at.step % every == 0 or at.step == planned
+            if checking:
+                checked = _validate(model, feed, validation, config)
+                _check_number(checked, at.step, config)
+                at.waited += 1
+                if checked < at.best_loss or best is None:
+                    at.best_loss, at.best_step, at.waited = checked, at.step, 0
+                    best = copy.deepcopy(model.state_dict())
+            at.seconds, at.feeding = before[0] + time.monotonic() - began, before[1] + feed.seconds - fed
+            if checking and checkpoint:
+                parts = {"model": model.state_dict(), "best": best, "optimizer": optimizer.state_dict()}
+                checkpoint.save(parts | {"standing": asdict(at)})
+            on_step(at.step, planned, at.smooth, at.best_loss)
     except KeyboardInterrupt:
         if best is None:
             raise
@@ -152,35 +171,60 @@ def fit(
     assert best is not None
     model.load_state_dict(best)
     model.eval()
-    return Fitted(best_loss, start_loss, best_step, step, planned, time.monotonic() - began, interrupted)
+    share = at.feeding / max(at.seconds, 1e-9)
+    return Fitted(at.best_loss, at.start_loss, at.best_step, at.step, planned, at.seconds, interrupted, share)
 
 
 @torch.no_grad()
-def predict(model: PatchTST, samples: Samples, index: I64, batch_rows: int = 512) -> F32:
+def predict(model: Scaled, feed: Feed, index: I64, batch_rows: int = 512) -> F32:
     """Return the outputs [B, 20] of the samples at index [B], in fp32."""
     model.eval()
     parts = [index[k : k + batch_rows] for k in range(0, len(index), batch_rows)]
-    return np.concatenate([model(torch.from_numpy(samples.windows(part))).numpy() for part in parts])
+    return np.concatenate([model(feed.windows(part)).float().cpu().numpy() for part in parts])
 
 
-def _validate(model: PatchTST, samples: Samples, index: I64, config: FitConfig) -> float:
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-        answers = torch.from_numpy(predict(model, samples, index))
-    return loss(answers, _tensors(samples.labels, index), model.unit, config).item()
+def _step(
+    model: Scaled, feed: Feed, index: I64, optimizer: torch.optim.Optimizer, config: FitConfig, rate: float
+) -> float:
+    """Move the weights once; return the loss before."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    model.train()
+    windows = feed.windows(index)
+    with torch.autocast(config.device, torch.bfloat16, enabled=config.bfloat16):
+        answers = model(windows)
+    value = loss.total(answers.float(), feed.labels(index), model.unit, config.weights)
+    value.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return value.item()
 
 
-def _batches(train: I64, config: FitConfig, rng: np.random.Generator) -> Iterator[I64]:
-    for _ in range(config.epochs):
-        order = rng.permutation(train)
-        yield from (order[k : k + config.batch_rows] for k in range(0, len(order), config.batch_rows))
+def _validate(model: Scaled, feed: Feed, index: I64, config: FitConfig) -> float:
+    with torch.autocast(config.device, torch.bfloat16, enabled=config.bfloat16):
+        answers = torch.from_numpy(predict(model, feed, index)).to(feed.device)
+    return loss.total(answers, feed.labels(index), model.unit, config.weights).item()
+
+
+def _check_number(value: float, step: int, config: FitConfig) -> None:
+    if not math.isfinite(value):
+        raise CandlecastError(
+            f"the loss is {value} at step {step}: the fit diverged; lower learning_rate (now {config.learning_rate:g})"
+            f" or clip_norm (now {config.clip_norm:g}), or set bfloat16 = false, in [fit] of --config"
+        )
+
+
+def _batches(train: I64, config: FitConfig, seed: int, step: int) -> Iterator[I64]:
+    """Yield the batches from `step` on; the order of an epoch follows from seed and epoch alone."""
+    starts = range(0, len(train), config.batch_rows)
+    first, done = divmod(step, len(starts))
+    for epoch in range(first, config.epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(train)
+        yield from (order[k : k + config.batch_rows] for k in (starts[done:] if epoch == first else starts))
 
 
 def _rate(step: int, warmup: int, planned: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, planned - warmup)))
-
-
-def _tensors(labels: Labels, index: I64) -> tuple[Tensor, Tensor, Tensor]:
-    directions = torch.from_numpy(labels.directions[index].astype(np.int64))
-    return torch.from_numpy(labels.returns[index]), directions, torch.from_numpy(labels.risks[index])

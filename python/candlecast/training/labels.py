@@ -48,3 +48,10 @@ def label(open_time_ms: I64, interval_ms: int, high: F64, low: F64, close: F64) 
         risks[:, 2 * k] = np.maximum(1 - lowest / now, 0)
         risks[:, 2 * k + 1] = np.maximum(highest / now - 1, 0)
     return Labels(at, returns.astype(np.float32), directions, risks.astype(np.float32))
+
+
+def base_rates(labels: Labels) -> F64:
+    """Return the class frequencies [4, 3] of the labels; a class never seen counts as half a time."""
+    counts = np.stack([(labels.directions == c).sum(axis=0) for c in range(3)], axis=1)
+    counts = np.maximum(counts, 0.5)
+    return counts / counts.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]

@@ -1,10 +1,10 @@
-"""Candle files → the history that a training uses, and which optional inputs it carries. Knows no windows or labels."""
+"""Candles, of files or at hand → the history of a training, and which optional inputs it carries. Knows no windows."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from candlecast.values import Candles
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The candles of one file that are used."""
+    """The candles of one file, or of a database, that are used."""
 
     name: str
     sha256: str
@@ -42,6 +42,12 @@ class History:
     optional_inputs: list[str]  # in use, in the order of OPTIONAL_INPUTS
     reference_symbol: str | None  # given when "reference" is in use: its candles are in the sources
 
+    @property
+    def sha256(self) -> str:
+        """Of all candles that are used and of what they are used for."""
+        told = (self.symbols, self.optional_inputs, self.reference_symbol, [s.described() for s in self.sources])
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
     def by_symbol(self) -> dict[str, Candles]:
         """Join the files of each symbol, in time order."""
         parts: dict[str, list[Candles]] = {}
@@ -53,7 +59,7 @@ class History:
 
 
 def read_history(
-    files: Sequence[Path],
+    data: Sequence[Path] | Candles,
     *,
     symbols: Sequence[str] | None = None,
     start_ms: int | None = None,
@@ -64,6 +70,7 @@ def read_history(
     """Read the candles that open in [start_ms, end_ms), of these symbols (default: all) and of the reference symbol.
 
     Args:
+        data: candle files, or candles that a database gave.
         optional_inputs: those to use. By default each column that every file has a finite value of, and the reference
             where there are candles both of its symbol and of others.
         reference_symbol: the symbol that the others are compared with.
@@ -75,7 +82,8 @@ def read_history(
     if optional_inputs is not None and "reference" not in optional_inputs:
         reference_symbol = None
     read = None if symbols is None else {*symbols, reference_symbol}
-    sources = [source for path in files if (source := _source(path, read, start_ms, end_ms))]
+    given = [_of_database(data)] if isinstance(data, Candles) else map(_of_file, data)
+    sources = [source for whole in given if (source := _used(whole, read, start_ms, end_ms))]
     found = {symbol for source in sources for symbol in source.candles.names}
     sampled = found if symbols is None else found & set(symbols)
     if not sampled:
@@ -105,16 +113,28 @@ def utc(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _source(path: Path, symbols: set[str | None] | None, start_ms: int | None, end_ms: int | None) -> Source | None:
-    """Read what is used of a file; None when that is nothing."""
-    candles = candle_files.read(path)
-    time = candles.open_time_ms
-    keep = (time >= (time[0] if start_ms is None else start_ms)) & (time < (time[-1] + 1 if end_ms is None else end_ms))
+def _of_file(path: Path) -> Source:
+    return Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), candle_files.read(path))
+
+
+def _of_database(candles: Candles) -> Source:
+    digest = hashlib.sha256()
+    for column in (candles.symbol, candles.interval_ms, candles.open_time_ms, candles.values):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return Source("database", digest.hexdigest(), candles)
+
+
+def _used(whole: Source, symbols: set[str | None] | None, start_ms: int | None, end_ms: int | None) -> Source | None:
+    """Return what is used of a source; None when that is nothing."""
+    time = whole.candles.open_time_ms
+    keep = np.ones(len(time), dtype=np.bool_)
+    if start_ms is not None:
+        keep &= time >= start_ms
+    if end_ms is not None:
+        keep &= time < end_ms
     if symbols is not None:
-        keep &= np.array([symbol in symbols for symbol in candles.names], dtype=np.bool_)
-    if not keep.any():
-        return None
-    return Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), candles.take(np.flatnonzero(keep)))
+        keep &= np.array([symbol in symbols for symbol in whole.candles.names], dtype=np.bool_)
+    return replace(whole, candles=whole.candles.take(np.flatnonzero(keep))) if keep.any() else None
 
 
 def _carried(sources: Sequence[Source], symbols: set[str]) -> dict[str, list[bool]]:

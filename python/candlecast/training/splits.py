@@ -41,12 +41,12 @@ class Split:
 
 
 def walk_forward(
-    first_ms: int, end_ms: int, interval_ms: int, folds: int, embargo_bars: int = EMBARGO_BARS
+    first_ms: int, end_ms: int, interval_ms: int, folds: int, embargo_bars: int = EMBARGO_BARS, rolling_bars: int = 0
 ) -> list[Split]:
-    """Return `folds` expanding splits, then the last fit's split without a test part.
+    """Return `folds` splits, then the last fit's split without a test part.
 
     The time [first_ms, end_ms) is cut into folds + 1 equal blocks; fold k is tested on block k + 1 and fits on all
-    before it.
+    before it, or, with `rolling_bars`, on a train part of at most so many bars.
 
     Raises:
         ConfigurationError: there is too little time for so many folds.
@@ -66,7 +66,7 @@ def walk_forward(
         newest = edges[k] - int(edges[k] * VALIDATION_SHARE)
         splits.append(
             Split(
-                train=span(0, newest - embargo_bars),
+                train=span(max(newest - embargo_bars - rolling_bars, 0) if rolling_bars else 0, newest - embargo_bars),
                 validation=span(newest, edges[k]),
                 test=span(edges[k] + embargo_bars, edges[k + 1]) if k <= folds else None,
             )

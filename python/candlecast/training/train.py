@@ -1,4 +1,4 @@
-"""The recipe: candle files → walk-forward metrics → the last fit → a bundle. Each step itself is elsewhere."""
+"""The recipe: candles → walk-forward metrics → the last fit → a bundle. Each step itself is elsewhere."""
 
 from __future__ import annotations
 
@@ -13,44 +13,45 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from candlecast import _rust
-from candlecast.errors import ConfigurationError
+from candlecast.errors import CandlecastError
 from candlecast.features import NAMES, feature_set_hash
 from candlecast.models import bundle
-from candlecast.models.bundle import FeatureSet, Manifest
+from candlecast.models.bundle import Bundle, FeatureSet, Manifest
 from candlecast.settings import CHECKOUT
-from candlecast.training import export, program
+from candlecast.training import export, importance, program, search
 from candlecast.training.config import Config
 from candlecast.training.data import Samples, prepare
-from candlecast.training.evaluate import average, measure
-from candlecast.training.fit import Fitted, base_rates, fit, predict, start
-from candlecast.training.patchtst import PatchTST
-from candlecast.training.sources import History, read_history, utc
-from candlecast.training.splits import EMBARGO_BARS, Split, walk_forward
-from candlecast.training.temperature import fit_temperatures
-from candlecast.values import F64, I64
+from candlecast.training.evaluate import average
+from candlecast.training.family import Model, families
+from candlecast.training.folds import Note, Run, Shown, rounded, run_all, spans
+from candlecast.training.sources import History, read_history
+from candlecast.training.splits import EMBARGO_BARS, walk_forward
+from candlecast.training.targets import Target
+from candlecast.values import F32, Candles
 
-PARITY_ROWS: Final = 512
+PARITY_ROWS: Final = 1024
+IMPORTANCE_ROWS: Final = 256
+"""Windows of the shipped fit's validation part that its importance is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One split, fitted and, where it has a test part, measured on it."""
+class Exported:
+    """A model's files, checked against the model itself."""
 
-    name: str
-    split: Split
-    model: PatchTST  # at its best checkpoint
-    fitted: Fitted
-    temperatures: F64  # [4], of its validation part
-    measured: dict[str, Any] | None
+    onnx: bytes
+    program: bytes | None
+    golden: F32  # [4, 96, F]
+    answers: F32  # [4, 20], of the ONNX file
+    errors: dict[str, Any]  # relative to the model, of each file
 
 
-def train_patchtst(
-    data: Sequence[Path],
+def train(
+    kind: str,
+    data: Sequence[Path] | Candles,
     out: Path,
     *,
     symbols: Sequence[str] | None = None,
@@ -60,21 +61,26 @@ def train_patchtst(
     reference_symbol: str | None = None,
     version: int = 1,
     config: Config | None = None,
-) -> Manifest:
-    """Train PatchTST on candle files and write the bundle to folder `out`; progress goes to standard error.
+    resume: bool = False,
+    searched: search.Search | None = None,
+    note: Note = lambda **where: None,
+) -> Bundle:
+    """Train a model of this kind (a name of `families`) and write its bundle to folder `out`; progress: standard error.
 
     Candles that open in [start_ms, end_ms) are used, labels included. Optional inputs that are not named are chosen by
-    what the files carry (`read_history`); the reference is compared with even when `symbols` leaves it out. Ctrl-C ends
-    the fit under way: its best checkpoint becomes the bundle and later fits are skipped; before a first checkpoint
-    nothing is written.
+    what the data carries (`read_history`); the reference is compared with even when `symbols` leaves it out. Ctrl-C
+    ends the fit under way: its best step becomes the bundle and later fits are skipped; before a first one nothing is
+    written. Beside `out`, in OUT.resume, lies what `resume` goes on from, until a training ends.
 
     Raises:
         ConfigurationError: the data or the configuration does not do.
-        BundleError: `out` holds something else, or the exported file differs from fp32.
+        BundleError: `out` holds something else, or an exported file differs from the model.
+        CandlecastError: a fit diverged, or a disk is full; what was at `out` stays.
     """
     config = config or Config()
-    began, commit = time.monotonic(), _commit()
+    began, commit = time.monotonic(), code_commit()
     bundle.check_place(out)
+    kept = out.absolute().with_name(f"{out.absolute().name}.resume")
     history = read_history(
         data,
         symbols=symbols,
@@ -84,21 +90,28 @@ def train_patchtst(
         reference_symbol=reference_symbol,
     )
     interval_ms = history.interval_ms
-    with tempfile.TemporaryDirectory(prefix="candlecast-train-") as folder, _progress() as progress:
-        samples = _prepared(history, Path(folder), config, progress)
+    with tempfile.TemporaryDirectory(prefix="candlecast-train-") as folder, progress_bars() as progress:
+        shown = Shown(progress, note)
+        samples = prepared(history, Path(folder), config, shown)
         times = samples.open_time_ms
-        splits = walk_forward(int(times.min()), int(times.max()) + interval_ms, interval_ms, config.folds)
-        runs = _run_all(samples, splits, config, progress)
+        splits = walk_forward(
+            int(times.min()),
+            int(times.max()) + interval_ms,
+            interval_ms,
+            config.folds,
+            rolling_bars=config.rolling_bars,
+        )
+        if not resume:
+            _forget(kept, shown)
+        found: dict[str, Any] = {}
+        if searched is not None:
+            config, found = search.run(kind, samples, splits[0], config, searched, _study(kind, history), shown)
+        runs = run_all(samples, splits, families()[kind](config), config.seed, kept, shown)
         shipped, folds = runs[-1], [run.measured for run in runs if run.measured]
-        exported, executable = export.to_onnx(shipped.model), program.to_program(shipped.model)
-        shown = np.linspace(0, len(samples) - 1, PARITY_ROWS).astype(np.int64)
-        windows = samples.windows(shown)
-        right = export.truth(shipped.model, windows)
-        parity = export.check_parity("the fp16 ONNX file against fp32", export.run(exported, windows), right)
-        program_parity = export.check_parity("the fp16 program against fp32", program.run(executable, windows), right)
-        golden = samples.windows(shown[:: PARITY_ROWS // 4])
+        exported = _exported(shipped.model, samples)
+        looked_at = _importance(shipped, samples)
     manifest = Manifest(
-        name="patchtst",
+        name=kind,
         version=version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         feature_set=FeatureSet(
@@ -108,113 +121,134 @@ def train_patchtst(
             optional_inputs=history.optional_inputs,
             reference_symbol=history.reference_symbol,
         ),
-        data=_described(history),
+        data=described(history),
         code_commit=commit,
         training={
             "config": asdict(config),
             "samples": len(samples),
             "embargo_bars": EMBARGO_BARS,
-            "shipped": {"fit": shipped.name, "spans": _spans(shipped.split)} | _rounded(asdict(shipped.fitted)),
-            "export": {"opset": export.OPSET, "weights": "fp16", "rows": PARITY_ROWS, "relative_error": parity}
-            | {"program_relative_error": program_parity},
-            "parameters": sum(p.numel() for p in shipped.model.parameters()),
+            "shipped": {"fit": shipped.name, "spans": spans(shipped.split)} | rounded(asdict(shipped.fitted)),
+            "feeding_share": round(_feeding_share(runs), 4),
+            "export": {"opset": export.OPSET, "rows": PARITY_ROWS} | exported.errors,
             "seconds": round(time.monotonic() - began, 1),
             "machine": f"{os.cpu_count()} CPU cores",
-            "torch": torch.__version__,
+        }
+        | ({"search": found} if found else {})
+        | shipped.model.described(),
+        metrics={
+            "walk_forward": {"folds": folds} | ({"mean": average(folds)} if folds else {}),
+            "importance": looked_at,
         },
-        metrics={"walk_forward": {"folds": folds} | ({"mean": average(folds)} if folds else {})},
         temperatures=[round(t, 4) for t in shipped.temperatures.tolist()],
     )
-    written = bundle.write(out, manifest, exported, golden, export.run(exported, golden), program=executable)
-    return written.manifest
+    written = _written(out, manifest, exported, kept)
+    if len(runs) == len(splits) and not shipped.fitted.interrupted:
+        _forget(kept)
+    return written
 
 
-def _prepared(history: History, folder: Path, config: Config, progress: Progress) -> Samples:
+def prepared(history: History, folder: Path, config: Config, shown: Shown, target: Target | None = None) -> Samples:
+    """Compute features and labels, and tell of it.
+
+    Raises:
+        ConfigurationError: no candle has both a complete window and a complete future.
+        CandlecastError: the disk is full.
+    """
     used = ", ".join(history.optional_inputs) or "none"
     compared = f" ({history.reference_symbol})" if history.reference_symbol else ""
-    progress.console.print(f"optional inputs: {used}{compared}; the model is served with these and no others")
-    task = progress.add_task("features", total=len(history.symbols), note="")
+    shown.say(f"optional inputs: {used}{compared}; the model is served with these and no others")
+    task = shown.progress.add_task("features", total=len(history.symbols), note="")
     began = time.monotonic()
 
     def on_symbol(symbol: str) -> None:
-        progress.update(task, advance=1, note=symbol)
+        shown.progress.update(task, advance=1, note=symbol)
+        shown.note(phase="features")
 
-    samples = prepare(history, folder, config.stride, on_symbol)
-    progress.console.print(
+    try:
+        samples = prepare(history, folder, config.stride, on_symbol, target)
+    except OSError as error:
+        raise CandlecastError(
+            f"{folder.parent}: the feature rows cannot be written ({error.strerror}); make room there, or set TMPDIR to"
+            " a folder with more"
+        ) from error
+    shown.say(
         f"features: {sum(len(source.candles) for source in history.sources)} candles, {len(history.symbols)} symbols →"
         f" {len(samples)} samples in {time.monotonic() - began:.1f} s"
     )
+    if constant := samples.constant_columns():
+        names = ", ".join(NAMES[k] for k in constant[:8]) + (", …" if len(constant) > 8 else "")
+        shown.say(f"features: {len(constant)} of {len(NAMES)} columns never move and tell the model nothing: {names}")
     return samples
 
 
-def _run_all(samples: Samples, splits: Sequence[Split], config: Config, progress: Progress) -> list[Run]:
-    """Fit every split; after Ctrl-C what has a checkpoint is kept and the rest skipped. At least one run returns."""
-    runs: list[Run] = []
+def _exported(model: Model, samples: Samples) -> Exported:
+    """Export the model and compare each file with it on windows of the whole time.
+
+    Raises:
+        BundleError: a file answers something else.
+    """
+    shown = np.linspace(0, len(samples) - 1, PARITY_ROWS).astype(np.int64)
+    windows, right = samples.windows(shown), model.predict(samples, shown)
+    onnx, executable = model.to_onnx(), model.to_program()
+    errors = {
+        "relative_error": export.check_parity("the ONNX file against the model", export.run(onnx, windows), right)
+    }
+    if executable is not None:
+        answers = program.run(executable, windows)
+        errors["program_relative_error"] = export.check_parity("the program against the model", answers, right)
+    golden = windows[:: PARITY_ROWS // 4]
+    return Exported(onnx, executable, golden, export.run(onnx, golden), errors)
+
+
+def _importance(shipped: Run, samples: Samples) -> dict[str, Any]:
+    """Return which features the model looks at, and how they go with the returns of its train part."""
+    validation = shipped.split.validation.of(samples.open_time_ms)
+    some = validation[np.unique(np.linspace(0, len(validation) - 1, IMPORTANCE_ROWS).astype(np.int64))]
+    gain = shipped.model.gain()
+    method = "integrated_gradients" if gain is None else "shap"
+    train = shipped.split.train.of(samples.open_time_ms)
+    return importance.table(samples, train, shipped.model.importance(samples, some), method, gain)
+
+
+def _written(out: Path, manifest: Manifest, exported: Exported, kept: Path) -> Bundle:
     try:
-        for number, split in enumerate(splits, 1):
-            runs.append(_run(f"fold {number}" if split.test else "last fit", samples, split, config, progress))
-            if runs[-1].fitted.interrupted:
-                break
-    except KeyboardInterrupt:
-        if not runs:
-            raise
-    if len(runs) < len(splits) or runs[-1].fitted.interrupted:
-        progress.console.print(f"Ctrl-C: kept {runs[-1].name} at step {runs[-1].fitted.best_step}, its best checkpoint")
-    return runs
+        return bundle.write(out, manifest, exported.onnx, exported.golden, exported.answers, program=exported.program)
+    except OSError as error:
+        raise CandlecastError(
+            f"{out}: the bundle cannot be written ({error.strerror}); what was there stays. Make room, then train again"
+            f" with --resume: the fits are kept in {kept.name}"
+        ) from error
 
 
-def _run(name: str, samples: Samples, split: Split, config: Config, progress: Progress) -> Run:
-    """Fit one split; measure it on its test part, if it has one, with temperatures of its validation part."""
-    train, validation = split.train.of(samples.open_time_ms), split.validation.of(samples.open_time_ms)
-    _not_empty(name, train, validation)
-    torch.manual_seed(config.seed)
-    model = PatchTST(config.network, len(NAMES))
-    start(model, samples, train)
-    task = progress.add_task(name, total=None, note="")
-
-    def on_step(step: int, steps: int, loss: float, best: float) -> None:
-        progress.update(task, completed=step, total=steps, note=f"loss {loss:.4f}, validation {best:.4f}")
-
-    fitted = fit(model, samples, train, validation, config.fit, config.seed, on_step)
-    temperatures = fit_temperatures(predict(model, samples, validation), samples.labels.directions[validation])
-    progress.console.print(
-        f"{name}: {len(train)} windows, best at step {fitted.best_step} of {fitted.steps}, validation loss"
-        f" {fitted.validation_loss:.4f} (constant {fitted.start_loss:.4f}), {fitted.seconds:.0f} s"
-    )
-    if split.test is None:
-        return Run(name, split, model, fitted, temperatures, None)
-    test = split.test.of(samples.open_time_ms)
-    _not_empty(name, test)
-    known = samples.labels.take(train)
-    measured = measure(predict(model, samples, test), samples.labels.take(test), temperatures, base_rates(known), known)
-    for horizon, numbers in measured["horizons"].items():
-        shown = ", ".join(f"{key} {n['model']:.4f} (base {n['base']:.4f})" for key, n in numbers.items() if "base" in n)
-        progress.console.print(f"{name}: {horizon}: {shown}")
-    described = {"spans": _spans(split), "train_rows": len(train), "fit": _rounded(asdict(fitted))}
-    return Run(name, split, model, fitted, temperatures, described | measured)
+def _feeding_share(runs: Sequence[Run]) -> float:
+    seconds = sum(run.fitted.seconds for run in runs)
+    return sum(run.fitted.feeding_share * run.fitted.seconds for run in runs) / max(seconds, 1e-9)
 
 
-def _not_empty(name: str, *parts: I64) -> None:
-    if any(len(part) < 2 for part in parts):
-        raise ConfigurationError(f"{name} has a part without samples; give more data, fewer folds or a smaller stride")
+def _forget(kept: Path, shown: Shown | None = None) -> None:
+    """Remove the checkpoints of a training, and nothing else."""
+    files = list(kept.glob("*.checkpoint")) + list(kept.glob("*.new"))
+    if files and shown:
+        shown.say(f"{kept}: an interrupted training is given up; --resume would have gone on with it")
+    for file in files:
+        file.unlink()
+    if kept.is_dir() and not any(kept.iterdir()):
+        kept.rmdir()
 
 
-def _described(history: History) -> dict[str, Any]:
+def _study(kind: str, history: History) -> str:
+    """Return the name of a search: the same for the same kind, features and candles."""
+    return f"{kind}-{feature_set_hash(history.optional_inputs):016x}-{history.sha256[:16]}"
+
+
+def described(history: History) -> dict[str, Any]:
+    """Return what a manifest says of the data."""
     files = [source.described() for source in history.sources]
     span = {"from": min(file["from"] for file in files), "to": max(file["to"] for file in files)}
     return {"files": files, "symbols": history.symbols, "interval_ms": history.interval_ms} | span
 
 
-def _spans(split: Split) -> dict[str, dict[str, str]]:
-    spans = {"train": split.train, "validation": split.validation, "test": split.test}
-    return {part: {"from": utc(span.start_ms), "before": utc(span.end_ms)} for part, span in spans.items() if span}
-
-
-def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in numbers.items()}
-
-
-def _commit() -> str:
+def code_commit() -> str:
     """Return the commit this code is at, with "+dirty" when files differ from it; "unknown" outside a checkout."""
     if not (CHECKOUT / ".git").exists():
         return "unknown"
@@ -228,7 +262,8 @@ def _commit() -> str:
     return (commit + ("+dirty" if changed else "")) if commit else "unknown"
 
 
-def _progress() -> Progress:
+def progress_bars() -> Progress:
+    """Return the bars that a training shows on standard error."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

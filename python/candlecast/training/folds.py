@@ -1,0 +1,155 @@
+"""The fits of a walk-forward, one after the other: each measured on its test part. Knows any family, and no bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.progress import Progress
+
+from candlecast import outputs
+from candlecast.errors import ConfigurationError
+from candlecast.training.data import Samples
+from candlecast.training.evaluate import measure
+from candlecast.training.family import Family, Fitted, Model
+from candlecast.training.labels import Labels, base_rates
+from candlecast.training.sources import utc
+from candlecast.training.splits import Split
+from candlecast.training.temperature import fit_temperatures
+from candlecast.values import F64, I64
+
+NOTE_STEPS: Final = 10
+"""Steps between two notes of progress for whoever keeps a record."""
+
+Note = Callable[..., None]
+"""Takes note of where the training is: phase, step, steps, loss, validation_loss; cheap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One split, fitted and, where it has a test part, measured on it."""
+
+    name: str
+    split: Split
+    model: Model  # at its best step
+    temperatures: F64  # [4], of its validation part
+    measured: dict[str, Any] | None
+
+    @property
+    def fitted(self) -> Fitted:
+        return self.model.fitted
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Where progress goes: to people and to the record."""
+
+    progress: Progress
+    note: Note
+
+    def say(self, line: str) -> None:
+        self.progress.console.print(line)
+
+    def steps(self, name: str) -> Callable[[int, int, float, float], None]:
+        """Return what shows the steps of a fit by that name."""
+        task = self.progress.add_task(name, total=None, note="")
+
+        def on_step(step: int, steps: int, loss: float, best: float) -> None:
+            text = f"loss {loss:.4f}, validation {best:.4f}"
+            self.progress.update(task, completed=step, total=steps, note=text)
+            if step % NOTE_STEPS == 0 or step == steps:
+                self.note(phase=name, step=step, steps=steps, loss=loss, validation_loss=best)
+
+        return on_step
+
+
+def run_all(
+    samples: Samples, splits: Sequence[Split], family: Family, seed: int, checkpoints: Path, shown: Shown
+) -> list[Run]:
+    """Fit every split; after Ctrl-C what has a best step is kept and the rest skipped. At least one run returns.
+
+    Raises:
+        KeyboardInterrupt: there was no best step yet.
+        ConfigurationError: a part has too few samples, or a train part no two classes of a horizon.
+        CandlecastError: a fit diverged.
+    """
+    runs: list[Run] = []
+    try:
+        for number, split in enumerate(splits, 1):
+            name = f"fold {number}" if split.test else "last fit"
+            kept = checkpoints / f"{name.replace(' ', '-')}.checkpoint"
+            runs.append(_run(name, samples, split, family, seed, kept, shown))
+            if runs[-1].fitted.interrupted:
+                break
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+    if len(runs) < len(splits) or runs[-1].fitted.interrupted:
+        shown.say(f"Ctrl-C: kept {runs[-1].name} at step {runs[-1].fitted.best_step}, its best; --resume goes on")
+    return runs
+
+
+def parts(name: str, samples: Samples, split: Split) -> tuple[I64, I64]:
+    """Return the indices of a split's train and validation part.
+
+    Raises:
+        ConfigurationError: a part has too few samples, or the train part knows one class only.
+    """
+    train, validation = split.train.of(samples.open_time_ms), split.validation.of(samples.open_time_ms)
+    _check_length(name, train, validation)
+    _check_classes(name, samples.labels.take(train))
+    return train, validation
+
+
+def spans(split: Split) -> dict[str, dict[str, str]]:
+    """Return the parts of a split as times."""
+    found = {"train": split.train, "validation": split.validation, "test": split.test}
+    return {part: {"from": utc(span.start_ms), "before": utc(span.end_ms)} for part, span in found.items() if span}
+
+
+def rounded(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers with at most six decimals."""
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in numbers.items()}
+
+
+def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, checkpoint: Path, shown: Shown) -> Run:
+    """Fit one split; measure it on its test part, if it has one, with temperatures of its validation part."""
+    train, validation = parts(name, samples, split)
+    model = family.fit(samples, train, validation, seed, shown.steps(name), checkpoint)
+    fitted = model.fitted
+    temperatures = fit_temperatures(model.predict(samples, validation), samples.labels.directions[validation])
+    shown.say(
+        f"{name}: {len(train)} windows, best at step {fitted.best_step} of {fitted.steps}, validation loss"
+        f" {fitted.validation_loss:.4f} (constant {fitted.start_loss:.4f}), {fitted.seconds:.0f} s,"
+        f" {fitted.feeding_share:.0%} of them feeding data"
+    )
+    if split.test is None:
+        return Run(name, split, model, temperatures, None)
+    test = split.test.of(samples.open_time_ms)
+    _check_length(name, test)
+    known = samples.labels.take(train)
+    answers = model.predict(samples, test)
+    measured = measure(answers, samples.labels.take(test), temperatures, base_rates(known), known)
+    for horizon, numbers in measured["horizons"].items():
+        told = ", ".join(f"{key} {n['model']:.4f} (base {n['base']:.4f})" for key, n in numbers.items() if "base" in n)
+        shown.say(f"{name}: {horizon}: {told}")
+    described = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
+    return Run(name, split, model, temperatures, described | measured)
+
+
+def _check_length(name: str, *found: I64) -> None:
+    if any(len(part) < 2 for part in found):
+        raise ConfigurationError(f"{name} has a part without samples; give more data, fewer folds or a smaller stride")
+
+
+def _check_classes(name: str, labels: Labels) -> None:
+    for h, horizon in enumerate(outputs.HORIZONS):
+        classes = np.unique(labels.directions[:, h])
+        if len(classes) < 2:
+            raise ConfigurationError(
+                f"{name}: all {len(labels.at)} labels at {horizon} are {outputs.CLASSES[int(classes[0])]}: there is"
+                " nothing to learn; give data that moves, or of a longer time"
+            )
