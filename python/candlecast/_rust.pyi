@@ -287,8 +287,8 @@ FlowDepth = tuple[
     NDArray[np.float64],
     NDArray[np.bool_],
 ]
-"""ts (ms), first, last and previous update id (0: not told), side (+1 bid, -1 ask), price, qty (0: gone), is_snapshot; each
-[L], one row a level. Rows of the same ids behind one another are one event, which a batch holds wholly."""
+"""ts (ms), first, last and previous update id (0: not told), side (+1 bid, -1 ask), price, qty (0: gone), is_snapshot;
+each [L], one row a level. Rows of the same ids behind one another are one event, which a batch holds wholly."""
 
 @final
 class FlowPushed:
@@ -296,8 +296,8 @@ class FlowPushed:
 
     @property
     def rows(self) -> NDArray[np.float64]:
-        """[N, 8] as of each trade: tick_ratio, depth_ratio, price_dist, price, vwap, std_dev, bid_vol, ask_vol; NaN where
-        undefined. Of a trade that was not accepted: as of the newest."""
+        """[N, 8] as of each trade: tick_ratio, depth_ratio, price_dist, price, vwap, std_dev, bid_vol, ask_vol; NaN
+        where undefined. Of a trade that was not accepted: as of the newest."""
     @property
     def undefined(self) -> NDArray[np.uint8]:
         """[N, 2] why price_dist and depth_ratio are NaN: index into FLOW_UNDEFINED."""
@@ -334,9 +334,10 @@ class FlowStatus:
 class OrderFlow:
     """Trades and books of many symbols: the three features of the gate, by event time.
 
-    tick_ratio: mean tick sign of the last 50 trades (tick rule; an unchanged price repeats the sign before, the first trade
-    has 0). depth_ratio: (bid - ask)/(bid + ask) size at the best level, 0 when both are empty. price_dist: (last price -
-    VWAP)/sigma over the trades of the last 30 s (one exactly that old has left), at most 600, sigma volume-weighted.
+    tick_ratio: mean tick sign of the last 50 trades (tick rule; an unchanged price repeats the sign before, the first
+    trade has 0). depth_ratio: (bid - ask)/(bid + ask) size at the best level, 0 when both are empty. price_dist: (last
+    price - VWAP)/sigma over the trades of the last 30 s (one exactly that old has left), at most 600, sigma
+    volume-weighted.
 
     Args:
         symbols_max: symbols that may be held.

@@ -1,4 +1,4 @@
-"""The order-flow core from Python: against the naive definition on real trades, and real books rebuilt from differences."""
+"""The order-flow core from Python: the naive definition on real trades, and real books rebuilt from differences."""
 
 from pathlib import Path
 
