@@ -19,6 +19,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from candlecast import ensemble
 from candlecast import features as feature_state
 from candlecast.batching import Batched, Batcher
 from candlecast.catch_up import Misses
@@ -51,7 +52,7 @@ class Recorder(Protocol):
 
 
 class Asks(Protocol):
-    """Answers windows [B, 96, F] with outputs [B, 20]."""
+    """Answers windows [B, 96, F] with outputs [B, 20], or with what an ensemble has: [B, 22]."""
 
     async def __call__(self, windows: F32) -> F32: ...
 
@@ -406,7 +407,8 @@ class Forecaster:
         of_window[pushed.window[has_window]] = has_window
         source = candles.take(of_window)
         state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
-        meaning = interpret(batched.outputs, self._temperatures)
+        outputs, model_agreement, degraded = ensemble.parts(batched.outputs)
+        meaning = interpret(outputs, self._temperatures)
         verdicts = judge(meaning, state, gap_filled, self._thresholds, states=feature_state.STATES)
         return Forecasts(
             symbol=source.symbol,
@@ -417,10 +419,12 @@ class Forecaster:
             forming=source.forming,
             state=state,
             gap_filled=gap_filled,
+            degraded=degraded,
+            model_agreement=model_agreement,
             features_hash=pushed.features_hash[of_window],
             rows=np.ascontiguousarray(windows[:, -1, :]),
             zero_variance=pushed.still[of_window].astype(np.int32),
-            outputs=batched.outputs,
+            outputs=outputs,
             meaning=meaning,
             direction=verdicts.direction,
             strength=verdicts.strength,

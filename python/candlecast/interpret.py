@@ -16,6 +16,14 @@ SHORT: Final = -1
 NONE: Final = 0
 
 
+def calibrated(logits: F64, temperatures: F64) -> F64:
+    """Return the probabilities [..., 4, 3] of logits [..., 4, 3] with calibration temperatures [..., 4]."""
+    scaled = logits / temperatures[..., None]
+    p: F64 = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
+
+
 def interpret(outputs: F32, temperatures: F64) -> Interpretation:
     """Read outputs [B, 20] with the bundle's calibration temperatures [4].
 
@@ -24,9 +32,7 @@ def interpret(outputs: F32, temperatures: F64) -> Interpretation:
     raw = outputs.astype(np.float64)
     finite: Bool = np.logical_and.reduce(np.isfinite(raw), axis=1)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        logits = raw[:, layout.LOGITS].reshape(-1, 4, 3) / temperatures[:, None]
-        p = np.exp(logits - logits.max(axis=2, keepdims=True))
-        p /= p.sum(axis=2, keepdims=True)
+        p = calibrated(raw[:, layout.LOGITS].reshape(-1, 4, 3), temperatures)
         p[~finite] = np.nan
         p_long, p_short = p[:, :, 0], p[:, :, 1]
         move_h, lean = p_long + p_short, p_long - p_short

@@ -49,7 +49,7 @@ RESULT: Final = np.dtype(
         ("gate", "u1"),
         ("reserved", "V2"),
         ("reasons", "<u4"),
-        ("reserved_too", "V4"),
+        ("model_agreement", "<f4"),
         ("close_time_ms", "<i8"),
         ("features_hash", "<u8"),
         ("confidence", "<f8"),

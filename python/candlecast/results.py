@@ -110,6 +110,8 @@ class Results(Sequence[CandleResult]):
         )
         for name in packed.NUMBERS:
             setattr(forecast, name, float(record[name]))
+        if not math.isnan(record["model_agreement"]):
+            forecast.model_agreement = float(record["model_agreement"])
         if record["gate"] != packed.GATE_ABSENT:
             forecast.gate_approved = bool(record["gate"] == packed.GATE_APPROVED)
             forecast.gate_probability = float(record["gate_probability"])

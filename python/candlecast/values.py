@@ -162,6 +162,8 @@ class Forecasts:
     forming: Bool  # [B] from a candle that is not closed: answered, never stored
     state: NDArray[np.uint8]  # [B] index into STATES
     gap_filled: Bool  # [B]
+    degraded: Bool  # [B] a member of the ensemble is missing
+    model_agreement: F32  # [B] 0..1, weight of the members on the ensemble's side; NaN of a model alone
     features_hash: NDArray[np.uint64]  # [B] low 56 bits of xxh3 over the newest row
     rows: F32  # [B, F] newest feature row
     zero_variance: NDArray[np.int32]  # [B] columns that did not move within the window

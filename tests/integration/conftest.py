@@ -95,6 +95,8 @@ def forecasts(count, *, symbol="BTCUSDT", start_ms=START_MS, seed=0, model=MODEL
         forming=np.zeros(count, dtype=np.bool_),
         state=np.full(count, 2, dtype=np.uint8),
         gap_filled=rng.random(count) < 0.5,
+        degraded=rng.random(count) < 0.5,
+        model_agreement=np.where(np.arange(count) % 3, rng.random(count), np.nan).astype(np.float32),
         features_hash=rng.integers(0, 1 << 56, count, dtype=np.uint64),
         rows=rng.normal(0, 10, (count, len(FEATURES))).astype(np.float32),
         zero_variance=rng.integers(0, 5, count, dtype=np.int32),

@@ -107,7 +107,7 @@ def forecasts(answer: Answer | Part) -> Iterator[pb.Forecast]:
     columns = answer.forecasts
     assert columns is not None
     m, model, spent = columns.meaning, _model(columns), _times(columns, answer)
-    table = _table(columns)
+    table, agreement = _table(columns), columns.model_agreement.tolist()
     for i, (symbol, reasons, numbers) in enumerate(zip(columns.names, columns.reasons.tolist(), table, strict=True)):
         forming = bool(columns.forming[i])
         forecast = pb.Forecast(
@@ -123,6 +123,7 @@ def forecasts(answer: Answer | Part) -> Iterator[pb.Forecast]:
             reasons=reasons_of(reasons),
             state=_STATES[columns.state[i]],
             gap_filled=bool(columns.gap_filled[i]),
+            degraded=bool(columns.degraded[i]),
             model=model,
             features_hash=int(columns.features_hash[i]),
             durability=_durability(answer, i, forming),
@@ -132,6 +133,8 @@ def forecasts(answer: Answer | Part) -> Iterator[pb.Forecast]:
         )
         for name, number in zip(_NUMBERS, numbers, strict=True):
             setattr(forecast, name, number)
+        if agreement[i] == agreement[i]:  # NaN: a model alone
+            forecast.model_agreement = agreement[i]
         yield forecast
 
 
@@ -179,6 +182,8 @@ def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str,
     yield "durability", np.where(columns.forming, pb.DURABILITY_UNSPECIFIED, durability)
     yield "forecast_state", _STATE_CODES[columns.state]
     yield "gap_filled", columns.gap_filled
+    yield "degraded", columns.degraded
+    yield "model_agreement", columns.model_agreement
     yield "forming", columns.forming
     yield "already_stored", ~columns.forming & ~answer.recorded.new
     yield "reasons", columns.reasons

@@ -19,7 +19,8 @@ WITH candle AS (
 ), prediction AS (
     INSERT INTO ml_predictions (
         symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash,
-        close, volume, state, gap_filled, features, features_hash, feature_count, nan_count, zero_variance_count,
+        close, volume, state, gap_filled, degraded, model_agreement,
+        features, features_hash, feature_count, nan_count, zero_variance_count,
         features_mean, features_std, features_min, features_max,
         rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength,
         outputs, probabilities, direction, strength,
@@ -29,6 +30,7 @@ WITH candle AS (
         symbol::text, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision),
         $2::text, $3::integer, $4::bytea, $5::bigint,
         close, nullif(volume, 'NaN'), ($7::text[])[state + 1], gap_filled,
+        degraded, nullif(model_agreement, 'NaN'),
         features, features_hash, $6::smallint, nan_count, zero_variance_count,
         nullif(features_mean, 'NaN'), nullif(features_std, 'NaN'),
         nullif(features_min, 'NaN'), nullif(features_max, 'NaN'),
@@ -71,9 +73,9 @@ ORDER BY given.ordinality;
 -- name: recent_predictions
 -- The newest first. $1 how many, $2 to $6 the key of the last one seen: close_time `infinity` for the first page.
 SELECT
-    symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, features_hash,
-    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, outputs,
-    decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
+    features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
+    outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
@@ -81,9 +83,9 @@ LIMIT $1;
 
 -- name: recent_predictions_of_symbol
 SELECT
-    symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, features_hash,
-    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, outputs,
-    decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
+    features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
+    outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC

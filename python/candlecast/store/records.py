@@ -71,6 +71,8 @@ PREDICTION_COLUMNS: Final = {
     "volume": "double precision",
     "state": "smallint",
     "gap_filled": "boolean",
+    "degraded": "boolean",
+    "model_agreement": "real",
     "features": "bytea",
     "features_hash": "bigint",
     "nan_count": "smallint",
@@ -189,6 +191,7 @@ def predictions(given: Forecasts, feature_names: Sequence[str]) -> Records:
     made["interval_ms"], made["close_time_ms"] = given.interval_ms, given.close_time_ms
     made["close"], made["volume"] = given.close, given.volume
     made["state"], made["gap_filled"] = given.state, given.gap_filled
+    made["degraded"], made["model_agreement"] = given.degraded, given.model_agreement
     made["features"], made["features_hash"] = _bytes(given.rows), given.features_hash
     made["zero_variance_count"] = given.zero_variance
     for start in range(0, len(given), SUMMARY_ROWS):

@@ -111,12 +111,12 @@ class TritonModel:
         self._instances = 0  # of the model in Triton; 0 until asked
         self._shared = shared
         self._metadata = [(KEY_HEADER, key)] if key else []
-        self._registering = asyncio.Lock()
-        self._is_registered = False  # the shared memory, at the tritonserver that answers now
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        if self._shared is not None:
+            self._shared.users += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -127,10 +127,13 @@ class TritonModel:
         finally:
             if self._stream is not None:
                 await self._stream.close()
-            if self._is_registered and self._shared is not None:
-                request = service_pb2.SystemSharedMemoryUnregisterRequest(name=self._shared.name)
-                with suppress(grpc.aio.AioRpcError):
-                    await self._stub.SystemSharedMemoryUnregister(request, metadata=self._metadata, timeout=1)
+            if self._shared is not None:
+                self._shared.users -= 1
+                if self._shared.registration and not self._shared.users:
+                    self._shared.registration = 0
+                    request = service_pb2.SystemSharedMemoryUnregisterRequest(name=self._shared.name)
+                    with suppress(grpc.aio.AioRpcError):
+                        await self._stub.SystemSharedMemoryUnregister(request, metadata=self._metadata, timeout=1)
             await self._channel.close()
 
     async def infer(self, windows: NDArray[np.float32]) -> Inference:
@@ -151,16 +154,16 @@ class TritonModel:
             model_version=self._version,
             inputs=[{"name": "features", "datatype": "FP32", "shape": windows.shape}],
         )
-        shared, windows = await self._share(request, windows)
-        if not shared:
+        registration, windows = await self._share(request, windows)
+        if not registration:
             request.raw_input_contents.append(np.ascontiguousarray(windows, np.float32).tobytes())
         try:
             # Triton reads them until it answers, however late that is.
             answer = await self._call(partial(self._exchange, windows=windows), request, timeout_s)
         except ModelUnavailable as error:
-            if not (shared and "shared memory region" in str(error)):
+            if not (registration and self._shared is not None and "shared memory region" in str(error)):
                 raise
-            self._is_registered = False  # another tritonserver than before
+            self._shared.forgotten(registration)
             return await self._infer(windows, timeout_s)
         try:
             (tensor,), (content,) = answer.outputs, answer.raw_output_contents
@@ -171,25 +174,25 @@ class TritonModel:
             raise ModelUnavailable(f"{self.name} answered {len(windows)} windows with {tensor}")
         return Inference(outputs, answer.model_version)
 
-    async def _share(self, request: Any, windows: NDArray[np.float32]) -> tuple[bool, NDArray[np.float32]]:
-        """Say in the request where windows lie in shared memory; return whether they do, and those that do."""
+    async def _share(self, request: Any, windows: NDArray[np.float32]) -> tuple[int, NDArray[np.float32]]:
+        """Say in the request where windows lie in shared memory; return by which registration, and those that do."""
         if self._shared is None or not len(windows):
-            return False, windows
-        if not self._is_registered:
+            return 0, windows
+        if not self._shared.registration:
             await self._register()
-        if self._shared is None:  # Triton does not take it
-            return False, windows
+        if self._shared is None or not (registration := self._shared.registration):  # Triton does not take it
+            return 0, windows
         place = self._shared.place_of(windows)
         if place is None:
             windows = self._shared.joined([windows])
             place = self._shared.place_of(windows)
         if place is None:
-            return False, windows
+            return 0, windows
         parameters = request.inputs[0].parameters
         parameters["shared_memory_region"].string_param = self._shared.name
         parameters["shared_memory_offset"].int64_param = place
         parameters["shared_memory_byte_size"].int64_param = windows.nbytes
-        return True, windows
+        return registration, windows
 
     async def _register(self) -> None:
         """Make the shared memory known to Triton, and forget what others left there; without, messages carry windows.
@@ -197,8 +200,10 @@ class TritonModel:
         Raises:
             ModelUnavailable, DeadlineExceeded: Triton does not answer.
         """
-        async with self._registering:
-            if self._is_registered or self._shared is None:
+        shared = self._shared
+        assert shared is not None, "there is something to register"
+        async with shared.registering:
+            if shared.registration or self._shared is None:
                 return
             register, forget, status = (
                 partial(getattr(self._stub, f"SystemSharedMemory{name}"), metadata=self._metadata)
@@ -207,19 +212,20 @@ class TritonModel:
             try:
                 regions = (await self._call(status, service_pb2.SystemSharedMemoryStatusRequest())).regions
                 for name in regions:
-                    if name == self._shared.name or (name.startswith(PREFIX) and owner_is_gone(name)):
+                    if name == shared.name or (name.startswith(PREFIX) and owner_is_gone(name)):
                         await self._call(forget, service_pb2.SystemSharedMemoryUnregisterRequest(name=name))
                 request = service_pb2.SystemSharedMemoryRegisterRequest(
-                    name=self._shared.name, key=f"/{self._shared.name}", offset=0, byte_size=self._shared.size
+                    name=shared.name, key=f"/{shared.name}", offset=0, byte_size=shared.size
                 )
                 await self._call(register, request)
-                self._is_registered = True
+                shared.registered()
             except CandlecastError as error:
                 cause = error.__cause__
                 is_away = not isinstance(cause, grpc.aio.AioRpcError) or cause.code() is grpc.StatusCode.UNAVAILABLE
                 if is_away and "restricted" not in str(error):
                     raise
                 log.warning("no shared memory with Triton, messages carry the windows: %s", error)
+                shared.users -= 1
                 self._shared = None
 
     async def metadata(self) -> Metadata:

@@ -5,6 +5,7 @@ A window travels as two numbers instead of 92 KB: no copy into a message, throug
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import mmap
@@ -12,6 +13,7 @@ import os
 import re
 import secrets
 import weakref
+from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
@@ -45,6 +47,12 @@ class SharedWindows:
         self._file = -1
         self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
         """Of the region, and of its file."""
+        # What the models that are asked with it share: it is registered with Triton once for all of them.
+        self.users = 0
+        self.registering = asyncio.Lock()
+        self.registration = 0
+        """The number of the one at the tritonserver that answers now; 0: it knows nothing of this memory."""
+        self._registrations = count(1)
 
     @property
     def size(self) -> int:
@@ -68,6 +76,15 @@ class SharedWindows:
         """Remove it; what still lies in it stays readable as long as somebody holds it."""
         os.close(self._file)
         (DIRECTORY / self.name).unlink(missing_ok=True)
+
+    def registered(self) -> None:
+        """Take note that Triton knows it now."""
+        self.registration = next(self._registrations)
+
+    def forgotten(self, registration: int) -> None:
+        """Take note that Triton, another than before, knows nothing of it, unless it was told meanwhile."""
+        if registration == self.registration:
+            self.registration = 0
 
     def room(self, rows: int) -> F32:
         """Return room for windows [rows, …]: here, until nobody holds it or a part of it, else in ordinary memory."""
