@@ -51,7 +51,7 @@ def combine(answers: Sequence[F32 | None], temperatures: F64, weights: F64) -> F
     """
     present = [i for i, answer in enumerate(answers) if answer is not None]
     raw = np.stack([answer for answer in answers if answer is not None]).astype(np.float64)  # [m, B, 20]
-    finite: Bool = np.isfinite(raw).all(axis=2)
+    finite: Bool = np.logical_and.reduce(np.isfinite(raw), axis=2)
     raw[~finite] = 0
     share = np.where(finite, weights[present, None], 0)
     with np.errstate(invalid="ignore"):

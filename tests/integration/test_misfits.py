@@ -7,7 +7,8 @@ import pytest
 
 from candlecast import features
 from candlecast.errors import BundleError
-from candlecast.server.app import check_model, newest_bundle, open_server
+from candlecast.server.app import newest_bundle, open_server
+from candlecast.server.serving import check_model
 from candlecast.settings import load
 from candlecast.triton.client import Metadata, Tensor
 from tests.fakes import fitting_bundle

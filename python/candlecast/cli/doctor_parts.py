@@ -12,11 +12,12 @@ from pathlib import Path
 from candlecast.cli.doctor_checks import Finding, fail, ok, refused, up_runs, warn
 from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.models.bundle import Bundle
-from candlecast.server.app import newest_bundle
+from candlecast.models.ensemble import Ensemble, members_of
+from candlecast.server.app import newest
+from candlecast.server.serving import answering
 from candlecast.settings import Settings
 from candlecast.store.migrate import SERVER_VERSION_MIN, check_schema
 from candlecast.store.pool import Pool, open_pool, place_of
-from candlecast.triton.client import TritonModel
 
 DATABASE_TIMEOUT_MS = 3_000
 CANARY_TIMEOUT_MS = 2_000
@@ -137,26 +138,26 @@ def _said(journal: Journal) -> str:
 async def model(settings: Settings) -> list[Finding]:
     """Load the newest bundle, compare it with the core, and ask Triton for its golden outputs."""
     try:
-        bundle = await asyncio.to_thread(newest_bundle, settings.model_repository / settings.model)
+        served = await asyncio.to_thread(newest, settings.model_repository / settings.model)
+        bundle = members_of(served)[0]  # an ensemble's have the same features
         bundle.check_feature_set()
         bundle.check_reference(settings.reference_symbol)
     except ConfigurationError as error:
         return [refused("model", error), warn("canary", "not known", "see `model`")]
-    manifest = bundle.manifest
-    features = f"feature set {manifest.feature_set.name} 0x{manifest.feature_set.hash}"
-    found = f"{manifest.name} v{manifest.version}, bundle {bundle.sha256[:12]}, {features} as computed here"
-    return [ok("model", found), await _canary(settings, bundle)]
+    manifest, feature_set = served.manifest, bundle.manifest.feature_set
+    features = f"feature set {feature_set.name} 0x{feature_set.hash}"
+    found = f"{manifest.name} v{manifest.version}, bundle {served.sha256[:12]}, {features} as computed here"
+    return [ok("model", found), await _canary(settings, served)]
 
 
-async def _canary(settings: Settings, bundle: Bundle) -> Finding:
+async def _canary(settings: Settings, served: Bundle | Ensemble) -> Finding:
     told = _text(settings.state_dir / "triton_address")
     is_given = "triton" in settings.model_fields_set
     address = settings.triton if is_given or not told else told
     started = time.monotonic()
-    version = str(bundle.manifest.version)
-    async with TritonModel(address, settings.model, CANARY_TIMEOUT_MS, version=version) as triton:
+    async with answering(served, address, timeout_ms=CANARY_TIMEOUT_MS) as model:
         try:
-            await triton.check_golden(bundle.golden_inputs, bundle.golden_outputs)
+            await model.check()
         except CandlecastError as error:
             if not is_given and not await asyncio.to_thread(up_runs, settings.state_dir):
                 return warn(
@@ -165,6 +166,9 @@ async def _canary(settings: Settings, bundle: Bundle) -> Finding:
             log_path = settings.state_dir / "triton" / "triton.log"
             advice = f"`candlecast up` restarts it; if this stays, see {log_path}" if told else "look at that Triton"
             return fail("canary", str(error), advice)
+        if model.absent:
+            away = "; ".join(f"{name}: {error}" for name, error in model.absent.items())
+            return warn("canary", f"forecasts are degraded: {away}", "load it into Triton again, or see its log")
     return ok("canary", f"Triton at {address} gives the golden outputs, {(time.monotonic() - started) * 1000:.0f} ms")
 
 

@@ -24,6 +24,7 @@ from candlecast.settings import Settings, require_loopback
 
 if TYPE_CHECKING:
     from candlecast.models.bundle import Bundle
+    from candlecast.models.ensemble import Ensemble
     from candlecast.triton.watchdog import Canary
 
 _START_TIMEOUT_MS = 30_000
@@ -71,6 +72,7 @@ async def up(settings: Settings) -> int:
 
 
 async def _run_parts(settings: Settings) -> None:
+    from candlecast.models.ensemble import members_of
     from candlecast.store.cluster import psql
     from candlecast.store.embedded import EmbeddedPostgres
     from candlecast.store.migrate import MIGRATIONS, migrate
@@ -88,15 +90,15 @@ async def _run_parts(settings: Settings) -> None:
         _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
             _say(f"migrated {name}")
-        how, bundle = _how_to_run(settings), await _bundle(settings)
+        how, served = _how_to_run(settings), await _served(settings)
         triton = EmbeddedTriton(
             env_dir=settings.triton_env_dir,
             repository=settings.model_repository,
-            models=[settings.model],
+            models=sorted({bundle.manifest.name for bundle in members_of(served)}),
             work_dir=settings.state_dir / "triton",
             **how,
             port=lifecycle.free_port(),  # stays over restarts
-            canary=lambda address: _golden_check(address, bundle, settings),
+            canary=lambda address: _golden_check(address, served, settings),
             canary_interval_ms=settings.canary_interval_ms,
             canary_limit_ms=settings.infer_timeout_ms,
             recycle_h=settings.triton_recycle_h,
@@ -136,17 +138,25 @@ async def _run_parts(settings: Settings) -> None:
             task.result()
 
 
-async def _bundle(settings: Settings) -> Bundle:
-    """Return the newest bundle, with what triton_backend needs: PyTorch's program is made when it is absent.
+async def _served(settings: Settings) -> Bundle | Ensemble:
+    """Return the newest model, with what triton_backend needs: PyTorch's program is made when it is absent.
 
     Raises:
-        ConfigurationError: the program cannot be made; the message says why.
+        ConfigurationError: the program cannot be made, or is a member's, which would be another than was weighed then.
     """
-    from candlecast.server.app import newest_bundle
+    from candlecast.models.ensemble import Ensemble, members_of
+    from candlecast.server.app import newest
 
-    bundle = newest_bundle(settings.model_repository / settings.model)
-    if settings.triton_backend == "onnxruntime" or bundle.has_program:
-        return bundle
+    served = newest(settings.model_repository / settings.model)
+    lacking = [bundle for bundle in members_of(served) if not bundle.has_program]
+    if settings.triton_backend == "onnxruntime" or not lacking:
+        return served
+    bundle = lacking[0]
+    if isinstance(served, Ensemble):
+        raise ConfigurationError(
+            f"triton_backend: {settings.triton_backend} needs model.pt2, which {bundle.path} lacks: give it one by"
+            " `candlecast export`, then weigh the members again by `candlecast ensemble` (trees have none)"
+        )
     _say(f"making model.pt2 for PyTorch in {bundle.path} (once)")
     command = [sys.executable, "-m", "candlecast", "export", str(bundle.path)]
     # A process of its own: torch would stay in this one for good.
@@ -155,7 +165,7 @@ async def _bundle(settings: Settings) -> Bundle:
     if export.returncode != 0:
         lines = output.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise ConfigurationError(f"triton_backend: {lines[-1].removeprefix('candlecast: ')}")
-    return newest_bundle(settings.model_repository / settings.model)
+    return newest(settings.model_repository / settings.model)
 
 
 def _how_to_run(settings: Settings) -> dict[str, Any]:
@@ -185,13 +195,12 @@ def _how_to_run(settings: Settings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _golden_check(address: str, bundle: Bundle, settings: Settings) -> AsyncIterator[Canary]:
-    """Connect to Triton and give what asks it for the golden outputs of the bundle."""
-    from candlecast.triton.client import TritonModel
+async def _golden_check(address: str, served: Bundle | Ensemble, settings: Settings) -> AsyncIterator[Canary]:
+    """Connect to Triton and give what asks it for the golden outputs; one well member of an ensemble is enough."""
+    from candlecast.server.serving import answering
 
-    version = str(bundle.manifest.version)
-    async with TritonModel(address, settings.model, settings.infer_timeout_ms, version=version) as model:
-        yield lambda: model.check_golden(bundle.golden_inputs, bundle.golden_outputs)
+    async with answering(served, address, timeout_ms=settings.infer_timeout_ms) as model:
+        yield model.check
 
 
 class ReadyChild:

@@ -200,6 +200,8 @@ def write(
 def _manifest(path: Path, text: bytes) -> Manifest:
     try:
         document = json.loads(text)
+        if "members" in document:
+            raise BundleError(f"{path} is an ensemble, which has no model of its own: name one of its members")
         if document["format"] != FORMAT:
             raise BundleError(
                 f"{path}: bundle format {document['format']}, this candlecast reads {FORMAT}; train it again"

@@ -24,9 +24,11 @@ from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.journal import InUse, Journal
 from candlecast.models.bundle import FORECAST, Bundle
+from candlecast.models.ensemble import Ensemble, is_ensemble, members_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.service import ForecastsService
+from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import TolerantServer
 from candlecast.settings import Settings, is_loopback, require_loopback
@@ -35,7 +37,6 @@ from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
-from candlecast.triton.client import TritonModel
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import forecasts_pb2_grpc
 from candlecast.values import F32, Model
@@ -65,7 +66,8 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
 @asynccontextmanager
 async def open_server(settings: Settings) -> AsyncIterator[str]:
     """Start the server, yield its HOST:PORT once a canary forecast went through all of it, stop it afterwards."""
-    bundle = newest_bundle(settings.model_repository / settings.model)
+    served = newest(settings.model_repository / settings.model)
+    bundle = members_of(served)[0]  # an ensemble's have the same features
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
     require_loopback("grpc", settings.grpc)
@@ -83,27 +85,26 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         features = empty()
         pool, recorder = await stack.enter_async_context(_recorder(settings))
         model = await stack.enter_async_context(
-            TritonModel(
+            answering(
+                served,
                 settings.triton,
-                settings.model,
                 timeout_ms=settings.infer_timeout_ms,
-                version=str(bundle.manifest.version),
                 shared=shared,
                 key=settings.triton_key,
             )
         )
-        await check_model(model, bundle)
+        await model.check_fit()
 
         async def canary() -> None:
-            await model.check_golden(bundle.golden_inputs, bundle.golden_outputs)
+            await model.check()
             await recorder.check()
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
 
         await canary()
         rehearsed = features_for(bundle, symbols_max=1, conflicts_max=1)
-        async with _forecaster(settings, bundle, model, rehearsed, Rehearsal(recorder)) as rehearsal:
+        async with _forecaster(settings, served, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
-        forecaster = _forecaster(settings, bundle, model, features, recorder, shared)
+        forecaster = _forecaster(settings, served, model, features, recorder, shared)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -217,23 +218,20 @@ def _shared_windows(settings: Settings, stack: AsyncExitStack) -> SharedWindows 
 
 def _forecaster(
     settings: Settings,
-    bundle: Bundle,
-    model: TritonModel,
+    served: Bundle | Ensemble,
+    model: Answering,
     features: Features,
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
 ) -> Forecaster:
-    manifest = bundle.manifest
-
-    async def ask(windows: F32) -> F32:
-        return (await model.infer(windows)).outputs
-
+    manifest = served.manifest
     return Forecaster(
         features,
-        ask,
+        model.ask,
         recorder,
-        model=Model(manifest.name, manifest.version, bundle.sha256, bundle.feature_set_hash),
-        temperatures=np.asarray(manifest.temperatures),
+        model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
+        # Members are calibrated before they are averaged.
+        temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
         thresholds=Thresholds(
             min_confidence=settings.min_confidence,
             strong_confidence=settings.strong_confidence,
@@ -285,26 +283,14 @@ async def _listening(
         await server.stop(grace=STOP_GRACE_MS / 1000)
 
 
-async def check_model(model: TritonModel, bundle: Bundle) -> None:
-    """Compare what Triton serves with the bundle.
+def newest(directory: Path) -> Bundle | Ensemble:
+    """Load the bundle, or the ensemble, of the highest version in a model's folder of the repository.
 
     Raises:
-        BundleError: version or shape differ; says how.
-        ModelUnavailable, DeadlineExceeded: Triton does not answer.
+        BundleError: there is none, or it is damaged.
     """
-    served, manifest = await model.metadata(), bundle.manifest
-    where = f"Triton at {model.address} serves {model.name}"
-    if str(manifest.version) not in served.versions:
-        raise BundleError(
-            f"{where} in versions {', '.join(served.versions)}, not {manifest.version} as the bundle says"
-        )
-    wanted = {
-        "features": (-1, feature_state.WINDOW, len(feature_state.NAMES)),
-        "outputs": (-1, outputs.COUNT),
-    }
-    found = {tensor.name: tensor.shape for tensor in (*served.inputs, *served.outputs)}
-    if found != wanted:
-        raise BundleError(f"{where} with tensors {found}; this server needs {wanted}")
+    path = _newest_version(directory)
+    return Ensemble.load(path) if is_ensemble(path) else newest_bundle(directory)
 
 
 def newest_bundle(directory: Path) -> Bundle:
@@ -313,16 +299,20 @@ def newest_bundle(directory: Path) -> Bundle:
     Raises:
         BundleError: there is none, or it is damaged.
     """
-    versions = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
-    if not versions:
-        raise BundleError(f"{directory} holds no model version: train one with `candlecast train patchtst`")
-    bundle = Bundle.load(directory / str(max(versions)))
+    bundle = Bundle.load(_newest_version(directory))
     if bundle.target != FORECAST:
         raise BundleError(
             f"{bundle.path} is a model of {bundle.target} with {bundle.manifest.outputs['count']} outputs, no"
             f" forecaster with {outputs.COUNT}: serve another model"
         )
     return bundle
+
+
+def _newest_version(directory: Path) -> Path:
+    versions = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
+    if not versions:
+        raise BundleError(f"{directory} holds no model version: train one with `candlecast train patchtst`")
+    return directory / str(max(versions))
 
 
 def _listen(server: grpc.aio.Server, address: str) -> int:
