@@ -97,12 +97,23 @@ def forecaster(features, model, recorder, *, rows_max=2_000, model_wait_ms=10_00
     )
 
 
-def fitting_bundle(path: Path, *, optional_inputs=(), reference_symbol=None) -> Bundle:
-    """Write the bundle of a model that nobody can run, trained on what this core computes."""
+def fitting_bundle(
+    path: Path,
+    *,
+    name="patchtst",
+    version=1,
+    optional_inputs=(),
+    reference_symbol=None,
+    metrics=None,
+    temperatures=(1.0,) * 4,
+    onnx=b"onnx",
+    golden=None,
+) -> Bundle:
+    """Write a bundle trained on what this core computes; unless `onnx` is given, of a model that nobody can run."""
     columns = list(feature_state.NAMES)
     manifest = Manifest(
-        name="patchtst",
-        version=1,
+        name=name,
+        version=version,
         created_at="2026-01-01T00:00:00Z",
         feature_set=FeatureSet(
             name=_rust.FEATURE_SET,
@@ -114,8 +125,9 @@ def fitting_bundle(path: Path, *, optional_inputs=(), reference_symbol=None) -> 
         data={},
         code_commit="unknown",
         training={},
-        metrics={},
-        temperatures=[1.0] * 4,
+        metrics=metrics or {},
+        temperatures=list(temperatures),
     )
     windows = np.zeros((4, feature_state.WINDOW, len(columns)), dtype=np.float32)
-    return bundle.write(path, manifest, b"onnx", windows, np.zeros((4, 20), dtype=np.float32))
+    inputs, answers = golden or (windows, np.zeros((4, 20), dtype=np.float32))
+    return bundle.write(path, manifest, onnx, inputs, answers)

@@ -14,10 +14,10 @@ from candlecast.errors import ConfigurationError
 if TYPE_CHECKING:
     from candlecast.models.ensemble import Manifest
 
-DESCRIPTION = """Make an ensemble of bundles of one model repository. A member's weight is its walk-forward skill over the
-base rate, 1 - log-loss / base log-loss, mean over the horizons, as its manifest has it; never its accuracy. One that
-does not beat the base rate gets no weight and is not asked; if none does, all weigh the same, and this says so. Serve
-it with the setting model = "ensemble" (CANDLECAST_MODEL=ensemble candlecast up)."""
+DESCRIPTION = """Make an ensemble of bundles of one model repository. A member's weight is its walk-forward skill over
+the base rate, 1 - log-loss / base log-loss, mean over the horizons, as its manifest has it; never its accuracy. One
+that does not beat the base rate gets no weight and is not asked; if none does, all weigh the same, and this says so.
+Serve it with the setting model = "ensemble" (CANDLECAST_MODEL=ensemble candlecast up)."""
 
 
 def register(commands: Any) -> None:

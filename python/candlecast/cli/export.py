@@ -13,6 +13,8 @@ DESCRIPTION = """Give a bundle model.pt2, the PyTorch program that serves it on 
 weights are read from model.onnx bit by bit, and its answers to the golden windows are compared before anything is
 replaced. Beside the version folders it writes how Triton runs the model: config.pbtxt and configs/*.pbtxt."""
 
+TREES = ("xgboost", "lightgbm")
+
 
 def register(commands: Any) -> None:
     command = commands.add_parser("export", help="give a bundle its PyTorch program", description=DESCRIPTION)
@@ -60,17 +62,24 @@ def add_program(path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: torch is missing.
-        BundleError: the bundle is damaged, not of our training, or its program computes other values; nothing changed.
+        BundleError: the bundle is damaged, not of our training, of trees or an ensemble, or its program computes other
+            values; nothing changed.
     """
     from importlib.util import find_spec
 
+    from candlecast.models import bundle
+
+    old = bundle.Bundle.load(path)
+    if old.manifest.name in TREES:
+        raise BundleError(
+            f"{path} holds {old.manifest.name} trees, which have no PyTorch program: ONNX Runtime serves them"
+            " (the setting triton_backend = onnxruntime)"
+        )
     if any(find_spec(name) is None for name in ("torch", "onnx", "onnxscript", "onnxruntime")):
         raise ConfigurationError("the program needs torch: run `make train-env` (uv sync --extra train)")
-    from candlecast.models import bundle
     from candlecast.training import export, program
     from candlecast.training.patchtst import NetworkConfig
 
-    old = bundle.Bundle.load(path)
     try:
         network = NetworkConfig(**old.manifest.training["config"]["network"])
     except (KeyError, TypeError) as error:
