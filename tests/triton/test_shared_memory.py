@@ -15,7 +15,7 @@ from candlecast.settings import CHECKOUT
 from candlecast.triton.client import KEY_HEADER, TritonModel
 from candlecast.triton.embedded import EmbeddedTriton
 from candlecast.triton.shared_memory import PREFIX, SharedWindows
-from tests.triton.conftest import COLUMNS, F32, WINDOW, windows, write_model
+from tests.triton.conftest import COLUMNS, F32, WINDOW, onnx_bytes, windows, write_model
 
 Reference = Callable[[F32], F32]
 ROWS_MAX = 64
@@ -106,3 +106,42 @@ async def test_what_a_killed_server_left_at_triton_is_forgotten(triton: Embedded
         async with TritonModel(triton.address, "rows", 10_000, shared=shared, key=triton.memory_key) as model:
             await model.infer(windows(1))
             assert await regions(triton) == {shared.name}
+
+
+async def test_models_that_share_it_register_it_once_and_the_last_one_takes_it_back(tmp_path: Path) -> None:
+    repository = write_model(tmp_path / "models")
+    write_model(repository, name="others", content=onnx_bytes(seed=8))
+    triton = EmbeddedTriton(
+        env_dir=CHECKOUT / ".venv-triton", repository=repository, models=["rows", "others"], work_dir=tmp_path / "work"
+    )
+    with SharedWindows(ROWS_MAX, (WINDOW, COLUMNS)) as shared:
+        async with triton:
+            first, second = (
+                TritonModel(triton.address, name, 10_000, shared=shared, key=triton.memory_key)
+                for name in ("rows", "others")
+            )
+            inputs = shared.room(8)
+            inputs[:] = windows(8)
+            async with first:
+                async with second:
+                    answers = await asyncio.gather(first.infer(inputs), second.infer(inputs))
+                    registration = shared.registration
+                    for _ in range(3):
+                        again = await asyncio.gather(second.infer(inputs), first.infer(inputs))
+                        np.testing.assert_array_equal(again[0].outputs, answers[1].outputs)
+                        np.testing.assert_array_equal(again[1].outputs, answers[0].outputs)
+                    assert shared.registration == registration == 1
+                    assert not np.array_equal(answers[0].outputs, answers[1].outputs)
+                assert shared.name in await regions(triton)
+                np.testing.assert_array_equal((await first.infer(inputs)).outputs, answers[0].outputs)
+            assert await regions(triton) == set()
+
+
+def test_an_absence_that_was_repaired_meanwhile_is_not_repaired_again() -> None:
+    shared = SharedWindows(ROWS_MAX, (WINDOW, COLUMNS))
+    shared.registered()
+    lost = shared.registration
+    shared.forgotten(lost)  # by a request to the new tritonserver
+    shared.registered()
+    shared.forgotten(lost)  # by another one, sent before
+    assert shared.registration == lost + 1
