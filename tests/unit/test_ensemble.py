@@ -120,6 +120,14 @@ def test_certain_members_that_contradict_each_other_stay_finite():
     assert agreement[0] == 0.75
 
 
+def test_without_a_side_nobody_agrees():
+    undecided = np.zeros((2, 2, 20), np.float32)
+    undecided[0, 0, 4:16], undecided[1, 0, 4:16] = [1, -1, 0] * 4, [-1, 1, 0] * 4  # in the second row all alike
+    outputs, agreement, _ = parts(combine(list(undecided), np.ones((2, 4)), np.array([0.5, 0.5])))
+    assert interpret(outputs, ONES).side.tolist() == [0, 0]
+    assert agreement.tolist() == [0, 0]
+
+
 def test_disagreement_lowers_confidence():
     def member(p_long):
         row = np.zeros((1, 20), np.float32)
