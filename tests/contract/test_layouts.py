@@ -80,7 +80,7 @@ def test_the_documented_layout_of_packed_records_is_theirs():
     assert f"A candle has {packed.CANDLE.itemsize} bytes" in documented
     assert f"A result, as a CandleResult, has {packed.RESULT.itemsize} bytes" in documented
     of_result = documented[documented.index("A result, as a CandleResult") :]
-    for name in ("verdict", "have", "direction", "reasons", "close_time_ms", "confidence"):
+    for name in ("verdict", "have", "direction", "reasons", "model_agreement", "close_time_ms", "confidence"):
         assert re.search(rf"\b{packed.RESULT.fields[name][1]} {name}", of_result), name
     assert f"{packed.RESULT.fields['returns'][1]} expected returns" in of_result
     assert f"{packed.RESULT.fields['probabilities'][1]} probabilities" in of_result
