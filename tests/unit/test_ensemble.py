@@ -319,6 +319,13 @@ def test_members_with_other_features_are_refused_by_name(repository):
         ensemble.weigh([Bundle.load(repository / name / "1") for name in ("patchtst", "xgboost")], 1)
 
 
+def test_a_model_of_another_target_is_no_member(repository):
+    bundle = Bundle.load(repository / "lstm/2")
+    bundle.manifest.training["target"] = {"name": "signal"}
+    with pytest.raises(BundleError, match="a model of signal, no forecaster"):
+        ensemble.weigh([bundle], 1)
+
+
 @pytest.mark.parametrize("metrics", [{}, {"walk_forward": {"folds": []}}, measured(1, 1, 1, float("nan"))])
 def test_a_member_without_walk_forward_figures_cannot_be_weighed(repository, metrics):
     bundle = Bundle.load(repository / "lstm/2")

@@ -21,7 +21,7 @@ import numpy as np
 from candlecast import __version__
 from candlecast.ensemble import skill, weights_of
 from candlecast.errors import BundleError
-from candlecast.models.bundle import MANIFEST, Bundle
+from candlecast.models.bundle import FORECAST, MANIFEST, Bundle
 from candlecast.outputs import HORIZONS
 from candlecast.values import F64
 
@@ -176,7 +176,10 @@ def write(path: Path, manifest: Manifest) -> Ensemble:
 
 
 def require_equal_features(bundles: Sequence[Bundle]) -> None:
-    """Raise BundleError, naming who differs, unless all were trained on the same features."""
+    """Raise BundleError, naming who differs, unless all are forecasters trained on the same features."""
+    for bundle in bundles:
+        if bundle.target != FORECAST:
+            raise BundleError(f"{bundle.path} is a model of {bundle.target}, no forecaster: it cannot be a member")
     given = [
         (f"{bundle.manifest.name} v{bundle.manifest.version}", asdict(bundle.manifest.feature_set))
         for bundle in bundles
