@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from candlecast.training.backtest import Bars, Exit, Outcome, Trades
+from candlecast.training.simulator import Bars, Exit, Outcome, Trades
 from candlecast.values import F64, I64, Bool
 
 YEAR_MS: Final = 365 * 86_400_000
@@ -117,3 +117,30 @@ def months_of(open_time_ms: I64) -> dict[str, Bool]:
     """Return for each UTC month, as 2024-01, which of the times [T] lie in it."""
     month = open_time_ms.astype("datetime64[ms]").astype("datetime64[M]")
     return {str(name): month == name for name in np.unique(month)}
+
+
+COLUMNS: Final = {
+    "return": "return",
+    "max_drawdown": "drawdown",
+    "sharpe": "Sharpe",
+    "sortino": "Sortino",
+    "t_statistic": "t",
+    "trades": "trades",
+    "win_rate": "wins",
+    "profit_factor": "profit factor",
+    "expectancy": "per trade",
+    "exposure": "exposure",
+    "turnover_per_day": "turnover/day",
+    "holding_h": "held, h",
+}
+"""What a table shows of the numbers, and its headings."""
+_PERCENT: Final = {"return": 1, "pnl": 2, "max_drawdown": 1, "win_rate": 1, "expectancy": 3, "exposure": 1, "fees": 1}
+
+
+def shown(key: str, value: float | None) -> str:
+    """Return a number as people read it."""
+    if value is None:
+        return "–"
+    if key in _PERCENT:
+        return f"{value:+.{_PERCENT[key]}%}" if key in ("return", "pnl", "expectancy") else f"{value:.{_PERCENT[key]}%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"

@@ -21,7 +21,7 @@ from candlecast.features import ACCEPTED, STATES
 from candlecast.filters import REASONS, Thresholds, judge
 from candlecast.interpret import interpret
 from candlecast.models.bundle import MODEL, Bundle
-from candlecast.training.backtest import Bars, Signals
+from candlecast.training.simulator import Bars, Signals
 from candlecast.values import F32, F64, I64, Bool, Candles
 
 THREADS: Final = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from candlecast.training.backtest import Bars, Exit, Rules, Signals, buy_and_hold, simulate
+from candlecast.training.simulator import Bars, Exit, Rules, Signals, buy_and_hold, simulate
 from candlecast.training.performance import drawdown, profit_factor, returns_of, sharpe, sortino, summary
 
 HOUR_MS = 3_600_000
@@ -182,6 +182,7 @@ def random_market(rng, symbols, count):
 
 def test_the_equity_moves_by_what_the_trades_earn_and_nothing_else():
     of, said = random_market(np.random.default_rng(1), tuple("ABCDE"), 800)
+    said.direction[-2] = LONG  # so that something is open at the end
     outcome = simulate(of, said, Rules(fees=0.0004, slippage=0.0002, funding=0.0001, hold_bars=16))
     trades = outcome.trades
     assert len(trades) > 100
