@@ -159,7 +159,9 @@ def test_symbols_do_not_touch_each_other_but_for_the_stake():
     of, said = random_market(rng, symbols, 600)
     together = simulate(of, said, FREE).trades
     for s, symbol in enumerate(symbols):
-        alone_of = Bars((symbol,), of.interval_ms, of.open_time_ms, *(x[:, [s]] for x in (of.open, of.high, of.low, of.close)))
+        alone_of = Bars(
+            (symbol,), of.interval_ms, of.open_time_ms, *(x[:, [s]] for x in (of.open, of.high, of.low, of.close))
+        )
         alone_said = Signals(*(getattr(said, name)[:, [s]] for name in Signals.__slots__))
         alone, mine = simulate(alone_of, alone_said, FREE).trades, together.take(together.symbol == s)
         for name in ("side", "entry_bar", "exit_bar", "entry", "exit", "why"):
@@ -208,7 +210,12 @@ def test_the_future_of_a_bar_changes_nothing_before_it():
 
 
 def test_buy_and_hold_is_an_equal_share_of_each_symbol_from_its_first_bar_to_its_last():
-    of = bars((FLAT, None), ((100, 110, 100, 110), (50, 50, 50, 50)), ((110, 110, 99, 99), (50, 60, 50, 60)), symbols=("A", "B"))
+    of = bars(
+        (FLAT, None),
+        ((100, 110, 100, 110), (50, 50, 50, 50)),
+        ((110, 110, 99, 99), (50, 60, 50, 60)),
+        symbols=("A", "B"),
+    )
     np.testing.assert_allclose(buy_and_hold(of, FREE), [1, 1.05, 1 - 0.005 + 0.1])
     paid = buy_and_hold(of, Rules(fees=0.001, slippage=0))
     np.testing.assert_allclose(paid, [1 - 0.0005, 1.05 - 0.001, 1.095 - 0.001 - 0.0005 * 0.99 - 0.0005 * 1.2])
@@ -231,7 +238,12 @@ def test_numbers_that_do_not_exist_are_none():
     assert profit_factor(np.array([1.0, 2.0])) is None
     of = bars(FLAT, FLAT)
     nothing = summary(simulate(of, signals(of, {}), FREE), of, {})
-    assert (nothing["trades"], nothing["win_rate"], nothing["profit_factor"], nothing["sharpe"]) == (0, None, None, None)
+    assert (nothing["trades"], nothing["win_rate"], nothing["profit_factor"], nothing["sharpe"]) == (
+        0,
+        None,
+        None,
+        None,
+    )
 
 
 def test_the_parts_of_a_summary_add_up_to_the_whole():

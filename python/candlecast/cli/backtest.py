@@ -56,7 +56,9 @@ def register(commands: Any) -> None:
     add("--from", dest="start", type=_time_ms, metavar="TIME", help="first bar that may give a signal, ISO 8601, UTC")
     add("--to", dest="end", type=_time_ms, metavar="TIME", help="candles that open before this")
     add("--fees", type=_fraction, default=0.0004, metavar="X", help="of the value of each fill (default %(default)s)")
-    add("--slippage", type=_fraction, default=0.0002, metavar="X", help="of the price, against us (default %(default)s)")
+    add(
+        "--slippage", type=_fraction, default=0.0002, metavar="X", help="of the price, against us (default %(default)s)"
+    )
     add(
         "--funding",
         type=_signed_fraction,
@@ -64,7 +66,13 @@ def register(commands: Any) -> None:
         metavar="X",
         help="of a position's value each 8 h (00, 08, 16 UTC), longs pay it to shorts (default %(default)s)",
     )
-    add("--hold-bars", type=_positive, default=16, metavar="N", help="bars after which a position is closed (default 16)")
+    add(
+        "--hold-bars",
+        type=_positive,
+        default=16,
+        metavar="N",
+        help="bars after which a position is closed (default 16)",
+    )
     add(
         "--filters",
         nargs="+",
@@ -84,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
     """
     needs = ["onnxruntime"] + (["matplotlib"] if args.out else [])
     if missing := [name for name in needs if find_spec(name) is None]:
-        raise ConfigurationError(f"backtesting needs {', '.join(missing)}: run `make train-env` (uv sync --extra train)")
+        raise ConfigurationError(
+            f"backtesting needs {', '.join(missing)}: run `make train-env` (uv sync --extra train)"
+        )
     if args.out is not None and not args.out.parent.is_dir():
         raise ConfigurationError(f"--out: there is no folder {args.out.parent}")
     if args.start is not None and args.end is not None and args.start >= args.end:
@@ -149,13 +159,14 @@ def _print_table(tests: Sequence[Backtest], told: dict[str, Any]) -> None:
 
     for line in (*told["warnings"], *told["verdicts"]):
         print(line)
-    table = Table(box=None)
-    table.add_column("", no_wrap=True)
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    columns = {key: title for key, title in COLUMNS.items() if key not in ("sortino", "turnover_per_day")}
+    for title in ("", *columns.values()):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
     for name, numbers in (*told["models"].items(), ("buy and hold", told["buy_and_hold"])):
-        table.add_row(name, *(shown(key, numbers.get(key)) for key in COLUMNS))
-    Console().print(table)
+        table.add_row(name, *(shown(key, numbers.get(key)) for key in columns))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200)
 
 
 @contextmanager

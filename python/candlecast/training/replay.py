@@ -172,7 +172,11 @@ class _Asked:
         verdicts = judge(meaning, self.state[at], self.gap_filled[at], thresholds, states=STATES)
         said = _nothing((len(self.candles),))
         said.is_forecast[at] = True
-        said.direction[at], said.strength[at], said.reasons[at] = verdicts.direction, verdicts.strength, verdicts.reasons
+        said.direction[at], said.strength[at], said.reasons[at] = (
+            verdicts.direction,
+            verdicts.strength,
+            verdicts.reasons,
+        )
         said.confidence[at] = meaning.confidence
         said.stop_loss[at], said.take_profit[at] = meaning.stop_loss, meaning.take_profit
         return said

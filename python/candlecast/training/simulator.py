@@ -174,9 +174,7 @@ class _Book:
         return trades.take(np.argsort(trades.exit_bar, kind="stable"))
 
 
-def simulate(
-    bars: Bars, signals: Signals, rules: Rules, on_bar: Callable[[int], None] = lambda bar: None
-) -> Outcome:
+def simulate(bars: Bars, signals: Signals, rules: Rules, on_bar: Callable[[int], None] = lambda bar: None) -> Outcome:
     """Trade the signals; see the head of this file for the order of things within a bar."""
     count, symbols = bars.open.shape
     book, equity = _Book.empty(symbols, rules), np.ones(count)

@@ -1,0 +1,125 @@
+"""A self-contained HTML page of headings, sentences, tables and plots, and how plots look. Knows nothing of what it tells."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from candlecast.errors import CandlecastError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    kind: str = ""  # verdict, warning, note
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    header: list[str]  # none where the rows are names and facts
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    svg: str
+    alt: str
+
+
+Block = Heading | Text | Table | Plot
+
+MODEL: Final = "#1f5fa8"
+RAW: Final = "#c98a2b"
+GREY: Final = "#8a8f98"
+LOSS: Final = "#b3453b"
+COLOURS: Final = (MODEL, RAW, "#3c8d5a", "#7b4fa3", "#2b9aa8", LOSS)
+PLOT_STYLE: Final = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e6ea",
+    "legend.frameon": False,
+    "svg.hashsalt": "candlecast",
+}
+STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2128; max-width: 1120px; margin: 2rem auto; padding: 0 1.5rem; }
+h1 { font-size: 1.6rem; margin: 1rem 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+p { margin: .5rem 0; max-width: 75ch; } p.verdict { font-size: 1.1rem; font-weight: 600; max-width: none; }
+p.warning { background: #fbe9e7; border-left: 4px solid #b3453b; padding: .5rem .8rem; max-width: none; }
+p.note { color: #5b616b; font-size: .9rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
+th, td { padding: .28rem .55rem; text-align: right; border-bottom: 1px solid #e3e6ea; white-space: nowrap; }
+th { color: #5b616b; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+table.facts td { text-align: left; white-space: normal; }
+.wide { overflow-x: auto; } img { width: 100%; height: auto; }
+"""
+
+
+def write(path: Path, title: str, blocks: Sequence[Block]) -> None:
+    """Write the page; its first block stands above the title.
+
+    Raises:
+        CandlecastError: the file cannot be written.
+    """
+    body = [_block(block) for block in blocks]
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    lines = "\n".join([body[0], f"<h1>{html.escape(title)}</h1>", *body[1:]])
+    page = f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{lines}\n</body></html>\n'
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise CandlecastError(f"{path}: cannot be written: {error}") from error
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """Give an empty figure in the common style."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(PLOT_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def svg(drawn: Figure) -> str:
+    """Return a figure as SVG, the same bytes for the same figure."""
+    buffer = io.StringIO()
+    drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading():
+            return f"<h2>{html.escape(block.text)}</h2>"
+        case Text():
+            return f'<p class="{block.kind}">{html.escape(block.text)}</p>'
+        case Table():
+            return _table(block)
+        case Plot():
+            data = base64.b64encode(block.svg.encode()).decode()
+            return f'<img alt="{html.escape(block.alt)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    kind = "numbers" if table.header else "facts"
+    return f'<div class="wide"><table class="{kind}">{f"<tr>{head}</tr>" if head else ""}{rows}</table></div>'

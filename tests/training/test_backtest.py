@@ -1,0 +1,183 @@
+"""What is traded is what serving would have said; the command from files to JSON and page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+
+from candlecast import cli
+from candlecast.candle_files import closes_ms, load, merged, survey
+from candlecast.errors import BundleError, ConfigurationError
+from candlecast.feature_files import recording
+from candlecast.features import Features
+from candlecast.filters import Thresholds
+from candlecast.training.backtest import backtest
+from candlecast.training.replay import Speaker, replay
+from candlecast.training.simulator import Rules
+from tests import fakes
+from tests.fakes import FakeRecorder
+from tests.market_simulator import INTERVAL_MS, candles
+
+SYMBOLS = ("AAAUSDT", "BTCUSDT", "CCCUSDT")
+COUNT = 760
+ROOM = dict(symbols_max=4, conflicts_max=3, optional_inputs=("reference",), reference_symbol="BTCUSDT")
+
+
+def ask(windows, factor=1.0):
+    """Answer so that every column of the newest row counts, those of the reference too."""
+    mixed = np.sin(factor * np.cumsum(np.nan_to_num(windows[:, -1]), axis=1)[:, -20:])
+    return np.column_stack([0.02 * mixed[:, :4], 3 * mixed[:, 4:16], 0.03 * np.abs(mixed[:, 16:])])
+
+
+class Model:
+    async def __call__(self, windows):
+        return ask(windows)
+
+
+def write(folder, symbol, count=COUNT, *, missing=(), seed=0):
+    """Write a candle file, without the bars in `missing`."""
+    values = candles(symbol, count, seed=seed)
+    kept = values.take(np.setdiff1d(np.arange(count), missing))
+    columns = dict(zip(("open", "high", "low", "close", "volume"), kept.values.T, strict=False))
+    path = folder / f"{symbol}-15m.parquet"
+    pl.DataFrame({"ts": kept.open_time_ms, **columns}).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("candles")
+    gaps = {"AAAUSDT": [690, 691], "BTCUSDT": [], "CCCUSDT": [5, *range(20, 40)]}
+    return [write(folder, symbol, missing=gaps[symbol]) for symbol in SYMBOLS]
+
+
+class Keeps(FakeRecorder):
+    """A FakeRecorder that keeps what was decided, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = {}
+
+    async def record(self, candles, forecasts, missed=(), *, durable=True):
+        for i in range(len(forecasts) if forecasts is not None else 0):
+            meaning = forecasts.meaning
+            columns = (
+                forecasts.direction,
+                forecasts.strength,
+                forecasts.reasons,
+                meaning.confidence.astype(np.float32),
+            )
+            limits = (meaning.stop_loss, meaning.take_profit)
+            key = forecasts.names[i], int(forecasts.close_time_ms[i])
+            self.said[key] = tuple(column[i].item() for column in (*columns, *limits))
+        return await super().record(candles, forecasts, missed, durable=durable)
+
+
+async def live(files):
+    """Return what a Forecaster says of the files, one close at a time."""
+    recorder = Keeps()
+    async with fakes.forecaster(Features(**ROOM), Model(), recorder) as forecaster:
+        for close in merged(load(files)):
+            await forecaster.accept(close)
+    return recorder.said
+
+
+def used(files, symbols=None):
+    surveyed = [survey(path) for path in files]
+    return recording(surveyed, symbols=symbols, reference_symbol="BTCUSDT", optional_inputs=["reference"])
+
+
+def test_what_is_replayed_is_what_the_forecaster_says_live(files):
+    served = asyncio.run(live(files))
+    bars, [said] = replay(used(files), [Speaker(ask, np.ones(4))], Thresholds())
+    columns = said.direction, said.strength, said.reasons, said.confidence, said.stop_loss, said.take_profit
+    replayed = {
+        (bars.symbols[s], int(bars.open_time_ms[t]) + INTERVAL_MS): tuple(column[t, s].item() for column in columns)
+        for t, s in np.argwhere(said.is_forecast).tolist()
+    }
+    assert replayed == served
+    assert len(served) > 200
+    assert {direction for direction, *_ in served.values()} == {-1, 0, 1}
+    assert any(reasons >> 5 & 1 for _, _, reasons, *_ in served.values())  # GAP_FILLED is among them
+
+
+def test_candles_before_the_start_warm_up_and_those_behind_the_end_are_not_seen(files):
+    start, end = (int(candles("X", COUNT).open_time_ms[k]) for k in (700, 750))
+    model = Speaker(ask, np.ones(4))
+    whole, [all_said] = replay(used(files), [model], Thresholds())
+    part, [said] = replay(used(files, ["AAAUSDT"]), [model], Thresholds(), start_ms=start, end_ms=end)
+    assert (part.symbols, part.open_time_ms[0], part.open_time_ms[-1]) == (("AAAUSDT",), start, end - INTERVAL_MS)
+    there = slice(700, 750)
+    assert said.is_forecast.all()
+    np.testing.assert_array_equal(said.confidence[:, 0], all_said.confidence[there, 0])
+    np.testing.assert_array_equal(part.close[:, 0], whole.close[there, 0])
+
+
+def test_blocks_do_not_tear_a_close_apart_and_change_nothing(files, monkeypatch):
+    model = Speaker(ask, np.ones(4))
+    _, [large] = replay(used(files), [model], Thresholds())
+    monkeypatch.setattr("candlecast.training.replay.BLOCK_CANDLES", 1)
+    monkeypatch.setattr("candlecast.training.replay.PIECE_ROWS", 2)
+    _, [small] = replay(used(files), [model], Thresholds())
+    for name in type(large).__slots__:
+        np.testing.assert_array_equal(getattr(large, name), getattr(small, name))
+
+
+def test_a_model_gives_the_same_alone_and_beside_others(files, tmp_path):
+    bundles = [
+        fakes.fitting_bundle(tmp_path / name, optional_inputs=inputs, reference_symbol=reference)
+        for name, inputs, reference in (
+            ("a", ["reference"], "BTCUSDT"),
+            ("b", [], None),
+            ("c", ["reference"], "BTCUSDT"),
+        )
+    ]
+    surveyed = [survey(path) for path in files]
+
+    def speaker(bundle):
+        return Speaker(partial(ask, factor=2.0 if bundle is bundles[2] else 1.0), np.ones(4))
+
+    free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
+    beside = backtest(surveyed, bundles, Rules(), free, speaker=speaker)
+    for bundle, test in zip(bundles, beside, strict=True):
+        [alone] = backtest(surveyed, [bundle], Rules(), free, speaker=speaker)
+        assert alone.numbers == test.numbers
+        assert alone.numbers["trades"] > 5
+    assert len({test.numbers["pnl"] for test in beside}) == 3
+    assert len({test.name for test in beside}) == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "share", "says"),
+    [
+        ({}, None, "does not say"),
+        ({"from": "2023-01-01T00:00:00Z", "to": "2024-01-01T00:00:00Z"}, 1.0, "IN SAMPLE: 100%"),
+        ({"from": "2022-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z"}, 0.0, None),
+    ],
+)
+def test_a_span_that_the_model_was_trained_on_is_warned_of(files, tmp_path, data, share, says):
+    bundle = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    object.__setattr__(bundle, "manifest", replace(bundle.manifest, data=data))
+    [test] = backtest(
+        [survey(path) for path in files], [bundle], Rules(), Thresholds(), speaker=lambda _: Speaker(ask, np.ones(4))
+    )
+    assert test.numbers["in_sample"] == share
+    assert (says in test.warning) if says else test.warning is None
+
+
+def test_a_bundle_whose_reference_is_missing_is_refused(files, tmp_path):
+    bundle = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    with pytest.raises(ConfigurationError, match="BTCUSDT"):
+        backtest([survey(files[0])], [bundle], Rules(), Thresholds())
+
+
+def test_a_file_that_is_no_model_is_named(files, tmp_path):
+    bundle = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    with pytest.raises(BundleError, match="model.onnx"):
+        backtest([survey(path) for path in files], [bundle], Rules(), Thresholds())
