@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 
 from candlecast import cli
-from candlecast.candle_files import closes_ms, load, merged, survey
+from candlecast.candle_files import load, merged, survey
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.feature_files import recording
-from candlecast.features import Features
+from candlecast.features import NAMES, Features
 from candlecast.filters import Thresholds
+from candlecast.models import bundle
 from candlecast.training.backtest import backtest
 from candlecast.training.replay import Speaker, replay
 from candlecast.training.simulator import Rules
@@ -26,7 +27,7 @@ from tests.market_simulator import INTERVAL_MS, candles
 
 SYMBOLS = ("AAAUSDT", "BTCUSDT", "CCCUSDT")
 COUNT = 760
-ROOM = dict(symbols_max=4, conflicts_max=3, optional_inputs=("reference",), reference_symbol="BTCUSDT")
+ROOM = {"symbols_max": 4, "conflicts_max": 3, "optional_inputs": ("reference",), "reference_symbol": "BTCUSDT"}
 
 
 def ask(windows, factor=1.0):
@@ -145,8 +146,8 @@ def test_a_model_gives_the_same_alone_and_beside_others(files, tmp_path):
 
     free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
     beside = backtest(surveyed, bundles, Rules(), free, speaker=speaker)
-    for bundle, test in zip(bundles, beside, strict=True):
-        [alone] = backtest(surveyed, [bundle], Rules(), free, speaker=speaker)
+    for model, test in zip(bundles, beside, strict=True):
+        [alone] = backtest(surveyed, [model], Rules(), free, speaker=speaker)
         assert alone.numbers == test.numbers
         assert alone.numbers["trades"] > 5
     assert len({test.numbers["pnl"] for test in beside}) == 3
@@ -162,22 +163,118 @@ def test_a_model_gives_the_same_alone_and_beside_others(files, tmp_path):
     ],
 )
 def test_a_span_that_the_model_was_trained_on_is_warned_of(files, tmp_path, data, share, says):
-    bundle = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
-    object.__setattr__(bundle, "manifest", replace(bundle.manifest, data=data))
+    seen = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    object.__setattr__(seen, "manifest", replace(seen.manifest, data=data))
     [test] = backtest(
-        [survey(path) for path in files], [bundle], Rules(), Thresholds(), speaker=lambda _: Speaker(ask, np.ones(4))
+        [survey(path) for path in files], [seen], Rules(), Thresholds(), speaker=lambda _: Speaker(ask, np.ones(4))
     )
     assert test.numbers["in_sample"] == share
     assert (says in test.warning) if says else test.warning is None
 
 
+def small_bundle(folder):
+    """Write a bundle whose model runs: 20 sums over the newest row, bent to the size of outputs."""
+    onnx, helper = pytest.importorskip("onnx"), pytest.importorskip("onnx.helper")
+    features = len(NAMES)
+    rng = np.random.default_rng(0)
+    scale = np.array([0.02] * 4 + [4] * 12 + [0.01] * 4, dtype=np.float32)
+    weights = {
+        "last": np.array(95),
+        "zero": np.zeros((), np.float32),
+        "mix": (rng.standard_normal((features, 20)) / 8).astype(np.float32),
+        "scale": scale,
+    }
+    nodes = [
+        helper.make_node("Gather", ["features", "last"], ["row"], axis=1),
+        helper.make_node("IsNaN", ["row"], ["absent"]),
+        helper.make_node("Where", ["absent", "zero", "row"], ["known"]),
+        helper.make_node("Tanh", ["known"], ["bent"]),
+        helper.make_node("MatMul", ["bent", "mix"], ["mixed"]),
+        helper.make_node("Tanh", ["mixed"], ["small"]),
+        helper.make_node("Mul", ["small", "scale"], ["outputs"]),
+    ]
+    tensor, float32 = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [tensor("features", float32, [None, 96, features])],
+        [tensor("outputs", float32, [None, 20])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    fitting = fakes.fitting_bundle(folder, optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    return bundle.write(
+        folder, fitting.manifest, model.SerializeToString(), fitting.golden_inputs, fitting.golden_outputs
+    )
+
+
+def test_the_command_compares_bundles_as_json_and_as_a_page_that_needs_nothing_else(files, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    for name in "ab":
+        small_bundle(tmp_path / name)
+    page = tmp_path / "report.html"
+    flags = ["--models", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(page), "--json"]
+    costs = ["--fees", "0.001", "--hold-bars", "4", "--filters", "min_confidence=0.5", "min_expected_return=0"]
+    assert cli.main(["backtest", "--data", *map(str, files), *flags, *costs]) == 0
+    told = json.loads(capsys.readouterr().out)
+    first, second = told["models"].values()
+    assert len(told["models"]) == 2  # of the same name and version: their folders tell them apart
+    assert first["trades"] == second["trades"] > 10
+    assert first["fees"] > 0.0005 * first["trades"]
+    assert told["rules"] == {"fees": 0.001, "slippage": 0.0002, "funding": 0.0, "hold_bars": 4}
+    assert told["filters"]["min_confidence"] == 0.5
+    assert told["filters"]["min_agreement"] == 0.5
+    text = page.read_text()
+    assert text.index("may be this one") < text.index("<h1>")  # what makes it doubtful comes first
+    assert text.count("data:image/svg+xml;base64,") == 2
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (["--filters", "confidence=0.7"], 78, "min_confidence"),
+        (["--filters", "min_confidence=high"], 78, "min_confidence"),
+        (["--from", "2024-02-01", "--to", "2024-01-01"], 78, "--from"),
+        (["--from", "2034-02-01"], 78, "no candle is left"),
+        (["--symbols", "NONE"], 78, "NONE"),
+        (["--out", "nowhere/report.html"], 78, "nowhere"),
+        (["--fees", "-1"], 2, "fraction"),
+        (["--hold-bars", "0"], 2, "above 0"),
+    ],
+)
+def test_wrong_flags_are_said(files, tmp_path, capsys, flags, code, says):
+    small_bundle(tmp_path / "a")
+    given = ["backtest", "--data", *map(str, files), "--models", str(tmp_path / "a"), *flags]
+    if code == 2:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(given)
+        assert stopped.value.code == 2
+    else:
+        assert cli.main(given) == code
+    assert says in capsys.readouterr().err
+
+
+def test_the_reference_alone_needs_no_others_beside_it(files, tmp_path):
+    small = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
+
+    def speaker(bundle):
+        return Speaker(ask, np.ones(4))
+
+    [alone] = backtest([survey(files[1])], [small], Rules(), free, symbols=["BTCUSDT"], speaker=speaker)
+    [all_three] = backtest([survey(path) for path in files], [small], Rules(), free, speaker=speaker)
+    assert alone.numbers["trades"] == all_three.numbers["symbols"]["BTCUSDT"]["trades"] > 0
+
+
 def test_a_bundle_whose_reference_is_missing_is_refused(files, tmp_path):
-    bundle = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    broken = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
     with pytest.raises(ConfigurationError, match="BTCUSDT"):
-        backtest([survey(files[0])], [bundle], Rules(), Thresholds())
+        backtest([survey(files[0])], [broken], Rules(), Thresholds())
 
 
 def test_a_file_that_is_no_model_is_named(files, tmp_path):
-    bundle = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
-    with pytest.raises(BundleError, match="model.onnx"):
-        backtest([survey(path) for path in files], [bundle], Rules(), Thresholds())
+    broken = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        backtest([survey(path) for path in files], [broken], Rules(), Thresholds())

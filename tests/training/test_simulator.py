@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from candlecast.training.simulator import Bars, Exit, Rules, Signals, buy_and_hold, simulate
 from candlecast.training.performance import drawdown, profit_factor, returns_of, sharpe, sortino, summary
+from candlecast.training.simulator import Bars, Exit, Rules, Signals, buy_and_hold, simulate
 
 HOUR_MS = 3_600_000
 START_MS = 1_704_067_200_000 + HOUR_MS  # 01:00, an hour after funding

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candlecast import settings as configuration
+from candlecast.cli.train import _positive, _time_ms
 from candlecast.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 FILTERS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
 
-DESCRIPTION = """Replay candles through features, model, interpretation and filters as they serve, and trade the signals.
+DESCRIPTION = """Replay candles through features, model, interpretation and filters as they serve; trade the signals.
 
-A signal enters at the next bar's open and leaves at its stop_loss or take_profit, at an opposite signal (which opens the
-other side), or at the close of its last bar. Within a bar the worse comes first: the stop when both were touched, the open
-when it is past the stop; a take fills at its own price. One position per symbol; each stakes an equal share of the equity,
-1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take."""
+A signal enters at the next bar's open and leaves at its stop_loss or take_profit, at an opposite signal (which opens
+the other side), or at the close of its last bar. Within a bar the worse comes first: the stop when both were touched,
+the open when it is past the stop; a take fills at its own price. One position per symbol; each stakes an equal share of
+the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. Filters
+that serving has not built (rate, correlation, open positions) are not applied here either."""
 
 EXAMPLE = """example:
   candlecast backtest --data candles/*-15m.parquet --from 2024-07-01 --out backtest.html
@@ -145,7 +147,7 @@ def _bundles(paths: Sequence[Path] | None, settings: configuration.Settings) -> 
 def _filters(texts: Sequence[str] | None) -> dict[str, str]:
     if texts == ["none"]:
         return {name: "0" for name in FILTERS if name.startswith("min_")}
-    given = dict(text.split("=", 1) if "=" in text else (text, "") for text in texts or ())
+    given = {name: value for name, _, value in (text.partition("=") for text in texts or ())}
     if unknown := [name for name in given if name not in FILTERS]:
         raise ConfigurationError(f"--filters: {', '.join(unknown)} is none of {', '.join(FILTERS)}; or none, alone")
     return given
@@ -165,8 +167,7 @@ def _print_table(tests: Sequence[Backtest], told: dict[str, Any]) -> None:
         table.add_column(title, justify="right" if title else "left", no_wrap=True)
     for name, numbers in (*told["models"].items(), ("buy and hold", told["buy_and_hold"])):
         table.add_row(name, *(shown(key, numbers.get(key)) for key in columns))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 200)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @contextmanager
@@ -190,18 +191,6 @@ def _progress() -> Iterator[Callable[[int], Advance]]:
             return advance
 
         yield on_replay
-
-
-def _time_ms(text: str) -> int:
-    from candlecast.cli.train import _time_ms as parse
-
-    return parse(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _signed_fraction(text: str) -> float:

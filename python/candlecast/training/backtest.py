@@ -1,9 +1,9 @@
-"""Bundles and candle files → what trading their forecasts would have brought, side by side. Knows no flags, no pages."""
+"""Bundles and candle files → what trading their forecasts would have brought. Knows no flags and no pages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,12 +11,14 @@ from typing import Any, Final
 import numpy as np
 
 from candlecast.candle_files import CandleFile
+from candlecast.errors import ConfigurationError
 from candlecast.feature_files import Advance, Recording, recording
 from candlecast.filters import Thresholds
 from candlecast.models.bundle import Bundle
 from candlecast.training import performance
 from candlecast.training.replay import Speaker, onnx, replay
 from candlecast.training.simulator import Bars, Outcome, Rules, buy_and_hold, simulate
+from candlecast.training.sources import utc
 from candlecast.values import F64, I64, Bool
 
 LUCK_T: Final = 2.0
@@ -111,10 +113,6 @@ def backtest(
 
 def document(tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds) -> dict[str, Any]:
     """Return everything as one JSON value."""
-    from dataclasses import asdict
-
-    from candlecast.training.sources import utc
-
     bars = tests[0].bars
     returns = performance.returns_of(tests[0].held)
     return {
@@ -140,12 +138,20 @@ def _described(test: Backtest) -> dict[str, Any]:
 
 
 def _recording(files: Sequence[CandleFile], bundle: Bundle, symbols: Sequence[str] | None) -> Recording:
-    features = bundle.manifest.feature_set
+    features, interval_ms = bundle.manifest.feature_set, bundle.manifest.data.get("interval_ms")
+    if interval_ms and (other := next((file for file in files if file.interval_ms != interval_ms), None)):
+        raise ConfigurationError(
+            f"{other.path} has candles of {other.interval_ms} ms, {bundle.path} was trained on {interval_ms} ms: give"
+            " files of its interval"
+        )
+    giving = set(symbols or (symbol for file in files for symbol in file.candles))
+    # The reference itself is computed without one.
+    is_alone = giving == {features.reference_symbol}
     return recording(
         files,
         symbols=symbols,
         reference_symbol=features.reference_symbol,
-        optional_inputs=features.optional_inputs,
+        optional_inputs=[name for name in features.optional_inputs if not (is_alone and name == "reference")],
     )
 
 

@@ -29,10 +29,10 @@ _TRADES: Final = {
 }
 _EQUITY: Final = {"return": "return", "max_drawdown": "drawdown", "sharpe": "Sharpe"}
 _NOTE: Final = (
-    "Returns compound; PnL and fees are shares of the equity at the start. Sharpe and Sortino are those of the equity at"
-    " every close, with {per_year:,.0f} periods a year; t is the t statistic of its mean return. Per trade: the mean PnL"
-    " over the value at the entry. Exposure: the share of a symbol's bars with a position. Turnover: the value of all"
-    " fills over the mean equity, a day. Trades belong to the month and span in which they were closed."
+    "Returns compound; PnL and fees are shares of the equity at the start. Sharpe and Sortino are those of the equity"
+    " at every close, with {per_year:,.0f} periods a year; t is the t statistic of its mean return. Per trade: the mean"
+    " PnL over the value at the entry. Exposure: the share of a symbol's bars with a position. Turnover: the value of"
+    " all fills over the mean equity, a day. Trades belong to the month and span in which they were closed."
 )
 
 
@@ -62,8 +62,8 @@ def _of(test: Backtest) -> list[Block]:
     return [
         Heading(test.name),
         Text(
-            f"{said['forecasts']:,} forecasts: {said['long']:,} LONG, {said['short']:,} SHORT. Reasons of the others (one"
-            f" may have several): {reasons}. Exits: {exits}."
+            f"{said['forecasts']:,} forecasts: {said['long']:,} LONG, {said['short']:,} SHORT. Reasons of the others"
+            f" (one may have several): {reasons}. Exits: {exits}."
         ),
         _table(_TRADES, numbers["sides"] | numbers["symbols"]),
         _table(_EQUITY | _TRADES, numbers["months"] | numbers["spans"]),
@@ -144,7 +144,7 @@ def _by_month(returns: F64, time: np.ndarray[Any, np.dtype[np.datetime64]]) -> l
     return [float(np.prod(1 + returns[month == name]) - 1) for name in np.unique(month)]
 
 
-def _percent(value: float, position: int) -> str:
+def _percent(value: float, position: float) -> str:
     return f"{100 * value:.3g}%"
 
 

@@ -1,4 +1,4 @@
-"""A self-contained HTML page of headings, sentences, tables and plots, and how plots look. Knows nothing of what it tells."""
+"""Headings, sentences, tables and plots as one self-contained HTML page. Does not know what it tells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from candlecast.errors import CandlecastError
 
@@ -47,7 +47,7 @@ RAW: Final = "#c98a2b"
 GREY: Final = "#8a8f98"
 LOSS: Final = "#b3453b"
 COLOURS: Final = (MODEL, RAW, "#3c8d5a", "#7b4fa3", "#2b9aa8", LOSS)
-PLOT_STYLE: Final = {
+PLOT_STYLE: Final[dict[Any, Any]] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.spines.top": False,

@@ -1,6 +1,6 @@
 """Candle files → bars, and what serving would have said at each close. Knows no trades and no flags.
 
-Rows come from the core, fed by close as live; outputs are read by `interpret` and `filters.judge`, as the Forecaster does.
+Rows come from the core, fed by close as live; outputs are read by `interpret` and `filters.judge`, as the Forecaster's.
 """
 
 from __future__ import annotations

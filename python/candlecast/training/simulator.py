@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,9 @@ class Trades:
     def take(self, chosen: I64 | Bool) -> Trades:
         """Return the trades at an index or where a mask is true."""
         return Trades(*(getattr(self, name)[chosen] for name in Trades.__slots__))
+
+
+_WHOLE: Final = ("symbol", "side", "entry_bar", "exit_bar", "why")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +170,9 @@ class _Book:
         self.cash -= float(due.sum())
 
     def trades(self) -> Trades:
-        whole = {"symbol", "side", "entry_bar", "exit_bar", "why"}
-        columns = zip(*self.closed, strict=True) if self.closed else [[np.empty(0)]] * len(Trades.__slots__)
-        named = zip(Trades.__slots__, map(np.concatenate, columns), strict=True)
-        trades = Trades(**{name: column.astype(np.int64) if name in whole else column for name, column in named})
+        columns: Any = zip(*self.closed, strict=True) if self.closed else [[np.empty(0)]] * len(Trades.__slots__)
+        joined = dict(zip(Trades.__slots__, map(np.concatenate, columns), strict=True))
+        trades = Trades(**joined | {name: joined[name].astype(np.int64) for name in _WHOLE})
         return trades.take(np.argsort(trades.exit_bar, kind="stable"))
 
 
