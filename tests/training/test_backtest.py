@@ -21,6 +21,7 @@ from candlecast.models import bundle
 from candlecast.training.backtest import backtest
 from candlecast.training.replay import Speaker, replay
 from candlecast.training.simulator import Rules
+from candlecast.training.sources import utc
 from tests import fakes
 from tests.fakes import FakeRecorder
 from tests.market_simulator import INTERVAL_MS, candles
@@ -266,6 +267,25 @@ def test_the_reference_alone_needs_no_others_beside_it(files, tmp_path):
     [alone] = backtest([survey(files[1])], [small], Rules(), free, symbols=["BTCUSDT"], speaker=speaker)
     [all_three] = backtest([survey(path) for path in files], [small], Rules(), free, speaker=speaker)
     assert alone.numbers["trades"] == all_three.numbers["symbols"]["BTCUSDT"]["trades"] > 0
+
+
+def test_the_spans_of_the_training_are_told_apart(files, tmp_path):
+    first, half, last = (utc(int(candles("X", COUNT).open_time_ms[k])) for k in (0, 650, 700))
+    span = {"from": half, "before": last}
+    seen = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    training = {"shipped": {"spans": {"train": {"from": first, "before": half}, "validation": span}}}
+    metrics = {"walk_forward": {"folds": [{"spans": {"train": {}, "test": span}}]}}
+    manifest = replace(seen.manifest, data={"from": first, "to": last}, training=training, metrics=metrics)
+    object.__setattr__(seen, "manifest", manifest)
+    free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
+    [test] = backtest(
+        [survey(path) for path in files], [seen], Rules(), free, speaker=lambda _: Speaker(ask, np.ones(4))
+    )
+    spans = test.numbers["spans"]
+    assert list(spans) == ["train", "validation", "fold 1", "unseen"]
+    assert spans["fold 1"] == spans["validation"]
+    assert spans["validation"]["trades"] > 0
+    assert test.numbers["in_sample"] == pytest.approx(701 / COUNT)
 
 
 def test_a_bundle_whose_reference_is_missing_is_refused(files, tmp_path):

@@ -169,10 +169,15 @@ def _short(path: Path) -> str:
 
 
 def _spans(bundle: Bundle, open_time_ms: I64) -> dict[str, Bool]:
-    """Return which bars [T] the shipped fit was trained and validated on, and which its data does not reach."""
-    data, shipped = bundle.manifest.data, bundle.manifest.training.get("shipped", {}).get("spans", {})
-    spans = {name: _within(span, open_time_ms) for name, span in shipped.items()}
-    return spans | ({"unseen": ~_within(data, open_time_ms)} if "from" in data else {})
+    """Return which bars [T] the shipped fit was trained and validated on, the test spans of the walk-forward's folds
+    (which the shipped fit has seen), and what its data does not reach.
+    """
+    data, training, metrics = bundle.manifest.data, bundle.manifest.training, bundle.manifest.metrics
+    spans = dict(training.get("shipped", {}).get("spans", {}))
+    for number, fold in enumerate(metrics.get("walk_forward", {}).get("folds", []), 1):
+        spans[f"fold {number}"] = fold["spans"]["test"]
+    masks = {name: _within(span, open_time_ms) for name, span in spans.items()}
+    return masks | ({"unseen": ~_within(data, open_time_ms)} if "from" in data else {})
 
 
 def _within(span: Mapping[str, Any], open_time_ms: I64) -> Bool:

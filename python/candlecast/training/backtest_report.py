@@ -36,6 +36,12 @@ _NOTE: Final = (
 )
 
 
+_SPANS: Final = (
+    "train, validation: the spans this model was fitted on; folds: the test spans of its walk-forward, whose models were"
+    " others: this one was fitted later and has seen them; unseen: what its data does not reach."
+)
+
+
 def write(path: Path, tests: Sequence[Backtest], told: Mapping[str, Any]) -> None:
     """Write the page of one or more backtests of the same bars; `told` is their backtest.document.
 
@@ -67,7 +73,7 @@ def _of(test: Backtest) -> list[Block]:
         ),
         _table(_TRADES, numbers["sides"] | numbers["symbols"]),
         _table(_EQUITY | _TRADES, numbers["months"] | numbers["spans"]),
-        Text("train, validation: the spans the model was fitted on; unseen: what its data does not reach.", "note"),
+        Text(_SPANS, "note"),
     ]
 
 
