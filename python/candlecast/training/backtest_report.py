@@ -37,8 +37,8 @@ _NOTE: Final = (
 
 
 _SPANS: Final = (
-    "train, validation: the spans this model was fitted on; folds: the test spans of its walk-forward, whose models were"
-    " others: this one was fitted later and has seen them; unseen: what its data does not reach."
+    "train, validation: the spans this model was fitted on; folds: the test spans of its walk-forward, whose models"
+    " were others: this one was fitted later and has seen them; unseen: what its data does not reach."
 )
 
 
