@@ -113,7 +113,10 @@ def test_candles_before_the_start_warm_up_and_those_behind_the_end_are_not_seen(
     start, end = (int(candles("X", COUNT).open_time_ms[k]) for k in (700, 750))
     model = Speaker(ask, np.ones(4))
     whole, [all_said] = replay(used(files), [model], Thresholds())
-    part, [said] = replay(used(files, ["AAAUSDT"]), [model], Thresholds(), start_ms=start, end_ms=end)
+    taken = []
+    recorded = used(files, ["AAAUSDT"])
+    part, [said] = replay(recorded, [model], Thresholds(), start_ms=start, end_ms=end, advance=taken.append)
+    assert sum(taken) == recorded.candles
     assert (part.symbols, part.open_time_ms[0], part.open_time_ms[-1]) == (("AAAUSDT",), start, end - INTERVAL_MS)
     there = slice(700, 750)
     assert said.is_forecast.all()

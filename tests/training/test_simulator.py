@@ -153,6 +153,15 @@ def test_stakes_are_shares_of_the_equity_at_the_last_close_times_the_multiplier(
     np.testing.assert_allclose(outcome.equity, [1, 1.03, 1.03, 1.03])
 
 
+def test_a_ruin_ends_the_trading():
+    of = bars(FLAT, FLAT, (250, 250, 250, 250), FLAT, FLAT, FLAT)
+    outcome = simulate(of, signals(of, {0: SHORT, 2: LONG, 3: LONG}), FREE)
+    trade = only(outcome)
+    assert (trade["exit"], trade["pnl"]) == (250, pytest.approx(-1.5))
+    np.testing.assert_allclose(outcome.equity[2:], -0.5)
+    np.testing.assert_allclose(returns_of(outcome.equity), [0, 0, -1.5, 0, 0, 0])
+
+
 def test_symbols_do_not_touch_each_other_but_for_the_stake():
     rng = np.random.default_rng(0)
     symbols = tuple("ABCDEFGH")

@@ -116,11 +116,11 @@ def replay(
     if len(intervals) > 1:
         raise ConfigurationError(f"the files have intervals of {sorted(intervals)} ms; test one interval at a time")
     symbols = tuple(sorted(recording.symbols))
-    core, taken = recording.core(), list[_Taken]()
+    core, taken, rest = recording.core(), list[_Taken](), recording.candles
     with ThreadPoolExecutor(THREADS) as pool:
         asked = deque[_Asked]()  # the next block is computed while the models answer
         for block in _blocks(recording.batches(), end_ms):
-            moved = core.push(block)
+            moved, rest = core.push(block), rest - len(block)
             pushed = moved.pushed
             gives = recording.gives_rows(block) & (pushed.verdict == ACCEPTED)
             at = np.flatnonzero(gives & (block.open_time_ms >= (start_ms or 0)))
@@ -134,6 +134,7 @@ def replay(
             if len(asked) > 1:
                 taken.append(asked.popleft().read(speakers, thresholds, advance))
         taken += [last.read(speakers, thresholds, advance) for last in asked]
+    advance(rest)  # those behind end_ms
     return _gridded(symbols, intervals.pop(), taken)
 
 
@@ -194,6 +195,8 @@ def _blocks(batches: Iterator[Candles], end_ms: int | None) -> Iterator[Candles]
     """Yield the candles that open before end_ms, BLOCK_CANDLES or more at once; those of one close together."""
     for batch in batches:
         kept = batch if end_ms is None else batch.take(np.flatnonzero(batch.open_time_ms < end_ms))
+        if not len(kept):
+            return  # batches are in the order of their closes
         edges = np.flatnonzero(np.diff(closes_ms(kept), append=-1)) + 1
         start = 0
         for stop in edges.tolist():
