@@ -34,7 +34,7 @@ ROOM = {"symbols_max": 4, "conflicts_max": 3, "optional_inputs": ("reference",),
 def ask(windows, factor=1.0):
     """Answer so that every column of the newest row counts, those of the reference too."""
     mixed = np.sin(factor * np.cumsum(np.nan_to_num(windows[:, -1]), axis=1)[:, -20:])
-    return np.column_stack([0.02 * mixed[:, :4], 3 * mixed[:, 4:16], 0.03 * np.abs(mixed[:, 16:])])
+    return np.column_stack([0.02 * mixed[:, :4], 8 * mixed[:, 4:16], 0.03 * np.abs(mixed[:, 16:])])
 
 
 class Model:
@@ -106,6 +106,9 @@ def test_what_is_replayed_is_what_the_forecaster_says_live(files):
     assert replayed == served
     assert len(served) > 200
     assert {direction for direction, *_ in served.values()} == {-1, 0, 1}
+    strong = said.strength == 2
+    assert strong.any()
+    assert (said.signals().multiplier == np.where(strong, 1.5, 1)).all()
     assert any(reasons >> 5 & 1 for _, _, reasons, *_ in served.values())  # GAP_FILLED is among them
 
 
@@ -287,6 +290,7 @@ def test_the_spans_of_the_training_are_told_apart(files, tmp_path):
     spans = test.numbers["spans"]
     assert list(spans) == ["train", "validation", "fold 1", "unseen"]
     assert spans["fold 1"] == spans["validation"]
+    assert f"{spans['validation']['return']:+.1%}" in test.warning
     assert spans["validation"]["trades"] > 0
     assert test.numbers["in_sample"] == pytest.approx(701 / COUNT)
 

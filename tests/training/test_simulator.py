@@ -117,6 +117,11 @@ def test_an_opposite_signal_turns_the_position_at_the_next_open_and_a_like_one_c
     np.testing.assert_allclose(trades.pnl, [0.01, 0], atol=1e-15)
 
 
+def test_a_signal_that_was_ignored_for_an_open_position_does_not_act_when_the_next_open_stops_that():
+    of = bars(FLAT, FLAT, FLAT, (97, 97, 97, 97), (97, 97, 97, 97))
+    assert only(simulate(of, signals(of, {0: LONG, 2: LONG}), FREE))["exit_bar"] == 3
+
+
 def test_what_is_open_at_the_end_is_closed_at_the_last_close_and_pays_for_it():
     of = bars(FLAT, FLAT, (100, 102, 100, 101))
     outcome = simulate(of, signals(of, {0: LONG, 2: LONG}), Rules(fees=0.001, slippage=0, hold_bars=9))
@@ -128,7 +133,7 @@ def test_what_is_open_at_the_end_is_closed_at_the_last_close_and_pays_for_it():
 def test_a_signal_before_a_missing_bar_lapses_and_a_position_over_one_goes_on():
     of = bars(FLAT, None, FLAT, FLAT)
     assert len(simulate(of, signals(of, {0: LONG}), FREE).trades) == 0
-    of = bars(FLAT, FLAT, None, None, (103, 104, 103, 103))  # its third bar is missing: out at the next open
+    of = bars(FLAT, FLAT, None, None, (103, 104, 102, 102))  # its third bar is missing: out at the next open
     trade = only(simulate(of, signals(of, {0: LONG}, take=0.2), FREE))
     assert (trade["exit_bar"], trade["exit"], trade["why"]) == (4, 103, Exit.TIME)
 
@@ -237,6 +242,7 @@ def test_ratios_and_drawdown_are_those_of_empyrical():
     assert sharpe(returns, 35_040) == pytest.approx(empyrical.sharpe_ratio(returns, annualization=35_040), rel=1e-10)
     assert sortino(returns, 35_040) == pytest.approx(empyrical.sortino_ratio(returns, annualization=35_040), rel=1e-10)
     assert drawdown(returns).max() == pytest.approx(-empyrical.max_drawdown(returns), rel=1e-10)
+    assert drawdown(np.array([-0.1, 0.05])).tolist() == pytest.approx([0.1, 0.055])  # from the start on
     wins, losses = returns[returns > 0].sum(), returns[returns < 0].sum()
     assert profit_factor(returns) == pytest.approx(-wins / losses, rel=1e-12)
 

@@ -45,11 +45,17 @@ class Backtest:
             return f"{self.name}: its manifest does not say which span it was trained on: it may be this one."
         if not share:
             return None
-        return (
+        text = (
             f"IN SAMPLE: {share:.0%} of the tested bars lie in the span {self.name} was trained on"
             f" ({data['from'][:10]} to {data['to'][:10]}); there it knew the answers, and the result says nothing about"
             " the future."
         )
+        if held_out := self.numbers["spans"].get("validation"):
+            text += (
+                f" On the bars of its validation, which only chose when to stop: {held_out['return']:+.1%} in"
+                f" {held_out['trades']:,} trades."
+            )
+        return text
 
     @property
     def verdict(self) -> str:

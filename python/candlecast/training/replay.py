@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from candlecast.candle_files import closes_ms
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.feature_files import Advance, Recording
-from candlecast.features import ACCEPTED, STATES
+from candlecast.features import ACCEPTED, NAMES, STATES, WINDOW
 from candlecast.filters import REASONS, Thresholds, judge
 from candlecast.interpret import interpret
 from candlecast.models.bundle import MODEL, Bundle
@@ -116,7 +116,7 @@ def replay(
     if len(intervals) > 1:
         raise ConfigurationError(f"the files have intervals of {sorted(intervals)} ms; test one interval at a time")
     symbols = tuple(sorted(recording.symbols))
-    core, taken, rest = recording.core(), list[_Taken](), recording.candles
+    core, taken, rest = recording.core(_two_rooms()), list[_Taken](), recording.candles
     with ThreadPoolExecutor(THREADS) as pool:
         asked = deque[_Asked]()  # the next block is computed while the models answer
         for block in _blocks(recording.batches(), end_ms):
@@ -125,7 +125,8 @@ def replay(
             gives = recording.gives_rows(block) & (pushed.verdict == ACCEPTED)
             at = np.flatnonzero(gives & (block.open_time_ms >= (start_ms or 0)))
             window = pushed.window[at]
-            windows = moved.windows[window[window >= 0]]
+            asks = window[window >= 0]
+            windows = moved.windows if len(asks) == len(moved.windows) else moved.windows[asks]
             pieces = [windows[k : k + PIECE_ROWS] for k in range(0, len(windows), PIECE_ROWS)]
             answers = [[pool.submit(speaker.ask, piece) for piece in pieces] for speaker in speakers]
             asked.append(
@@ -136,6 +137,22 @@ def replay(
         taken += [last.read(speakers, thresholds, advance) for last in asked]
     advance(rest)  # those behind end_ms
     return _gridded(symbols, intervals.pop(), taken)
+
+
+def _two_rooms() -> Callable[[int], F32]:
+    """Return what gives two places for windows in turn, one to fill while the models read the other.
+
+    Fresh memory for each block would double what the features cost.
+    """
+    rooms = deque(np.empty((0, WINDOW, len(NAMES)), dtype=np.float32) for _ in range(2))
+
+    def room(rows: int) -> F32:
+        rooms.rotate()
+        if len(rooms[0]) < rows:
+            rooms[0] = np.empty((rows, WINDOW, len(NAMES)), dtype=np.float32)
+        return rooms[0][:rows]
+
+    return room
 
 
 @dataclass(frozen=True, slots=True)

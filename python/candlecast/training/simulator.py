@@ -142,7 +142,6 @@ class _Book:
         self.take[at] = entry * (1 + side * signals.take_profit[bar - 1, at])
         self.entry_fee[at] = self.rules.fees * self.size[at] * entry
         self.funding[at] = 0
-        self.mark[at] = price[at]
         self.cash -= float(self.entry_fee[at].sum())
 
     def leave(self, who: Bool, bars: int | I64, price: F64, why: Exit) -> None:
