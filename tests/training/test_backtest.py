@@ -8,8 +8,10 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
+from onnx import helper
 
 from candlecast import cli
 from candlecast.candle_files import load, merged, survey
@@ -181,7 +183,6 @@ def test_a_span_that_the_model_was_trained_on_is_warned_of(files, tmp_path, data
 
 def small_bundle(folder):
     """Write a bundle whose model runs: 20 sums over the newest row, bent to the size of outputs."""
-    onnx, helper = pytest.importorskip("onnx"), pytest.importorskip("onnx.helper")
     features = len(NAMES)
     rng = np.random.default_rng(0)
     scale = np.array([0.02] * 4 + [4] * 12 + [0.01] * 4, dtype=np.float32)
@@ -216,7 +217,6 @@ def small_bundle(folder):
 
 
 def test_the_command_compares_bundles_as_json_and_as_a_page_that_needs_nothing_else(files, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
     for name in "ab":
         small_bundle(tmp_path / name)
     page = tmp_path / "report.html"

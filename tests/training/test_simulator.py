@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import empyrical
 import numpy as np
 import pytest
 
@@ -236,7 +237,6 @@ def test_buy_and_hold_is_an_equal_share_of_each_symbol_from_its_first_bar_to_its
 
 
 def test_ratios_and_drawdown_are_those_of_empyrical():
-    empyrical = pytest.importorskip("empyrical")
     returns = np.random.default_rng(3).normal(0.0002, 0.01, 2000)
     returns[500:600] -= 0.01
     assert sharpe(returns, 35_040) == pytest.approx(empyrical.sharpe_ratio(returns, annualization=35_040), rel=1e-10)
