@@ -52,8 +52,8 @@ class Backtest:
         )
         if held_out := self.numbers["spans"].get("validation"):
             text += (
-                f" On the bars of its validation, which only chose when to stop: {held_out['return']:+.1%} in"
-                f" {held_out['trades']:,} trades."
+                f" On the bars of its validation, which chose when to stop and the temperatures, but no weight:"
+                f" {held_out['return']:+.1%} in {held_out['trades']:,} trades."
             )
         return text
 
