@@ -234,6 +234,7 @@ def test_the_command_compares_bundles_as_json_and_as_a_page_that_needs_nothing_e
     text = page.read_text()
     assert text.index("may be this one") < text.index("<h1>")  # what makes it doubtful comes first
     assert text.count("data:image/svg+xml;base64,") == 2
+    assert "may be this one" in page.with_suffix(".md").read_text().splitlines()[0]
     assert "http://" not in text
     assert "https://" not in text
 

@@ -81,7 +81,7 @@ def register(commands: Any) -> None:
         metavar="NAME=X",
         help=f"thresholds in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
     )
-    add("--out", type=Path, metavar="REPORT.html", help="write tables and plots as one self-contained page")
+    add("--out", type=Path, metavar="REPORT.html", help="write tables and plots as one page, and as .md")
     add("--json", action="store_true", help="print one JSON object on standard output")
     command.set_defaults(run=run)
 

@@ -43,10 +43,10 @@ _SPANS: Final = (
 
 
 def write(path: Path, tests: Sequence[Backtest], told: Mapping[str, Any]) -> None:
-    """Write the page of one or more backtests of the same bars; `told` is their backtest.document.
+    """Write the page, and Markdown beside it, of backtests of the same bars; `told` is their backtest.document.
 
     Raises:
-        CandlecastError: the file cannot be written.
+        CandlecastError: a file cannot be written.
     """
     blocks: list[Block] = [Text(warning, "warning") for warning in told["warnings"]]
     blocks += [Text(verdict, "verdict") for verdict in told["verdicts"]]
@@ -54,7 +54,7 @@ def write(path: Path, tests: Sequence[Backtest], told: Mapping[str, Any]) -> Non
     blocks += [_table(COLUMNS, everything), Text(_NOTE.format(per_year=tests[0].numbers["periods_per_year"]), "note")]
     blocks += [Heading("Equity"), Plot(_equity(tests), "equity and drawdown")]
     blocks += [Heading("Months"), Plot(_months(tests), "return of each month")]
-    blocks += [Heading("What was tested"), Table([], _facts(told))]
+    blocks += [Heading("What was tested"), Table(["", ""], _facts(told))]
     for test in tests:
         blocks += _of(test)
     page.write(path, "Backtest of " + ", ".join(test.name for test in tests), blocks)

@@ -1,4 +1,4 @@
-"""Headings, sentences, tables and plots as one self-contained HTML page. Does not know what it tells."""
+"""Headings, sentences, tables and plots as a self-contained HTML page and as Markdown. Does not know what it tells."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    header: list[str]  # none where the rows are names and facts
+    header: list[str]  # empty texts where the rows are names and facts
     rows: list[list[str]]
 
 
@@ -67,25 +67,28 @@ p.note { color: #5b616b; font-size: .9rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
 th, td { padding: .28rem .55rem; text-align: right; border-bottom: 1px solid #e3e6ea; white-space: nowrap; }
 th { color: #5b616b; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-table.facts td { text-align: left; white-space: normal; }
+td small { color: #5b616b; font-size: .78rem; }
+.facts td { text-align: left; white-space: normal; } .facts td:first-child { color: #5b616b; }
 .wide { overflow-x: auto; } img { width: 100%; height: auto; }
 """
 
 
-def write(path: Path, title: str, blocks: Sequence[Block]) -> None:
-    """Write the page; its first block stands above the title.
+def write(path: Path, title: str, blocks: Sequence[Block]) -> tuple[Path, Path]:
+    """Write the page to `path` and the Markdown beside it, with the suffix .md; return both.
+
+    The first block, a verdict or what makes it doubtful, stands above the title.
 
     Raises:
-        CandlecastError: the file cannot be written.
+        CandlecastError: a file cannot be written.
     """
-    body = [_block(block) for block in blocks]
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    lines = "\n".join([body[0], f"<h1>{html.escape(title)}</h1>", *body[1:]])
-    page = f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{lines}\n</body></html>\n'
+    beside = path.with_suffix(".md")
     try:
-        path.write_text(page, encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_html(title, blocks), encoding="utf-8")
+        beside.write_text(_markdown(title, blocks, path.name), encoding="utf-8")
     except OSError as error:
         raise CandlecastError(f"{path}: cannot be written: {error}") from error
+    return path, beside
 
 
 @contextmanager
@@ -105,21 +108,50 @@ def svg(drawn: Figure) -> str:
     return buffer.getvalue()
 
 
-def _block(block: Block) -> str:
+def _markdown(title: str, blocks: Sequence[Block], page: str) -> str:
+    parts = []
+    for block in blocks:
+        match block:
+            case Heading():
+                parts.append(f"## {block.text}")
+            case Text():
+                parts.append(f"**{block.text}**" if block.kind in ("verdict", "warning") else block.text)
+            case Table():
+                lines = [block.header, ["---"] + ["---:"] * (len(block.header) - 1), *block.rows]
+                parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+            case Plot():
+                parts.append(f"Plot: {block.alt}, see {page}.")
+    return "\n\n".join([parts[0], f"# {title}", *parts[1:]]) + "\n"
+
+
+def _html(title: str, blocks: Sequence[Block]) -> str:
+    parts = [_html_block(block) for block in blocks]
+    body = "\n".join([parts[0], f"<h1>{html.escape(title)}</h1>", *parts[1:]])
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+
+
+def _html_block(block: Block) -> str:
     match block:
         case Heading():
             return f"<h2>{html.escape(block.text)}</h2>"
         case Text():
             return f'<p class="{block.kind}">{html.escape(block.text)}</p>'
         case Table():
-            return _table(block)
+            return _html_table(block)
         case Plot():
             data = base64.b64encode(block.svg.encode()).decode()
             return f'<img alt="{html.escape(block.alt)}" src="data:image/svg+xml;base64,{data}">'
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
-    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
-    kind = "numbers" if table.header else "facts"
-    return f'<div class="wide"><table class="{kind}">{f"<tr>{head}</tr>" if head else ""}{rows}</table></div>'
+def _html_table(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header) if any(table.header) else ""
+    rows = "".join(f"<tr>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    kind = "" if head else ' class="facts"'
+    return f'<div class="wide"><table{kind}>{f"<tr>{head}</tr>" if head else ""}{rows}</table></div>'
+
+
+def _html_cell(text: str) -> str:
+    """Put the interval and what stands beside it below the number."""
+    number, beside, rest = text.partition(" [")
+    return f"{html.escape(number)}<br><small>[{html.escape(rest)}</small>" if beside else html.escape(text)
