@@ -67,8 +67,8 @@ class Recording:
         """Return the hash of the feature set with these optional inputs, as bundles spell it."""
         return f"{feature_set_hash(self.optional_inputs):016x}"
 
-    def core(self) -> Features:
-        """Return a core that has seen nothing."""
+    def core(self, room: Callable[[int], F32] | None = None) -> Features:
+        """Return a core that has seen nothing; `room` gives the place for its windows."""
         pairs = len(self.pairs)
         return Features(
             symbols_max=pairs,
@@ -76,6 +76,7 @@ class Recording:
             optional_inputs=self.optional_inputs,
             reference_symbol=self.reference_symbol,
             threads=min(pairs, len(os.sched_getaffinity(0))),
+            room=room,
         )
 
     def batches(self) -> Iterator[Candles]:

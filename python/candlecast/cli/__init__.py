@@ -16,7 +16,20 @@ EXIT_CONFIGURATION = 78
 
 def parser() -> argparse.ArgumentParser:
     """Build the whole command line."""
-    from candlecast.cli import bench, dashboard, doctor, ensemble, export, features, migrate, replay, serve, train, up
+    from candlecast.cli import (
+        backtest,
+        bench,
+        dashboard,
+        doctor,
+        ensemble,
+        export,
+        features,
+        migrate,
+        replay,
+        serve,
+        train,
+        up,
+    )
 
     top = argparse.ArgumentParser(
         prog="candlecast",
@@ -25,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (up, serve, dashboard, migrate, replay, features, train, ensemble, export, doctor, bench):
+    for command in (up, serve, dashboard, migrate, replay, features, train, ensemble, backtest, export, doctor, bench):
         command.register(commands)
     return top
 

@@ -1,0 +1,209 @@
+"""`candlecast backtest`: flags → replayed forecasts → trades, as a table, JSON or a page. Knows no simulation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candlecast import settings as configuration
+from candlecast.cli.train import _positive, _time_ms
+from candlecast.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from candlecast.feature_files import Advance
+    from candlecast.training.backtest import Backtest
+
+FILTERS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
+
+DESCRIPTION = """Replay candles through features, model, interpretation and filters as they serve; trade the signals.
+
+A signal enters at the next bar's open and leaves at its stop_loss or take_profit, at an opposite signal (which opens
+the other side), or at the close of its last bar. Within a bar the worse comes first: the stop when both were touched,
+the open when it is past the stop; a take fills at its own price. One position per symbol; each stakes an equal share of
+the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. Filters
+that serving has not built (rate, correlation, open positions) are not applied here either."""
+
+EXAMPLE = """example:
+  candlecast backtest --data candles/*-15m.parquet --from 2024-07-01 --out backtest.html
+      the newest bundle of the model repository; candles before July warm the features up
+  candlecast backtest --data ETHUSDT-15m.parquet BTCUSDT-15m.parquet --symbols ETHUSDT \\
+      --models triton_models/patchtst/1 bundles/xgboost --filters min_confidence=0.65 min_expected_return=0.003"""
+
+
+def register(commands: Any) -> None:
+    command = commands.add_parser(
+        "backtest",
+        help="trade a model's forecasts on candle files",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("--data", nargs="+", type=Path, required=True, metavar="FILE", help="candle files (Parquet, CSV), one interval")
+    add(
+        "--models",
+        nargs="+",
+        type=Path,
+        metavar="BUNDLE",
+        help="folders of bundles, compared side by side (default: the newest of the configured model)",
+    )
+    add("--symbols", nargs="+", metavar="SYMBOL", help="trade these only (default: all); the reference is used anyway")
+    add("--from", dest="start", type=_time_ms, metavar="TIME", help="first bar that may give a signal, ISO 8601, UTC")
+    add("--to", dest="end", type=_time_ms, metavar="TIME", help="candles that open before this")
+    add("--fees", type=_fraction, default=0.0004, metavar="X", help="of the value of each fill (default %(default)s)")
+    add(
+        "--slippage", type=_fraction, default=0.0002, metavar="X", help="of the price, against us (default %(default)s)"
+    )
+    add(
+        "--funding",
+        type=_signed_fraction,
+        default=0.0,
+        metavar="X",
+        help="of a position's value each 8 h (00, 08, 16 UTC), longs pay it to shorts (default %(default)s)",
+    )
+    add(
+        "--hold-bars",
+        type=_positive,
+        default=16,
+        metavar="N",
+        help="bars after which a position is closed (default 16)",
+    )
+    add(
+        "--filters",
+        nargs="+",
+        metavar="NAME=X",
+        help=f"thresholds in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
+    )
+    add("--out", type=Path, metavar="REPORT.html", help="write tables and plots as one page, and as .md")
+    add("--json", action="store_true", help="print one JSON object on standard output")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Backtest and print the comparison.
+
+    Raises:
+        ConfigurationError: the train extra is missing, or files, bundles or flags do not do.
+    """
+    needs = ["onnxruntime"] + (["matplotlib"] if args.out else [])
+    if missing := [name for name in needs if find_spec(name) is None]:
+        raise ConfigurationError(
+            f"backtesting needs {', '.join(missing)}: run `make train-env` (uv sync --extra train)"
+        )
+    if args.out is not None and not args.out.parent.is_dir():
+        raise ConfigurationError(f"--out: there is no folder {args.out.parent}")
+    if args.start is not None and args.end is not None and args.start >= args.end:
+        raise ConfigurationError("--from is not before --to")
+    from candlecast.candle_files import survey
+    from candlecast.filters import Thresholds
+    from candlecast.training.backtest import backtest, document
+    from candlecast.training.simulator import Rules
+
+    settings = configuration.load(**_filters(args.filters))
+    thresholds = Thresholds(**{name: getattr(settings, name) for name in FILTERS})
+    rules = Rules(fees=args.fees, slippage=args.slippage, funding=args.funding, hold_bars=args.hold_bars)
+    bundles = _bundles(args.models, settings)
+    with _progress() as on_replay:
+        tests = backtest(
+            [survey(path) for path in args.data],
+            bundles,
+            rules,
+            thresholds,
+            symbols=args.symbols,
+            start_ms=args.start,
+            end_ms=args.end,
+            on_replay=on_replay,
+        )
+    told = document(tests, rules, thresholds)
+    if args.out is not None:
+        from candlecast.training.backtest_report import write
+
+        write(args.out, tests, told)
+        print(f"report: {args.out}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(told, allow_nan=False))
+    else:
+        _print_table(tests, told)
+    return 0
+
+
+def _bundles(paths: Sequence[Path] | None, settings: configuration.Settings) -> list[Any]:
+    from candlecast.models.bundle import Bundle
+
+    if paths:
+        return [Bundle.load(path) for path in paths]
+    from candlecast.server.app import newest_bundle
+
+    return [newest_bundle(settings.model_repository / settings.model)]
+
+
+def _filters(texts: Sequence[str] | None) -> dict[str, str]:
+    if texts == ["none"]:
+        return {name: "0" for name in FILTERS if name.startswith("min_")}
+    given = {name: value for name, _, value in (text.partition("=") for text in texts or ())}
+    if unknown := [name for name in given if name not in FILTERS]:
+        raise ConfigurationError(f"--filters: {', '.join(unknown)} is none of {', '.join(FILTERS)}; or none, alone")
+    return given
+
+
+def _print_table(tests: Sequence[Backtest], told: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from candlecast.training.performance import COLUMNS, shown
+
+    for line in (*told["warnings"], *told["verdicts"]):
+        print(line)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    columns = {key: title for key, title in COLUMNS.items() if key not in ("sortino", "turnover_per_day")}
+    for title in ("", *columns.values()):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    for name, numbers in (*told["models"].items(), ("buy and hold", told["buy_and_hold"])):
+        table.add_row(name, *(shown(key, numbers.get(key)) for key in columns))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], Advance]]:
+    """Show on standard error how many candles are replayed, how fast, and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+
+        def on_replay(candles: int) -> Advance:
+            task, started, taken = progress.add_task("replay", total=candles, rate=""), time.perf_counter(), 0
+
+            def advance(count: int) -> None:
+                nonlocal taken
+                taken += count
+                rate = f"{taken / (time.perf_counter() - started):,.0f} candles/s"
+                progress.update(task, completed=taken, rate=rate)
+
+            return advance
+
+        yield on_replay
+
+
+def _signed_fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 1.0
+    if not -0.5 < value < 0.5:
+        raise argparse.ArgumentTypeError(f"{text!r} is no fraction such as 0.0004 (0.04 %)")
+    return value
+
+
+def _fraction(text: str) -> float:
+    if (value := _signed_fraction(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is below 0")
+    return value

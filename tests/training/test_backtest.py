@@ -1,0 +1,308 @@
+"""What is traded is what serving would have said; the command from files to JSON and page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from onnx import helper
+
+from candlecast import cli
+from candlecast.candle_files import load, merged, survey
+from candlecast.errors import BundleError, ConfigurationError
+from candlecast.feature_files import recording
+from candlecast.features import NAMES, Features
+from candlecast.filters import Thresholds
+from candlecast.models import bundle
+from candlecast.training.backtest import backtest
+from candlecast.training.replay import Speaker, replay
+from candlecast.training.simulator import Rules
+from candlecast.training.sources import utc
+from tests import fakes
+from tests.fakes import FakeRecorder
+from tests.market_simulator import INTERVAL_MS, candles
+
+SYMBOLS = ("AAAUSDT", "BTCUSDT", "CCCUSDT")
+COUNT = 760
+ROOM = {"symbols_max": 4, "conflicts_max": 3, "optional_inputs": ("reference",), "reference_symbol": "BTCUSDT"}
+
+
+def ask(windows, factor=1.0):
+    """Answer so that every column of the newest row counts, those of the reference too."""
+    mixed = np.sin(factor * np.cumsum(np.nan_to_num(windows[:, -1]), axis=1)[:, -20:])
+    return np.column_stack([0.02 * mixed[:, :4], 8 * mixed[:, 4:16], 0.03 * np.abs(mixed[:, 16:])])
+
+
+class Model:
+    async def __call__(self, windows):
+        return ask(windows)
+
+
+def write(folder, symbol, count=COUNT, *, missing=(), seed=0):
+    """Write a candle file, without the bars in `missing`."""
+    values = candles(symbol, count, seed=seed)
+    kept = values.take(np.setdiff1d(np.arange(count), missing))
+    columns = dict(zip(("open", "high", "low", "close", "volume"), kept.values.T, strict=False))
+    path = folder / f"{symbol}-15m.parquet"
+    pl.DataFrame({"ts": kept.open_time_ms, **columns}).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("candles")
+    gaps = {"AAAUSDT": [690, 691], "BTCUSDT": [], "CCCUSDT": [5, *range(20, 40)]}
+    return [write(folder, symbol, missing=gaps[symbol]) for symbol in SYMBOLS]
+
+
+class Keeps(FakeRecorder):
+    """A FakeRecorder that keeps what was decided, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = {}
+
+    async def record(self, candles, forecasts, missed=(), *, durable=True):
+        for i in range(len(forecasts) if forecasts is not None else 0):
+            meaning = forecasts.meaning
+            columns = (
+                forecasts.direction,
+                forecasts.strength,
+                forecasts.reasons,
+                meaning.confidence.astype(np.float32),
+            )
+            limits = (meaning.stop_loss, meaning.take_profit)
+            key = forecasts.names[i], int(forecasts.close_time_ms[i])
+            self.said[key] = tuple(column[i].item() for column in (*columns, *limits))
+        return await super().record(candles, forecasts, missed, durable=durable)
+
+
+async def live(files):
+    """Return what a Forecaster says of the files, one close at a time."""
+    recorder = Keeps()
+    async with fakes.forecaster(Features(**ROOM), Model(), recorder) as forecaster:
+        for close in merged(load(files)):
+            await forecaster.accept(close)
+    return recorder.said
+
+
+def used(files, symbols=None):
+    surveyed = [survey(path) for path in files]
+    return recording(surveyed, symbols=symbols, reference_symbol="BTCUSDT", optional_inputs=["reference"])
+
+
+def test_what_is_replayed_is_what_the_forecaster_says_live(files):
+    served = asyncio.run(live(files))
+    bars, [said] = replay(used(files), [Speaker(ask, np.ones(4))], Thresholds())
+    columns = said.direction, said.strength, said.reasons, said.confidence, said.stop_loss, said.take_profit
+    replayed = {
+        (bars.symbols[s], int(bars.open_time_ms[t]) + INTERVAL_MS): tuple(column[t, s].item() for column in columns)
+        for t, s in np.argwhere(said.is_forecast).tolist()
+    }
+    assert replayed == served
+    assert len(served) > 200
+    assert {direction for direction, *_ in served.values()} == {-1, 0, 1}
+    strong = said.strength == 2
+    assert strong.any()
+    assert (said.signals().multiplier == np.where(strong, 1.5, 1)).all()
+    assert any(reasons >> 5 & 1 for _, _, reasons, *_ in served.values())  # GAP_FILLED is among them
+
+
+def test_candles_before_the_start_warm_up_and_those_behind_the_end_are_not_seen(files):
+    start, end = (int(candles("X", COUNT).open_time_ms[k]) for k in (700, 750))
+    model = Speaker(ask, np.ones(4))
+    whole, [all_said] = replay(used(files), [model], Thresholds())
+    taken = []
+    recorded = used(files, ["AAAUSDT"])
+    part, [said] = replay(recorded, [model], Thresholds(), start_ms=start, end_ms=end, advance=taken.append)
+    assert sum(taken) == recorded.candles
+    assert (part.symbols, part.open_time_ms[0], part.open_time_ms[-1]) == (("AAAUSDT",), start, end - INTERVAL_MS)
+    there = slice(700, 750)
+    assert said.is_forecast.all()
+    np.testing.assert_array_equal(said.confidence[:, 0], all_said.confidence[there, 0])
+    np.testing.assert_array_equal(part.close[:, 0], whole.close[there, 0])
+
+
+def test_blocks_do_not_tear_a_close_apart_and_change_nothing(files, monkeypatch):
+    model = Speaker(ask, np.ones(4))
+    _, [large] = replay(used(files), [model], Thresholds())
+    monkeypatch.setattr("candlecast.training.replay.BLOCK_CANDLES", 1)
+    monkeypatch.setattr("candlecast.training.replay.PIECE_ROWS", 2)
+    _, [small] = replay(used(files), [model], Thresholds())
+    for name in type(large).__slots__:
+        np.testing.assert_array_equal(getattr(large, name), getattr(small, name))
+
+
+def test_a_model_gives_the_same_alone_and_beside_others(files, tmp_path):
+    bundles = [
+        fakes.fitting_bundle(tmp_path / name, optional_inputs=inputs, reference_symbol=reference)
+        for name, inputs, reference in (
+            ("a", ["reference"], "BTCUSDT"),
+            ("b", [], None),
+            ("c", ["reference"], "BTCUSDT"),
+        )
+    ]
+    surveyed = [survey(path) for path in files]
+
+    def speaker(bundle):
+        return Speaker(partial(ask, factor=2.0 if bundle is bundles[2] else 1.0), np.ones(4))
+
+    free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
+    beside = backtest(surveyed, bundles, Rules(), free, speaker=speaker)
+    for model, test in zip(bundles, beside, strict=True):
+        [alone] = backtest(surveyed, [model], Rules(), free, speaker=speaker)
+        assert alone.numbers == test.numbers
+        assert alone.numbers["trades"] > 5
+    assert len({test.numbers["pnl"] for test in beside}) == 3
+    assert len({test.name for test in beside}) == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "share", "says"),
+    [
+        ({}, None, "does not say"),
+        ({"from": "2023-01-01T00:00:00Z", "to": "2024-01-01T00:00:00Z"}, 1.0, "IN SAMPLE: 100%"),
+        ({"from": "2022-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z"}, 0.0, None),
+    ],
+)
+def test_a_span_that_the_model_was_trained_on_is_warned_of(files, tmp_path, data, share, says):
+    seen = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    object.__setattr__(seen, "manifest", replace(seen.manifest, data=data))
+    [test] = backtest(
+        [survey(path) for path in files], [seen], Rules(), Thresholds(), speaker=lambda _: Speaker(ask, np.ones(4))
+    )
+    assert test.numbers["in_sample"] == share
+    assert (says in test.warning) if says else test.warning is None
+
+
+def small_bundle(folder):
+    """Write a bundle whose model runs: 20 sums over the newest row, bent to the size of outputs."""
+    features = len(NAMES)
+    rng = np.random.default_rng(0)
+    scale = np.array([0.02] * 4 + [4] * 12 + [0.01] * 4, dtype=np.float32)
+    weights = {
+        "last": np.array(95),
+        "zero": np.zeros((), np.float32),
+        "mix": (rng.standard_normal((features, 20)) / 8).astype(np.float32),
+        "scale": scale,
+    }
+    nodes = [
+        helper.make_node("Gather", ["features", "last"], ["row"], axis=1),
+        helper.make_node("IsNaN", ["row"], ["absent"]),
+        helper.make_node("Where", ["absent", "zero", "row"], ["known"]),
+        helper.make_node("Tanh", ["known"], ["bent"]),
+        helper.make_node("MatMul", ["bent", "mix"], ["mixed"]),
+        helper.make_node("Tanh", ["mixed"], ["small"]),
+        helper.make_node("Mul", ["small", "scale"], ["outputs"]),
+    ]
+    tensor, float32 = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [tensor("features", float32, [None, 96, features])],
+        [tensor("outputs", float32, [None, 20])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    fitting = fakes.fitting_bundle(folder, optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    return bundle.write(
+        folder, fitting.manifest, model.SerializeToString(), fitting.golden_inputs, fitting.golden_outputs
+    )
+
+
+def test_the_command_compares_bundles_as_json_and_as_a_page_that_needs_nothing_else(files, tmp_path, capsys):
+    for name in "ab":
+        small_bundle(tmp_path / name)
+    page = tmp_path / "report.html"
+    flags = ["--models", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(page), "--json"]
+    costs = ["--fees", "0.001", "--hold-bars", "4", "--filters", "min_confidence=0.5", "min_expected_return=0"]
+    assert cli.main(["backtest", "--data", *map(str, files), *flags, *costs]) == 0
+    told = json.loads(capsys.readouterr().out)
+    first, second = told["models"].values()
+    assert len(told["models"]) == 2  # of the same name and version: their folders tell them apart
+    assert first["trades"] == second["trades"] > 10
+    assert first["fees"] > 0.0005 * first["trades"]
+    assert told["rules"] == {"fees": 0.001, "slippage": 0.0002, "funding": 0.0, "hold_bars": 4}
+    assert told["filters"]["min_confidence"] == 0.5
+    assert told["filters"]["min_agreement"] == 0.5
+    text = page.read_text()
+    assert text.index("may be this one") < text.index("<h1>")  # what makes it doubtful comes first
+    assert text.count("data:image/svg+xml;base64,") == 2
+    assert "may be this one" in page.with_suffix(".md").read_text().splitlines()[0]
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (["--filters", "confidence=0.7"], 78, "min_confidence"),
+        (["--filters", "min_confidence=high"], 78, "min_confidence"),
+        (["--from", "2024-02-01", "--to", "2024-01-01"], 78, "--from"),
+        (["--from", "2034-02-01"], 78, "no candle is left"),
+        (["--symbols", "NONE"], 78, "NONE"),
+        (["--out", "nowhere/report.html"], 78, "nowhere"),
+        (["--fees", "-1"], 2, "fraction"),
+        (["--hold-bars", "0"], 2, "above 0"),
+    ],
+)
+def test_wrong_flags_are_said(files, tmp_path, capsys, flags, code, says):
+    small_bundle(tmp_path / "a")
+    given = ["backtest", "--data", *map(str, files), "--models", str(tmp_path / "a"), *flags]
+    if code == 2:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(given)
+        assert stopped.value.code == 2
+    else:
+        assert cli.main(given) == code
+    assert says in capsys.readouterr().err
+
+
+def test_the_reference_alone_needs_no_others_beside_it(files, tmp_path):
+    small = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
+
+    def speaker(bundle):
+        return Speaker(ask, np.ones(4))
+
+    [alone] = backtest([survey(files[1])], [small], Rules(), free, symbols=["BTCUSDT"], speaker=speaker)
+    [all_three] = backtest([survey(path) for path in files], [small], Rules(), free, speaker=speaker)
+    assert alone.numbers["trades"] == all_three.numbers["symbols"]["BTCUSDT"]["trades"] > 0
+
+
+def test_the_spans_of_the_training_are_told_apart(files, tmp_path):
+    first, half, last = (utc(int(candles("X", COUNT).open_time_ms[k])) for k in (0, 650, 700))
+    span = {"from": half, "before": last}
+    seen = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    training = {"shipped": {"spans": {"train": {"from": first, "before": half}, "validation": span}}}
+    metrics = {"walk_forward": {"folds": [{"spans": {"train": {}, "test": span}}]}}
+    manifest = replace(seen.manifest, data={"from": first, "to": last}, training=training, metrics=metrics)
+    object.__setattr__(seen, "manifest", manifest)
+    free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
+    [test] = backtest(
+        [survey(path) for path in files], [seen], Rules(), free, speaker=lambda _: Speaker(ask, np.ones(4))
+    )
+    spans = test.numbers["spans"]
+    assert list(spans) == ["train", "validation", "fold 1", "unseen"]
+    assert spans["fold 1"] == spans["validation"]
+    assert f"{spans['validation']['return']:+.1%}" in test.warning
+    assert spans["validation"]["trades"] > 0
+    assert test.numbers["in_sample"] == pytest.approx(701 / COUNT)
+
+
+def test_a_bundle_whose_reference_is_missing_is_refused(files, tmp_path):
+    broken = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    with pytest.raises(ConfigurationError, match="BTCUSDT"):
+        backtest([survey(files[0])], [broken], Rules(), Thresholds())
+
+
+def test_a_file_that_is_no_model_is_named(files, tmp_path):
+    broken = fakes.fitting_bundle(tmp_path / "a", optional_inputs=["reference"], reference_symbol="BTCUSDT")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        backtest([survey(path) for path in files], [broken], Rules(), Thresholds())
