@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
         dashboard,
         doctor,
         ensemble,
+        evaluate,
         export,
         features,
         migrate,
@@ -38,7 +39,21 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (up, serve, dashboard, migrate, replay, features, train, ensemble, backtest, export, doctor, bench):
+    for command in (
+        up,
+        serve,
+        dashboard,
+        migrate,
+        replay,
+        features,
+        train,
+        evaluate,
+        ensemble,
+        backtest,
+        export,
+        doctor,
+        bench,
+    ):
         command.register(commands)
     return top
 
