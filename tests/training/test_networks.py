@@ -11,7 +11,7 @@ import torch
 
 from candlecast import outputs
 from candlecast.errors import CandlecastError, ConfigurationError
-from candlecast.training import attribution, export, loss, program
+from candlecast.training import attribution, export, loss
 from candlecast.training.config import Config
 from candlecast.training.data import Samples
 from candlecast.training.feed import Feed
@@ -27,24 +27,35 @@ CONFIG = Config(
     lstm=LstmConfig(width=16, layers=2, dropout=0.3),
     fit=FitConfig(epochs=3, batch_rows=32, learning_rate=3e-3, checks_per_epoch=2, threads=1, device="cpu"),
 )
+KEEN = dataclasses.replace(
+    CONFIG,
+    network=dataclasses.replace(CONFIG.network, dropout=0.0),
+    lstm=dataclasses.replace(CONFIG.lstm, dropout=0.0, layers=1),
+    fit=dataclasses.replace(CONFIG.fit, learning_rate=1e-2, epochs=6),
+)
 KINDS = ("patchtst", "lstm")
 TRAIN, VALIDATION = np.arange(300), np.arange(300, 400)
 
 
 @pytest.fixture(scope="module")
 def samples() -> Samples:
-    """Return samples whose directions at 1h follow the newest row's feature 3."""
+    """Return samples whose directions follow feature 3, which keeps its sign for a while."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((600, FEATURES)).astype(np.float32)
+    rows[:, 3] = np.where(np.arange(600) // 37 % 2, 1.0, -1.0)
     end = np.arange(100, 500)
-    directions = rng.integers(0, 3, (400, 4)).astype(np.int8)
-    directions[:, 1] = np.where(rows[end - 1, 3] > 0, 0, 1)
+    directions = np.repeat((rows[end - 1, 3] < 0)[:, None], 4, axis=1).astype(np.int8)
     returns = (0.01 * rng.standard_normal((400, 4))).astype(np.float32)
     return Samples(rows, end, end * 900_000, Labels(end, returns, directions, np.abs(returns)))
 
 
 def fitted(
-    kind: str, samples: Samples, checkpoint: Path | None = None, stop_at: int = -1, config: Config = CONFIG, seed: int = 1
+    kind: str,
+    samples: Samples,
+    checkpoint: Path | None = None,
+    stop_at: int = -1,
+    config: Config = CONFIG,
+    seed: int = 1,
 ) -> Network:
     def on_step(step: int, *numbers: object) -> None:
         if step == stop_at:
@@ -130,9 +141,11 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_fit_in_one_clear_line(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fit_that_diverges_says_what_to_do(kind: str, samples: Samples) -> None:
-    wild = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, learning_rate=1e38, warmup_share=0.0))
+    wild = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, learning_rate=1e37, warmup_share=0.0))
 
-    with pytest.raises(CandlecastError, match=r"the loss is (nan|inf) at step \d+: the fit diverged; lower learning_rate"):
+    with pytest.raises(
+        CandlecastError, match=r"the loss is (nan|inf) at step \d+: the fit diverged; lower learning_rate"
+    ):
         fitted(kind, samples, config=wild)
 
 
@@ -165,7 +178,7 @@ def test_each_block_of_outputs_has_its_loss() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_attributions_add_up_to_how_far_the_forecast_moved(kind: str, samples: Samples) -> None:
-    model = fitted(kind, samples)
+    model = fitted(kind, samples, config=KEEN)
     windows = torch.from_numpy(samples.windows(VALIDATION[:16]))
 
     found = attribution.attributions(model.network, windows, steps=256)
@@ -180,7 +193,7 @@ def test_attributions_add_up_to_how_far_the_forecast_moved(kind: str, samples: S
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_importance_finds_the_feature_that_matters(kind: str, samples: Samples) -> None:
-    shares = fitted(kind, samples).importance(samples, VALIDATION)
+    shares = fitted(kind, samples, config=KEEN).importance(samples, VALIDATION)
 
     assert shares.shape == (FEATURES,) and (shares >= 0).all() and shares.sum() == pytest.approx(1)
     assert shares.argmax() == 3
@@ -204,7 +217,7 @@ def test_rows_that_lie_on_the_device_give_the_same_windows(samples: Samples) -> 
 
 def lstm() -> Lstm:
     torch.manual_seed(0)
-    model = Lstm(LstmConfig(width=24), FEATURES)
+    model = Lstm(LstmConfig(width=64), FEATURES)
     constant = torch.linspace(0.001, 0.02, outputs.COUNT)
     model.start_from(torch.randn(FEATURES), torch.rand(FEATURES) + 0.5, torch.full((20,), 0.01), constant)
     return model.eval()
@@ -222,7 +235,7 @@ def test_the_lstm_starts_at_the_constant_and_spoils_only_what_is_no_number() -> 
     assert sum(p.numel() for p in Lstm(LstmConfig(), 240).parameters()) < 500_000
 
 
-def test_the_lstms_files_hold_halves_and_agree_with_fp32() -> None:
+def test_the_lstms_file_holds_halves_and_agrees_with_fp32() -> None:
     import onnx
 
     model = lstm()
@@ -230,13 +243,12 @@ def test_the_lstms_files_hold_halves_and_agree_with_fp32() -> None:
     x = np.random.default_rng(1).standard_normal((65, 96, FEATURES)).astype(np.float32) * 2
     right = export.truth(model, x)
 
-    exported, executable = export.to_onnx(model), program.to_program(model)
+    exported = export.to_onnx(model)
 
     export.check_parity("the file", export.run(exported, x), right)
-    export.check_parity("the program", program.run(executable, x), right)
     graph = onnx.load_from_string(exported).graph
-    large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) > 500]
-    assert len(large) >= 4 and all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
+    large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) > 10_000]
+    assert len(large) == 3 and all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
     assert [node.op_type for node in graph.node].count("LSTM") == 2
     wild = np.stack([np.full((96, FEATURES), 3e38), np.full((96, FEATURES), -3e38)]).astype(np.float32)
     assert np.isfinite(export.run(exported, wild)).all()

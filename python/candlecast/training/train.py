@@ -209,7 +209,8 @@ def _written(out: Path, manifest: Manifest, exported: Exported, kept: Path) -> B
     except OSError as error:
         again = f" with --resume: the fits are kept in {kept.name}" if kept.is_dir() else ""
         raise CandlecastError(
-            f"{out}: the bundle cannot be written ({error.strerror}); what was there stays. Make room, train again{again}"
+            f"{out}: the bundle cannot be written ({error.strerror}); what was there stays. Make room and train"
+            f" again{again}"
         ) from error
 
 
