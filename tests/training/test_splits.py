@@ -95,3 +95,15 @@ def test_too_little_time_and_no_folds_are_refused() -> None:
         walk_forward(T0, T0 + M15 * 1000, M15, 3)
     with pytest.raises(ConfigurationError, match="at least 1"):
         walk_forward(T0, T0 + M15 * BARS, M15, 0)
+
+
+@pytest.mark.parametrize("rolling_bars", [500, 7000, BARS])
+def test_rolling_train_parts_end_where_expanding_ones_do_and_are_no_longer(rolling_bars: int) -> None:
+    expanding = walk_forward(T0, T0 + M15 * BARS, M15, 3)
+    rolling = walk_forward(T0, T0 + M15 * BARS, M15, 3, rolling_bars=rolling_bars)
+
+    assert not overlaps(rolling)
+    for one, other in zip(expanding, rolling, strict=True):
+        assert (one.validation, one.test, one.train.end_ms) == (other.validation, other.test, other.train.end_ms)
+        length = (one.train.end_ms - one.train.start_ms) // M15
+        assert (other.train.end_ms - other.train.start_ms) // M15 == min(rolling_bars, length)

@@ -213,9 +213,10 @@ def _written(out: Path, manifest: Manifest, exported: Exported, kept: Path) -> B
     try:
         return bundle.write(out, manifest, exported.onnx, exported.golden, exported.answers, program=exported.program)
     except OSError as error:
+        again = f" with --resume: the fits are kept in {kept.name}" if kept.is_dir() else ""
         raise CandlecastError(
-            f"{out}: the bundle cannot be written ({error.strerror}); what was there stays. Make room, then train again"
-            f" with --resume: the fits are kept in {kept.name}"
+            f"{out}: the bundle cannot be written ({error.strerror}); what was there stays. Make room and train"
+            f" again{again}"
         ) from error
 
 
