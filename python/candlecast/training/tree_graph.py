@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -56,7 +56,7 @@ def tree_graph(trees: Sequence[tuple[int, Tree]], less: str, base: F32, unit: F3
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="candlecast")
     onnx.checker.check_model(model)
-    return model.SerializeToString()  # type: ignore[no-any-return]
+    return model.SerializeToString()
 
 
 NOTHING: Final = Tree(
@@ -64,7 +64,7 @@ NOTHING: Final = Tree(
 )
 
 
-def _ensemble(trees: Sequence[tuple[int, Tree]], less: str) -> dict[str, object]:
+def _ensemble(trees: Sequence[tuple[int, Tree]], less: str) -> dict[str, Any]:
     """Return the attributes of one TreeEnsembleRegressor of 20 targets: all nodes of all trees behind one another."""
     without = set(range(outputs.COUNT)) - {output for output, _ in trees}
     whole = [*trees, *((output, NOTHING) for output in sorted(without))]
