@@ -1,8 +1,8 @@
-"""A simulated market whose future is known as a distribution: what may follow each visible state, and the best log-loss.
+"""A simulated market whose future is known as a distribution: what may follow each state, which every candle shows.
 
-Each bar is in one of three states: RISING, FALLING or CALM. The next bar moves by DRIFT of the state and a normal error, then
-the state stays with probability STAY or becomes one of the other two. The volume of a bar says its state: five times the
-usual in RISING, a fifth in FALLING. So whoever sees the last candle knows all that can be known.
+Each bar is in one of three states: RISING, FALLING or CALM. The next bar moves by DRIFT of the state and a normal error,
+then the state stays with probability STAY or becomes one of the other two. The share of taker buys in a bar's volume says
+its state: BUYS of the state, give or take a little. So whoever sees the last candle knows all that can be known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STATES = ("RISING", "FALLING", "CALM")
 DRIFT = np.array([0.004, -0.004, 0.0])
 NOISE = 0.0015
 STAY = 0.9
-VOLUME = np.array([5.0, 0.2, 1.0])
+BUYS = np.array([0.75, 0.25, 0.5])
 
 
 def market(seed: int, bars: int) -> tuple[pl.DataFrame, NDArray[np.int64]]:
@@ -33,6 +33,7 @@ def market(seed: int, bars: int) -> tuple[pl.DataFrame, NDArray[np.int64]]:
     change = np.concatenate([[0.0], DRIFT[state[:-1]] + NOISE * rng.standard_normal(bars - 1)])
     close = 100 * np.cumprod(1 + change)
     opened = np.concatenate([[100.0], close[:-1]])
+    volume = rng.lognormal(3, 1, bars)
     wick = 1 + 0.0005 * np.abs(rng.standard_normal((2, bars)))
     candles = pl.DataFrame(
         {
@@ -41,7 +42,8 @@ def market(seed: int, bars: int) -> tuple[pl.DataFrame, NDArray[np.int64]]:
             "high": np.maximum(opened, close) * wick[0],
             "low": np.minimum(opened, close) / wick[1],
             "close": close,
-            "volume": 1000 * VOLUME[state] * rng.lognormal(0, 0.1, bars),
+            "volume": volume,
+            "taker_buy_volume": volume * (BUYS[state] + rng.uniform(-0.05, 0.05, bars)),
         }
     )
     return candles, state

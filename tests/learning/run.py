@@ -86,7 +86,9 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps(found, indent=2, default=lambda array: array.tolist()) + "\n")
     failed = [name for name, one in found["families"].items() if not one["share"] >= SHARE_MIN]
-    print(f"below {SHARE_MIN:.0%} of the oracle: {', '.join(failed)}" if failed else "all reach 95 % of the oracle's gain")
+    print(
+        f"below {SHARE_MIN:.0%} of the oracle: {', '.join(failed)}" if failed else "all reach 95 % of the oracle's gain"
+    )
     return 1 if failed else 0
 
 

@@ -2,9 +2,9 @@
 
 They see the newest row of the window [F] alone: what came before is in its features. There is one member for each
 return, one for the three logits of each horizon and one for each risk. Each minimises its own term of the networks'
-loss, in the same units and from the same start: cross-entropy for directions, else Huber in the label's deviations; so a
-risk is between the mean and the median of what may come, as a network's is, and floored at 0. All members grow by a
-round in turn, each until its own validation loss has not fallen for a while, and keep their best round, which may be none.
+loss, in the same units and from the same start: cross-entropy for directions, else Huber in the label's deviations; so
+a risk is between the mean and the median of what may come, as a network's is, and floored at 0. All members grow by a
+round in turn, each until its own validation loss has not fallen for a while, and keep their best round; it may be none.
 """
 
 from __future__ import annotations
