@@ -1,8 +1,9 @@
 """A simulated market whose future is known as a distribution: what may follow each state, which every candle shows.
 
-Each bar is in one of three states: RISING, FALLING or CALM. The next bar moves by DRIFT of the state and a normal error,
-then the state stays with probability STAY or becomes one of the other two. The share of taker buys in a bar's volume says
-its state: BUYS of the state, give or take a little. So whoever sees the last candle knows all that can be known.
+Each bar is in one of three states: RISING, FALLING or CALM. The next bar moves by DRIFT of the state and a normal
+error, then the state stays with probability STAY or becomes one of the other two. The share of taker buys in a bar's
+volume says its state: BUYS of the state, give or take a little. So whoever sees the last candle knows all that can be
+known.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`make test-learning`: each family on a market with a known future; how much of what can be known does it learn?
 
-Usage: python -m tests.learning.run [--families NAME …] [--bars N] [--json FILE]. A family's share is the fall of its log-loss below the
-base rate's over the oracle's fall, both summed over the four horizons of the held-out part. Exits with 1 when a share is below 0.95.
+Usage: python -m tests.learning.run [--families NAME …] [--bars N] [--json FILE]. A family's share at a horizon is the
+fall of its log-loss below the base rate's, over the oracle's fall; the plant speaks about the horizons at which the
+oracle's is 0.1 or more, and the mean over these counts. Exits with 1 when it is below 0.95 for a family.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from candlecast.training.trees import TreesConfig
 from tests.learning.plant import INTERVAL_MS, START_MS, market, oracle
 
 SHARE_MIN = 0.95
+GAIN_MIN = 0.1
+"""Of the oracle, in nats: at horizons with less, some thousand candles say more of themselves than of the plant."""
 BARS = 24_000
 CONFIG = Config(
     network=NetworkConfig(width=64, layers=1, heads=2, feedforward=128, dropout=0.2),
@@ -56,12 +59,13 @@ def measure(names: list[str], bars: int, config: Config = CONFIG) -> dict[str, A
         known = oracle()[state[(times[test] - START_MS) // INTERVAL_MS]]
         rates = np.broadcast_to(base_rates(samples.labels.take(train)), known.shape)
         base, best = log_loss(rates, came), log_loss(known, came)
+        spoken_of = base - best >= GAIN_MIN
         found: dict[str, Any] = {"train_rows": len(train), "test_rows": len(test), "base": base, "oracle": best}
         found["families"] = {}
         for name in names:
             began = time.monotonic()
             loss = _loss(name, config, samples, train, validation, test)
-            share = float((base - loss).sum() / (base - best).sum())
+            share = float(((base - loss) / (base - best))[spoken_of].mean())
             found["families"][name] = {"loss": loss, "share": share, "seconds": time.monotonic() - began}
             print(f"{name}: share {share:.3f}, {time.monotonic() - began:.0f} s", file=sys.stderr)
     return found
@@ -86,9 +90,7 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps(found, indent=2, default=lambda array: array.tolist()) + "\n")
     failed = [name for name, one in found["families"].items() if not one["share"] >= SHARE_MIN]
-    print(
-        f"below {SHARE_MIN:.0%} of the oracle: {', '.join(failed)}" if failed else "all reach 95 % of the oracle's gain"
-    )
+    print(f"below {SHARE_MIN} of the oracle's gain: {', '.join(failed)}" if failed else "all reach what is asked for")
     return 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -220,7 +221,7 @@ def test_progress_tells_each_round_and_the_loss_falls(library: str, samples: Sam
     assert [step for step, *_ in told] == list(range(1, len(told) + 1))
     assert {planned for _, planned, *_ in told} == {25}
     assert told[-1][2] < told[0][2]
-    assert all(after[3] <= before[3] for before, after in zip(told, told[1:], strict=False))
+    assert all(after[3] <= before[3] for before, after in pairwise(told))
 
 
 def test_one_class_and_a_constant_column_are_no_trouble(library: str) -> None:

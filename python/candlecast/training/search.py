@@ -37,7 +37,10 @@ class Between:
 
 Range = Between | tuple[Any, ...]
 """Between two numbers, or one of some."""
-_FIT: Final[dict[str, Range]] = {"fit.learning_rate": Between(1e-4, 3e-3, log=True), "fit.weight_decay": Between(1e-3, 0.3, log=True)}
+_FIT: Final[dict[str, Range]] = {
+    "fit.learning_rate": Between(1e-4, 3e-3, log=True),
+    "fit.weight_decay": Between(1e-3, 0.3, log=True),
+}
 _TREES: Final[dict[str, Range]] = {
     "trees.learning_rate": Between(0.01, 0.3, log=True),
     "trees.depth": (3, 4, 6, 8),
