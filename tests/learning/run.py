@@ -36,11 +36,20 @@ from tests.learning.plant import INTERVAL_MS, START_MS, market, oracle
 SHARE_MIN = 0.95
 GAIN_MIN = 0.1
 """Of the oracle, in nats: at horizons with less, some thousand candles say more of themselves than of the plant."""
-BARS = 24_000
+BARS = 16_000
 CONFIG = Config(
     network=NetworkConfig(width=64, layers=1, heads=2, feedforward=128, dropout=0.2),
     fit=FitConfig(epochs=4, batch_rows=128, learning_rate=1e-3, threads=2),
-    trees=TreesConfig(rounds_max=150, learning_rate=0.1, patience_rounds=10, rows_min=100, leaves=8, depth=4),
+    trees=TreesConfig(
+        rounds_max=100,
+        learning_rate=0.1,
+        patience_rounds=10,
+        rows_min=400,
+        leaves=4,
+        depth=2,
+        subsample=1.0,
+        colsample=1.0,
+    ),
 )
 
 

@@ -22,11 +22,11 @@ from candlecast.training.temperature import log_loss
 from candlecast.training.trees import Trees, TreesConfig, TreesModel, entropy, huber
 
 FEATURES, CLASS_OF, RISK_OF = 10, 3, 7
-CONFIG = Config(trees=TreesConfig(rounds_max=25, learning_rate=0.2, rows_min=20, patience_rounds=5))
-TRAIN, VALIDATION = np.arange(0, 2000), np.arange(2000, 3000)
+CONFIG = Config(trees=TreesConfig(rounds_max=25, learning_rate=0.2, rows_min=20, patience_rounds=5, threads=1))
+TRAIN, VALIDATION = np.arange(0, 1500), np.arange(1500, 2500)
 
 
-def simulated(rows: int = 3000, noise: bool = False) -> Samples:
+def simulated(rows: int = 2500, noise: bool = False) -> Samples:
     """Return samples whose first direction follows feature 3 and whose risks follow feature 7; all else is noise."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows + 95, FEATURES)).astype(np.float32)
@@ -110,7 +110,7 @@ def test_importance_and_gain_find_the_features_and_sum_to_1(model: TreesModel, s
         assert shares.shape == (FEATURES,) and (shares >= 0).all()
         assert shares.sum() == pytest.approx(1)
         assert set(np.argsort(shares)[-2:]) == {CLASS_OF, RISK_OF}
-        assert shares[[CLASS_OF, RISK_OF]].sum() > 0.8
+        assert shares[[CLASS_OF, RISK_OF]].sum() > 0.6
 
 
 def test_the_graph_answers_what_the_library_answers_on_windows_of_the_core(
@@ -118,7 +118,7 @@ def test_the_graph_answers_what_the_library_answers_on_windows_of_the_core(
 ) -> None:
     samples = prepare(read_history(market[:1]), tmp_path, 3, lambda _: None)
     train, validation = np.arange(0, 900), np.arange(900, 1300)
-    config = Config(trees=TreesConfig(rounds_max=8, learning_rate=0.3, rows_min=20))
+    config = Config(trees=TreesConfig(rounds_max=8, learning_rate=0.3, rows_min=20, threads=1))
     model = Trees(library, config).fit(samples, train, validation, 0, lambda *_: None)
     index = np.arange(1000)
     right = model.predict(samples, index)
@@ -132,7 +132,7 @@ def test_values_on_the_thresholds_and_beside_them_go_the_same_way(model: TreesMo
     threshold = np.concatenate([tree.threshold for tree in trees])[feature >= 0]
     feature = feature[feature >= 0]
     below, above = (np.nextafter(threshold, np.float32(side)) for side in (-np.inf, np.inf))
-    rows = samples.newest(np.arange(3 * len(feature)) % 3000).copy()
+    rows = samples.newest(np.arange(3 * len(feature)) % 2500).copy()
     rows[np.arange(len(rows)), np.tile(feature, 3)] = np.concatenate([below, threshold, above])
     np.testing.assert_allclose(export.run(model.to_onnx(), windows_of(rows)), model.answer(rows), rtol=1e-5, atol=1e-6)
 
@@ -172,7 +172,7 @@ def test_the_same_seed_gives_the_same_file_and_another_one_another(library: str,
 
 
 def test_members_stop_when_validation_no_longer_falls(library: str) -> None:
-    config = Config(trees=TreesConfig(rounds_max=60, learning_rate=0.5, rows_min=5, patience_rounds=3))
+    config = Config(trees=TreesConfig(rounds_max=60, learning_rate=0.5, rows_min=5, patience_rounds=3, threads=1))
     model = fitted(library, simulated(noise=True), config)
     assert model.fitted.steps < 30
     assert model.fitted.validation_loss <= model.fitted.start_loss
@@ -180,7 +180,7 @@ def test_members_stop_when_validation_no_longer_falls(library: str) -> None:
 
 
 def test_without_a_split_it_answers_the_base_rates_and_knows_of_no_feature(library: str, samples: Samples) -> None:
-    config = Config(trees=TreesConfig(rounds_max=3, learning_rate=1e-6, rows_min=10**6))
+    config = Config(trees=TreesConfig(rounds_max=3, learning_rate=1e-6, rows_min=10**6, threads=1))
     model = fitted(library, samples, config)
     rates = base_rates(samples.labels.take(TRAIN))
     for answers in (
@@ -204,10 +204,10 @@ def test_ctrl_c_keeps_what_is_best_so_far_and_is_raised_before_there_is_anything
     model = family.fit(samples, TRAIN, VALIDATION, 0, pressed)
     assert model.fitted.interrupted and model.fitted.steps == 3 == model.fitted.best_step
     assert model.fitted.validation_loss < model.fitted.start_loss
-    at_three = fitted(library, samples, Config(trees=TreesConfig(3, learning_rate=0.2, rows_min=20)))
+    at_three = fitted(library, samples, Config(trees=TreesConfig(3, learning_rate=0.2, rows_min=20, threads=1)))
     np.testing.assert_array_equal(model.predict(samples, VALIDATION), at_three.predict(samples, VALIDATION))
 
-    def grow(*_: object) -> bool:
+    def grow(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -29,7 +29,7 @@ CONFIG = Config(
     stride=2,
     lstm=LstmConfig(width=16, layers=1),
     fit=FitConfig(epochs=1, batch_rows=64, threads=1),
-    trees=TreesConfig(rounds_max=5, learning_rate=0.3, rows_min=20),
+    trees=TreesConfig(rounds_max=5, learning_rate=0.3, rows_min=20, threads=1),
 )
 
 

@@ -96,22 +96,20 @@ class Member:
         self.loss, _, hessian = known(self.base)
         self.hessian = float(hessian.mean())
         self.start_loss = self.best_loss = held(self.base)[0]
-        self.round = self.best_round = 0
+        self.best_round = self.waited = 0
 
-    def grow(self, booster: Booster) -> bool:
-        """Add a round to the booster and look at the held-out part; False when nothing is left to split."""
+    def grow(self, booster: Booster) -> None:
+        """Add a round to the booster and look at the held-out part."""
 
         def slope(margins: F64) -> tuple[F64, F64]:
             self.loss, gradient, hessian = self.known(margins + self.base)
             return gradient, hessian
 
-        if not booster.grow(slope):
-            return False
-        self.round += 1
+        rounds = booster.grow(slope)
         loss, _, _ = self.held(booster.held() + self.base)
+        self.waited += 1
         if loss < self.best_loss:
-            self.best_loss, self.best_round = loss, self.round
-        return True
+            self.best_loss, self.best_round, self.waited = loss, rounds, 0
 
 
 class Trees:
@@ -152,8 +150,9 @@ class Trees:
         growing, step, smooth, interrupted = list(zip(members, grown, strict=True)), 0, math.nan, False
         try:
             while growing and step < config.rounds_max:
-                going = [pair for pair in growing if pair[0].grow(pair[1])]
-                growing = [pair for pair in going if pair[0].round - pair[0].best_round < config.patience_rounds]
+                for member, booster in growing:
+                    member.grow(booster)
+                growing = [pair for pair in growing if pair[0].waited < config.patience_rounds]
                 step += 1
                 loss = _total(members, "loss")
                 smooth = loss if math.isnan(smooth) else 0.5 * smooth + 0.5 * loss
