@@ -44,12 +44,7 @@ def samples() -> Samples:
 
 
 def fitted(
-    kind: str,
-    samples: Samples,
-    checkpoint: Path | None = None,
-    stop_at: int = -1,
-    config: Config = CONFIG,
-    seed: int = 1,
+    kind: str, samples: Samples, checkpoint: Path | None = None, stop_at: int = -1, config: Config = CONFIG, seed: int = 1
 ) -> Network:
     def on_step(step: int, *numbers: object) -> None:
         if step == stop_at:
@@ -137,9 +132,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_fit_in_one_clear_line(
 def test_a_fit_that_diverges_says_what_to_do(kind: str, samples: Samples) -> None:
     wild = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, learning_rate=1e38, warmup_share=0.0))
 
-    with pytest.raises(
-        CandlecastError, match=r"the loss is (nan|inf) at step \d+: the fit diverged; lower learning_rate"
-    ):
+    with pytest.raises(CandlecastError, match=r"the loss is (nan|inf) at step \d+: the fit diverged; lower learning_rate"):
         fitted(kind, samples, config=wild)
 
 

@@ -22,7 +22,9 @@ from candlecast.training.temperature import log_loss
 from candlecast.training.trees import Trees, TreesConfig, TreesModel, entropy, huber
 
 FEATURES, CLASS_OF, RISK_OF = 10, 3, 7
-CONFIG = Config(trees=TreesConfig(rounds_max=25, learning_rate=0.2, rows_min=20, patience_rounds=5, threads=1))
+CONFIG = Config(
+    trees=TreesConfig(rounds_max=25, learning_rate=0.2, rows_min=20, colsample=1.0, patience_rounds=5, threads=1)
+)
 TRAIN, VALIDATION = np.arange(0, 1500), np.arange(1500, 2500)
 
 
@@ -204,7 +206,9 @@ def test_ctrl_c_keeps_what_is_best_so_far_and_is_raised_before_there_is_anything
     model = family.fit(samples, TRAIN, VALIDATION, 0, pressed)
     assert model.fitted.interrupted and model.fitted.steps == 3 == model.fitted.best_step
     assert model.fitted.validation_loss < model.fitted.start_loss
-    at_three = fitted(library, samples, Config(trees=TreesConfig(3, learning_rate=0.2, rows_min=20, threads=1)))
+    at_three = fitted(
+        library, samples, Config(trees=TreesConfig(3, learning_rate=0.2, rows_min=20, colsample=1.0, threads=1))
+    )
     np.testing.assert_array_equal(model.predict(samples, VALIDATION), at_three.predict(samples, VALIDATION))
 
     def grow(*_: object) -> None:
