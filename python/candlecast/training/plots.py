@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from candlecast import outputs
+from candlecast.training import page
+from candlecast.training.page import GREY, LOSS, MODEL, RAW, svg
 from candlecast.values import F64, I64
 
-MODEL: Final = "#1f5fa8"
-RAW: Final = "#c98a2b"
-GREY: Final = "#8a8f98"
-LOSS: Final = "#b3453b"
-STYLE: Final[Any] = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.axisbelow": True,
-    "grid.color": "#e3e6ea",
-    "legend.frameon": False,
-    "svg.hashsalt": "candlecast",
-}
 BARS_MAX: Final = 25
 """Features in the importance picture."""
 
 
 def reliability(bins: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
     """Draw how often the likeliest class came against how probable it was said to be, before and after scaling."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
+    with page.figure(11, 3.6) as figure:
         axes = figure.subplots(2, len(outputs.HORIZONS), sharex="col", height_ratios=(4, 1))
         for column, horizon in enumerate(outputs.HORIZONS):
             above, below = axes[:, column]
@@ -63,13 +46,12 @@ def reliability(bins: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]])
         axes[0, 0].set_ylabel("share that came")
         axes[1, 0].set_ylabel("rows")
         axes[0, 0].legend(loc="upper left", fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def skills(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """Draw the skill over the base rate per horizon and part (fold), with its interval."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 1.4 + 0.3 * len(parts)), layout="constrained")
+    with page.figure(11, 1.4 + 0.3 * len(parts)) as figure:
         axes = figure.subplots(1, len(outputs.HORIZONS), sharey=True, sharex=True)
         for axis, horizon in zip(axes, outputs.HORIZONS, strict=True):
             for row, (_, measured) in enumerate(parts):
@@ -86,7 +68,7 @@ def skills(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         axes[-1].plot([], [], "o", color=MODEL, markersize=5, label="model")
         axes[-1].plot([], [], "D", color=RAW, markersize=4, label="persistence")
         figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def equity(open_time_ms: I64, pnl: F64, what: str) -> str:
@@ -94,8 +76,7 @@ def equity(open_time_ms: I64, pnl: F64, what: str) -> str:
     curve = np.cumsum(pnl)
     below = curve - np.maximum(np.maximum.accumulate(curve), 0)
     time = open_time_ms.astype("datetime64[ms]")
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.4), layout="constrained")
+    with page.figure(11, 3.4) as figure:
         above, under = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.plot(time, curve, color=MODEL, linewidth=1.2)
         above.axhline(0, color=GREY, linewidth=1)
@@ -105,14 +86,13 @@ def equity(open_time_ms: I64, pnl: F64, what: str) -> str:
         for axis in (above, under):
             axis.grid(visible=True)
             axis.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
-        return _svg(figure)
+        return svg(figure)
 
 
 def importance(scores: Mapping[str, float]) -> str:
     """Draw the largest shares of features in the model's answers."""
     largest = sorted(scores.items(), key=lambda item: -item[1])[:BARS_MAX]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 0.22 * len(largest) + 0.8), layout="constrained")
+    with page.figure(11, 0.22 * len(largest) + 0.8) as figure:
         axis: Axes = figure.subplots()
         axis.barh([name for name, _ in largest], [score for _, score in largest], color=MODEL, height=0.7)
         axis.invert_yaxis()
@@ -120,10 +100,4 @@ def importance(scores: Mapping[str, float]) -> str:
         axis.set(xlabel="share of the importance")
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
         axis.grid(visible=True, axis="x")
-        return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+        return svg(figure)

@@ -1,17 +1,16 @@
-"""One report as Markdown and as a self-contained HTML page: verdict first, then tables and plots. Measures nothing."""
+"""The report of an evaluation: verdict first, then tables and plots. Measures nothing."""
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from candlecast import outputs
-from candlecast.training import metrics, plots
+from candlecast.training import metrics, page, plots
 from candlecast.training.evaluate import NO_EDGE, verdict
+from candlecast.training.page import Block, Heading, Plot, Table, Text
 from candlecast.training.suspicion import SUSPICIOUS
 from candlecast.values import F64, I64
 
@@ -33,54 +32,9 @@ class Report:
     importance: Mapping[str, float] | None = None  # by feature, they sum to 1
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    text: str
-    kind: str = ""  # class of the paragraph in HTML
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    header: list[str]
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    svg: str
-    alt: str
-
-
-Block = Heading | Text | Table | Plot
-
-STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2128; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin: 1rem 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-p { margin: .5rem 0; max-width: 75ch; } p.verdict { font-size: 1.1rem; font-weight: 600; max-width: none; }
-p.warning { background: #fbe9e7; border-left: 4px solid #b3453b; padding: .5rem .8rem; max-width: none; }
-p.note { color: #5b616b; font-size: .9rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
-th, td { padding: .28rem .5rem; text-align: right; border-bottom: 1px solid #e3e6ea; white-space: nowrap; }
-th { color: #5b616b; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-td small { color: #5b616b; font-size: .75rem; }
-.facts td { text-align: left; } .facts td:first-child { color: #5b616b; }
-.wide { overflow-x: auto; margin: .6rem 0; } img { width: 100%; height: auto; }
-"""
-
-
 def write(path: Path, report: Report) -> tuple[Path, Path]:
     """Write the HTML page to `path` and the Markdown beside it, with the suffix .md; return both."""
-    blocks = _blocks(report)
-    beside = path.with_suffix(".md")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_html(report.title, blocks), encoding="utf-8")
-    beside.write_text(_markdown(report.title, blocks, path.name), encoding="utf-8")
-    return path, beside
+    return page.write(path, report.title, _blocks(report))
 
 
 def _blocks(report: Report) -> list[Block]:
@@ -179,51 +133,3 @@ def _cell(entry: Pair) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.6f}"
-
-
-def _markdown(title: str, blocks: list[Block], page: str) -> str:
-    parts = []
-    for block in blocks:
-        match block:
-            case Heading():
-                parts.append(f"## {block.text}")
-            case Text():
-                parts.append(f"**{block.text}**" if block.kind in ("verdict", "warning") else block.text)
-            case Table():
-                lines = [block.header, ["---"] + ["---:"] * (len(block.header) - 1), *block.rows]
-                parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-            case Plot():
-                parts.append(f"Plot: {block.alt}, see {page}.")
-    # The verdict, or what makes it doubtful, is the first line; the title comes after it.
-    return "\n\n".join([parts[0], f"# {title}", *parts[1:]]) + "\n"
-
-
-def _html(title: str, blocks: list[Block]) -> str:
-    parts = []
-    for block in blocks:
-        match block:
-            case Heading():
-                parts.append(f"<h2>{html.escape(block.text)}</h2>")
-            case Text():
-                parts.append(f'<p class="{block.kind}">{html.escape(block.text)}</p>')
-            case Table():
-                parts.append(_html_table(block))
-            case Plot():
-                data = base64.b64encode(block.svg.encode()).decode()
-                parts.append(f'<img alt="{html.escape(block.alt)}" src="data:image/svg+xml;base64,{data}">')
-    body = "\n".join([parts[0], f"<h1>{html.escape(title)}</h1>", *parts[1:]])
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
-
-
-def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header) if any(table.header) else ""
-    rows = "".join(f"<tr>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
-    kind = "" if head else ' class="facts"'
-    return f'<div class="wide"><table{kind}>{f"<tr>{head}</tr>" if head else ""}{rows}</table></div>'
-
-
-def _html_cell(text: str) -> str:
-    """Put the interval and what stands beside it below the number."""
-    number, beside, rest = text.partition(" [")
-    return f"{html.escape(number)}<br><small>[{html.escape(rest)}</small>" if beside else html.escape(text)
