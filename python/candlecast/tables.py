@@ -99,7 +99,7 @@ def _scan(path: Path) -> pl.LazyFrame:
     if path.suffix == ".csv":
         # As texts: a type that is guessed from some rows may not hold for others.
         return pl.scan_csv(path, glob=False, infer_schema=False)
-    raise ConfigurationError(f"{path}: only .parquet and .csv files are read")
+    raise ConfigurationError(f"{path}: files that are read are .parquet or .csv")
 
 
 @contextmanager
