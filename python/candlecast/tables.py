@@ -1,18 +1,26 @@
-"""Parquet and CSV files as columns, some rows at once, and times of any unit as milliseconds. Knows no candles."""
+"""Tables in files: Parquet and CSV read in parts, Parquet written in parts, times of any unit. Knows no candles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
-from candlecast.errors import ConfigurationError
+from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.values import F64, I64
+
+ROW_GROUP_ROWS: Final = 65_536
+"""A group is held in memory until it is written, and each leaves an entry in the footer, which grows with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,63 @@ def numbers(path: Path, column: pl.Series) -> F64:
         return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
     except pl.exceptions.PolarsError:
         raise ConfigurationError(f"{path}: column {column.name} has something that is no number") from None
+
+
+def write(
+    out: Path,
+    schema: Mapping[str, Any],
+    frames: Iterator[pl.DataFrame],
+    metadata: Mapping[str, str] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Write frames as one Parquet file, some rows at once; `out` is there when all of it is, and replaced.
+
+    Args:
+        check: raises, after the last frame, when the file shall not be.
+
+    Raises:
+        CandlecastError: `out` cannot be written, or what `frames` and `check` raise.
+    """
+    stopped = threading.Event()
+    # Ctrl-C reaches the main thread alone, so nothing interrupts the cleaning up in the other.
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(_write, out, schema, frames, metadata, check, stopped)
+        try:
+            written.result()
+        finally:
+            stopped.set()
+
+
+def _write(
+    out: Path,
+    schema: Mapping[str, Any],
+    frames: Iterator[pl.DataFrame],
+    metadata: Mapping[str, str] | None,
+    check: Callable[[], None],
+    stopped: threading.Event,
+) -> None:
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+
+    def source(*_: object) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            if stopped.is_set():
+                raise CandlecastError("interrupted")
+            yield frame
+
+    try:
+        register_io_source(source, schema=dict(schema)).sink_parquet(
+            partial,
+            row_group_size=ROW_GROUP_ROWS,
+            metadata=dict(metadata) if metadata else None,
+            sync_on_close="data",
+        )
+        check()
+        if not stopped.is_set():
+            partial.replace(out)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise CandlecastError(f"{out}: cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _scan(path: Path) -> pl.LazyFrame:

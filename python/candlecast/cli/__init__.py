@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         ensemble,
         export,
         features,
+        flow_features,
         migrate,
         replay,
         serve,
@@ -38,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (up, serve, dashboard, migrate, replay, features, train, ensemble, backtest, export, doctor, bench):
+    running = (up, serve, dashboard, migrate, replay)
+    offline = (features, flow_features, train, ensemble, backtest, export, doctor, bench)
+    for command in (*running, *offline):
         command.register(commands)
     return top
 
