@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
         export,
         features,
         flow_features,
+        gate,
         migrate,
         replay,
         serve,
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     running = (up, serve, dashboard, migrate, replay)
-    offline = (features, flow_features, train, ensemble, backtest, export, doctor, bench)
+    offline = (features, flow_features, train, gate, ensemble, backtest, export, doctor, bench)
     for command in (*running, *offline):
         command.register(commands)
     return top

@@ -23,6 +23,8 @@ from candlecast.flow_files import FlowFile, Kind, recording_of, survey
 from candlecast.training.gate_labels import NONE, Label
 from candlecast.values import F32, I64
 
+PATH: Final = ("ts", "price", "vwap", "std_dev")
+"""Columns of the record that a label is made of."""
 WINDOW_MS: Final = 30_000
 """What the features of a trade look back on."""
 
@@ -105,7 +107,7 @@ def read(
     for path in paths:
         if path not in ready:
             by_name.setdefault(recording_of(path), []).append(survey(path, symbol))
-    recordings = [_from_rows(path) for path in ready]
+    recordings = [recording for path in ready for recording in _from_rows(path)]
     for name, files in by_name.items():
         used = _chosen(name, files)
         for file in files:
@@ -120,7 +122,7 @@ def samples(recordings: Sequence[Recording], label: Label) -> Samples:
     """Return the trades that have all features and a label."""
     parts = []
     for k, recording in enumerate(recordings):
-        labels = label.of(*(recording.column(name) for name in ("ts", "price", "vwap", "std_dev")))
+        labels = label.of(*(recording.column(name) for name in PATH))
         features = recording.rows.select(gate.FEATURES).to_numpy().astype(np.float32)
         kept = np.flatnonzero((labels != NONE) & np.isfinite(features).all(axis=1))
         where = np.full(len(kept), k, dtype=np.int64)
@@ -131,11 +133,41 @@ def samples(recordings: Sequence[Recording], label: Label) -> Samples:
     return joined.take(np.argsort(joined.ts, kind="stable"))
 
 
+def labelled(recording: Recording, label: Label) -> pl.DataFrame:
+    """Return a recording's name and records, with the label of each trade, null for none."""
+    labels = pl.Series("label", label.of(*(recording.column(name) for name in PATH)), dtype=pl.Int8)
+    name = pl.Series("recording", [recording.name]).new_from_index(0, len(recording.rows))
+    return pl.DataFrame([name]).hstack(recording.rows).with_columns(labels.replace(int(NONE), None))
+
+
+def counted(rows: pl.DataFrame) -> dict[str, Any]:
+    """Return how many of a recording's labelled rows have what."""
+    usable = rows.filter(pl.all_horizontal(pl.col(gate.FEATURES).is_finite()) & pl.col("label").is_not_null())
+    rate = usable["label"].mean()
+    return {
+        "recording": rows["recording"][0],
+        "trades": len(rows),
+        "rows_with_all_features": len(rows.filter(pl.all_horizontal(pl.col(gate.FEATURES).is_finite()))),
+        "labelled": len(usable),
+        "positive_rate": None if rate is None else round(float(rate), 4),  # type: ignore[arg-type]
+        "minutes_with_samples": usable.select((pl.col("ts") // 60_000).n_unique()).item(),
+    }
+
+
+def write_labelled(out: Path, frames: Sequence[pl.DataFrame]) -> None:
+    """Write labelled rows of all recordings, which `read` reads again.
+
+    Raises:
+        CandlecastError: `out` cannot be written.
+    """
+    tables.write(out, {"recording": pl.String, **flow_rows.SCHEMA, "label": pl.Int8}, iter(frames))
+
+
 def described(recordings: Sequence[Recording]) -> dict[str, Any]:
     """Return what a manifest says of the data; `sha256` is that of its files' hashes."""
     told = [recording.described() for recording in recordings]
     known = [one for one in told if one["rows"]]
-    hashes = sorted(file["sha256"] for one in told for file in one["files"])
+    hashes = sorted({file["sha256"] for one in told for file in one["files"]})
     return {
         "recordings": told,
         "from": min(one["from"] for one in known),
@@ -160,14 +192,24 @@ def _chosen(name: str, files: Sequence[FlowFile]) -> list[FlowFile]:
     return [trades[0], books[-1]]
 
 
-def _from_rows(path: Path) -> Recording:
-    """Read a file that `flow-features` or `gate label` wrote."""
-    rows = pl.concat(list(tables.parts(path, list(flow_rows.SCHEMA), 65_536)))
+def _from_rows(path: Path) -> list[Recording]:
+    """Read a file that `flow-features` or `gate label` wrote; the latter holds one recording or more."""
+    several = "recording" in tables.columns(path)
+    schema = flow_rows.SCHEMA | ({"recording": pl.String} if several else {})
     try:
-        rows = rows.cast(flow_rows.SCHEMA).sort("ts", maintain_order=True)
-    except pl.exceptions.PolarsError as error:
-        raise ConfigurationError(f"{path}: a column is not as flow-features writes it: {error}") from error
-    return Recording(path.stem, [_file(path)], rows)
+        rows = pl.concat(list(tables.parts(path, list(schema), 65_536))).cast(schema)
+    except (ValueError, pl.exceptions.PolarsError) as error:
+        raise ConfigurationError(f"{path}: it is not as flow-features writes it: {error}") from error
+    parts = rows.partition_by("recording", maintain_order=True) if several else [rows]
+    told = [_file(path)]
+    return [
+        Recording(
+            part["recording"][0] if several else path.stem,
+            told,
+            part.select(list(flow_rows.SCHEMA)).sort("ts", maintain_order=True),
+        )
+        for part in parts
+    ]
 
 
 def _file(path: Path) -> dict[str, Any]:

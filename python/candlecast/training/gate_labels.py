@@ -31,7 +31,7 @@ class Label:
 
     kind: str = "reversion"
     horizon_ms: int = 60_000
-    sigmas: float = 1.5
+    sigmas: float = 1.5  # what a real minute moves by at least, so of a breakout ask for more
     distance_min: float = 0.5  # |price_dist| must be above; of a breakout nothing is asked
 
     def __post_init__(self) -> None:
@@ -39,6 +39,12 @@ class Label:
             raise ConfigurationError(f"label {self.kind!r} is none of {', '.join(KINDS)}")
         if self.horizon_ms < 1 or not self.sigmas > 0 or not self.distance_min >= 0:
             raise ConfigurationError("a label needs horizon_ms of at least 1, sigmas above 0 and distance_min from 0")
+
+    @property
+    def words(self) -> str:
+        """Return in words what is asked."""
+        moved = KINDS[self.kind].replace("SIGMAS", f"{self.sigmas:g}")
+        return f"within {self.horizon_ms / 1000:g} s {moved}"
 
     def of(self, ts: I64, price: F64, vwap: F64, std_dev: F64) -> NDArray[np.int8]:
         """Return 1, 0 or NONE of each trade [N] of one recording, which is in the order of ts (ms)."""

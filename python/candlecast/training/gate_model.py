@@ -1,4 +1,4 @@
-"""The gate's model: scaler and boosted trees by scikit-learn, chosen on purged folds, as one ONNX graph. Knows no files.
+"""The gate's model: scaler and boosted trees by scikit-learn, chosen on purged folds, as ONNX. Knows no files.
 
 Rows of trades are near copies of their neighbours, and exact boosting takes time in proportion to them. So a fit takes
 at most so many rows, evenly spaced over its time; what is scored is not thinned but beyond SCORED_ROWS_MAX.
