@@ -295,7 +295,8 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
             rows.append((name.replace("_", " "), pair["model"], pair["base"], pair.get("heuristic", ""), hoped))
     title = (
         f"{metrics['rows']:,} samples in {metrics['minutes_with_samples']} minutes,"
-        f" {metrics['from']} to {metrics['to']}, {metrics['positive_rate']:.1%} positive, approved above {metrics['threshold']}"
+        f" {metrics['from']} to {metrics['to']},"
+        f" {metrics['positive_rate']:.1%} positive, approved above {metrics['threshold']}"
     )
     _table(title, ("", "model", "base rate", "heuristic", "hoped for"), rows)
     if interval := metrics["auc"]["interval_95"]:

@@ -195,7 +195,7 @@ def _chosen(name: str, files: Sequence[FlowFile]) -> list[FlowFile]:
 def _from_rows(path: Path) -> list[Recording]:
     """Read a file that `flow-features` or `gate label` wrote; the latter holds one recording or more."""
     several = "recording" in tables.columns(path)
-    schema = flow_rows.SCHEMA | ({"recording": pl.String} if several else {})
+    schema: Any = flow_rows.SCHEMA | ({"recording": pl.String} if several else {})
     try:
         rows = pl.concat(list(tables.parts(path, list(schema), 65_536))).cast(schema)
     except (ValueError, pl.exceptions.PolarsError) as error:

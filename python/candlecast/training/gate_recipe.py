@@ -100,7 +100,7 @@ def train(
         TooLittle: below samples_min, of one class, or too short for a part that no fit sees.
         BundleError: the ONNX file differs from the model.
     """
-    began = time.monotonic()
+    began, commit = time.monotonic(), code_commit()
     samples = gate_data.samples(recordings, config.label)
     _check(samples, config)
     known, test = (samples.take(part) for part in gate_model.held_out(samples.ts, config.gap_ms, config.test_share))
@@ -132,7 +132,7 @@ def train(
         threshold=config.threshold,
         label=asdict(config.label) | {"means": config.label.words},
         data=gate_data.described(recordings) | _thinness(samples),
-        code_commit=code_commit(),
+        code_commit=commit,
         training={
             "params": asdict(params),
             "cross_validation": {
