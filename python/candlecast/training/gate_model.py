@@ -161,7 +161,9 @@ def to_onnx(pipeline: Any) -> bytes:
         target_opset=OPSET,
         name="gate",
     )
-    content: bytes = select_model_inputs_outputs(graph, outputs=["probabilities"]).SerializeToString()
+    alone = select_model_inputs_outputs(graph, outputs=["probabilities"])  # which forgets the output's shape
+    alone.graph.output[0].CopyFrom(next(out for out in graph.graph.output if out.name == "probabilities"))
+    content: bytes = alone.SerializeToString()
     return content
 
 
