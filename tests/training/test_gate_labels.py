@@ -13,9 +13,9 @@ def naive(label, ts, price, vwap, sigma):
     for i in range(len(ts)):
         path = [price[j] for j in range(i + 1, len(ts)) if ts[j] <= ts[i] + label.horizon_ms]
         side = np.sign(price[i] - vwap[i])
-        if ts[i] + label.horizon_ms > ts[-1] or not sigma[i] > 0:
-            found.append(-1)
-        elif label.kind != "breakout" and not abs(price[i] - vwap[i]) / sigma[i] > label.distance_min:
+        is_complete = ts[i] + label.horizon_ms <= ts[-1]
+        is_far = sigma[i] > 0 and (label.kind == "breakout" or abs(price[i] - vwap[i]) / sigma[i] > label.distance_min)
+        if not (is_complete and is_far):
             found.append(-1)
         elif label.kind == "reversion":
             reverted = [side * (price[i] - p) / sigma[i] >= label.sigmas and side * (p - vwap[i]) < 0 for p in path]

@@ -1,4 +1,4 @@
-"""The gate's model: planted signals are found, folds do not leak, ONNX answers as scikit-learn, too little is refused."""
+"""The gate's model: planted signals are found, folds do not leak, ONNX is scikit-learn, too little is refused."""
 
 import json
 from dataclasses import asdict
