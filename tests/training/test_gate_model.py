@@ -266,8 +266,9 @@ def test_the_command_line_labels_trains_and_measures_real_order_flow(tmp_path, c
     assert "probabilities" in (tmp_path / "gate" / "config.pbtxt").read_text()
     assert main(["gate", "evaluate", str(out), "--data", *data, "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
-    assert measured["rows"] == manifest["metrics"]["rows"]
-    assert measured["auc"] == manifest["metrics"]["auc"]
+    # The gap before the test part ends at a trade, what is unseen begins at a time: a few trades lie between.
+    assert 0 <= measured["rows"] - manifest["metrics"]["rows"] < 20
+    assert measured["auc"]["model"] == pytest.approx(manifest["metrics"]["auc"]["model"], abs=0.01)
 
 
 def test_wrong_usage_and_wrong_data_say_what_to_do(tmp_path, capsys):
