@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from candlecast.training.labels import FUTURE_BARS, LONG, NEUTRAL, SHORT, label
+from candlecast.training.labels import FUTURE_BARS, LONG, NEUTRAL, SHORT, UNKNOWN, label, past
 
 M15 = 900_000
 
@@ -90,6 +91,57 @@ def test_a_doubled_candle_does_not_hide_a_gap() -> None:
     found = label(time[rows], M15, high[rows], low[rows], close[rows])
 
     assert all(not (t < 140 < t + 48 or t <= 150 <= t + 48) for t in (time[rows][found.at] // M15).tolist())
+
+
+@pytest.mark.parametrize("price", [1.0, 1e-7, 64_000.0])
+def test_only_a_return_beyond_the_threshold_has_a_direction(price: float) -> None:
+    time = M15 * np.arange(49, dtype=np.int64)
+    for sign, side in ((1, LONG), (-1, SHORT)):
+        for factor, expected in ((1 - 1e-9, NEUTRAL), (1 + 1e-9, side)):
+            close = np.full(49, price)
+            for bars, threshold in ((1, 0.0015), (4, 0.003), (16, 0.007), (48, 0.010)):
+                close[bars] = price * (1 + sign * threshold * factor)
+            assert label(time, M15, close, close, close).directions[0].tolist() == [expected] * 4
+
+
+def test_the_past_is_the_label_that_has_just_become_known() -> None:
+    time, high, low, close = market(400)
+    keep = np.arange(400) != 150  # a gap
+    columns = (time[keep], M15, high[keep], low[keep], close[keep])
+    at = label(*columns).at
+
+    before = past(*columns, at)
+
+    bars_there = set((columns[0] // M15).tolist())
+    known = np.array([all(b - n in bars_there for n in range(49)) for b in (columns[0][at] // M15).tolist()])
+    np.testing.assert_array_equal(before.directions[:, 0] != UNKNOWN, known)
+    assert 50 < known.sum() < len(at) - 90
+    assert np.isnan(before.returns[~known]).all() and np.isnan(before.risks[~known]).all()
+    _, _, high, low, close = columns
+    for k in np.flatnonzero(known).tolist():
+        t = int(at[k])
+        for h, (bars, threshold) in enumerate(((1, 0.0015), (4, 0.003), (16, 0.007), (48, 0.010))):
+            change = close[t] / close[t - bars] - 1
+            assert abs(before.returns[k, h] - change) < 1e-7
+            assert before.directions[k, h] == (
+                LONG if change > threshold else SHORT if change < -threshold else NEUTRAL
+            )
+        for n, bars in enumerate((4, 16)):
+            drawdown = max(1 - min(low[t - bars + 1 : t + 1]) / close[t - bars], 0)
+            rally = max(max(high[t - bars + 1 : t + 1]) / close[t - bars] - 1, 0)
+            np.testing.assert_allclose(before.risks[k, 2 * n : 2 * n + 2], [drawdown, rally], atol=1e-7)
+
+
+def test_the_past_knows_no_future() -> None:
+    time, high, low, close = market(300)
+    at = np.arange(150)
+    before = past(time, M15, high, low, close, at)
+    high[150:], low[150:], close[150:] = high[150:] * 3, low[150:] * 3, close[150:] * 3
+
+    after = past(time, M15, high, low, close, at)
+
+    np.testing.assert_array_equal(before.returns, after.returns)
+    np.testing.assert_array_equal(before.risks, after.risks)
 
 
 def _ordered(columns: tuple[np.ndarray, ...]) -> tuple:

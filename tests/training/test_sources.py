@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from candlecast import candle_files
 from candlecast.errors import ConfigurationError
 from candlecast.training.sources import read_history
+from candlecast.values import Candles
 from tests.training.conftest import INTERVAL_MS, START_MS, simulate
 
 
@@ -110,3 +113,43 @@ def test_what_cannot_be_is_refused(tmp_path: Path, chosen: dict[str, Any], says:
 
     with pytest.raises(ConfigurationError, match=says):
         read_history(files, **chosen)
+
+
+def test_candles_of_a_database_give_the_history_that_their_files_give(tmp_path: Path) -> None:
+    files = [saved(tmp_path, "AAA", trades=3), saved(tmp_path, "BTC", trades=4), saved(tmp_path, "CCC", trades=5)]
+    chosen: dict[str, Any] = {
+        "symbols": ["AAA", "CCC"],
+        "start_ms": START_MS + 9 * INTERVAL_MS,
+        "reference_symbol": "BTC",
+    }
+
+    of_files = read_history(files, **chosen)
+    at_hand = read_history(Candles.joined([candle_files.read(path) for path in files]), **chosen)
+
+    for name in ("symbols", "interval_ms", "optional_inputs", "reference_symbol"):
+        assert getattr(at_hand, name) == getattr(of_files, name)
+    one, other = of_files.by_symbol(), at_hand.by_symbol()
+    assert one.keys() == other.keys()
+    for symbol, candles in one.items():
+        np.testing.assert_array_equal(candles.open_time_ms, other[symbol].open_time_ms)
+        np.testing.assert_array_equal(candles.values, other[symbol].values)
+    (source,) = at_hand.sources
+    assert (source.name, len(source.candles)) == ("database", 3 * 291)
+    assert len(source.sha256) == 64 and at_hand.sha256 != of_files.sha256
+
+
+def test_a_history_has_another_hash_when_anything_that_is_used_changes(tmp_path: Path) -> None:
+    files = [saved(tmp_path, "AAA", trades=3), saved(tmp_path, "BTC", trades=4)]
+
+    def sha256(**chosen: Any) -> str:
+        return read_history(files, **chosen).sha256
+
+    hashes = [
+        sha256(),
+        sha256(reference_symbol="BTC"),
+        sha256(symbols=["AAA"]),
+        sha256(optional_inputs=[]),
+        sha256(start_ms=START_MS + INTERVAL_MS),
+    ]
+    assert len(set(hashes)) == len(hashes)
+    assert sha256() == hashes[0]

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from candlecast.cli import train as command
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import BundleError, CandlecastError, ConfigurationError
 from candlecast.features import NAMES, feature_set_hash
 from candlecast.interpret import interpret
 from candlecast.models.bundle import Bundle
 from candlecast.settings import CHECKOUT
-from candlecast.training import export, networks
+from candlecast.store import history as store_history
+from candlecast.training import export, networks, record
+from candlecast.training import fit as fitting
 from candlecast.training import train as recipe
 from candlecast.training.config import Config
 from candlecast.training.evaluate import measure
-from candlecast.training.family import Fitted
+from candlecast.training.family import Fitted, families
 from candlecast.training.fit import FitConfig, fit
 from candlecast.training.labels import Labels, base_rates
-from candlecast.training.patchtst import PatchTST
+from candlecast.training.lstm import LstmConfig
+from candlecast.training.patchtst import NetworkConfig, PatchTST
+from candlecast.training.search import Search
 from candlecast.training.temperature import fit_temperatures, log_loss
 from candlecast.training.train import train
-from tests.training.conftest import INTERVAL_MS, SMALL, START_MS, SYMBOLS
+from tests.training.conftest import INTERVAL_MS, SMALL, START_MS, SYMBOLS, simulate
 
 
 def test_it_learns_the_planted_signal(trained: Bundle) -> None:
@@ -85,6 +91,14 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, fit_number: int, step: int) ->
     monkeypatch.setattr(networks, "fit", pressed)
 
 
+@pytest.fixture
+def unexported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the export out, which takes longer than a small fit."""
+    golden, answers = np.zeros((4, 96, len(NAMES)), np.float32), np.zeros((4, 20), np.float32)
+    monkeypatch.setattr(recipe, "_exported", lambda *args: recipe.Exported(b"onnx", None, golden, answers, {}))
+
+
+@pytest.mark.usefixtures("unexported")
 def test_ctrl_c_keeps_the_best_checkpoint(market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupting(monkeypatch, fit_number=2, step=40)
 
@@ -96,6 +110,7 @@ def test_ctrl_c_keeps_the_best_checkpoint(market: list[Path], tmp_path: Path, mo
     assert Bundle.load(tmp_path / "out").manifest.metrics["walk_forward"]["mean"]["rows"] > 0
 
 
+@pytest.mark.usefixtures("unexported")
 def test_ctrl_c_early_in_the_last_fit_keeps_the_fold_before(
     market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +131,129 @@ def test_ctrl_c_before_the_first_checkpoint_writes_nothing(
         train("patchtst", market, tmp_path / "out", config=SMALL)
 
     assert not (tmp_path / "out").exists()
+
+
+TINY = dataclasses.replace(
+    SMALL,
+    stride=12,
+    network=NetworkConfig(width=16, layers=1, heads=2, feedforward=16),
+    lstm=LstmConfig(width=16, layers=1),
+    fit=FitConfig(epochs=1, batch_rows=64, threads=1),
+)
+
+
+@pytest.mark.usefixtures("unexported")
+def test_a_disk_that_is_full_leaves_the_bundle_that_was_there_and_the_fits(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "patchtst"
+    before = train("patchtst", market[:1], out, config=TINY)
+    assert not (tmp_path / "patchtst.resume").exists()
+
+    with monkeypatch.context() as full:
+
+        def sync(descriptor: int) -> None:
+            if ".checkpoint" not in str(Path(f"/proc/self/fd/{descriptor}").readlink()).replace(".new", ".checkpoint"):
+                raise OSError(28, "No space left on device")
+
+        full.setattr("os.fsync", sync)
+        with pytest.raises(CandlecastError, match=r"No space left on device\); what was there stays.*with --resume"):
+            train("patchtst", market[:1], out, config=TINY, version=2)
+
+    assert Bundle.load(out).sha256 == before.sha256
+    assert [file.name for file in (tmp_path / "patchtst.resume").iterdir()] == [
+        "fold-1.checkpoint",
+        "last-fit.checkpoint",
+    ]
+    monkeypatch.setattr(fitting, "_step", lambda *args: pytest.fail("a step was made again"))
+    again = train("patchtst", market[:1], out, config=TINY, version=2, resume=True)
+    assert again.manifest.version == 2
+    assert again.manifest.metrics == before.manifest.metrics
+    assert {file.name for file in tmp_path.iterdir()} == {"patchtst"}
+
+
+@pytest.mark.usefixtures("unexported")
+def test_an_interrupted_training_is_resumed_or_given_up(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train("lstm", market[:1], tmp_path / "whole", config=TINY).manifest
+    with monkeypatch.context() as patch:
+        interrupting(patch, fit_number=2, step=8)
+        cut = train("lstm", market[:1], tmp_path / "out", config=TINY).manifest
+    assert cut.training["shipped"]["interrupted"]
+
+    resumed = train("lstm", market[:1], tmp_path / "out", config=TINY, resume=True).manifest
+
+    assert resumed.metrics == whole.metrics and resumed.temperatures == whole.temperatures
+    assert resumed.training["shipped"]["best_step"] == whole.training["shipped"]["best_step"]
+    with monkeypatch.context() as patch:
+        interrupting(patch, fit_number=2, step=8)
+        train("lstm", market[:1], tmp_path / "out", config=TINY)
+    with pytest.raises(ConfigurationError, match="of another configuration, seed or data"):
+        train("lstm", market[:1], tmp_path / "out", config=dataclasses.replace(TINY, seed=3), resume=True)
+    capsys.readouterr()
+    train("lstm", market[:1], tmp_path / "out", config=dataclasses.replace(TINY, seed=3))
+    assert "out.resume: an interrupted training is given up; --resume would" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unexported")
+def test_the_manifest_says_how_it_was_trained_and_what_it_looks_at(market: list[Path], tmp_path: Path) -> None:
+    manifest = train("lstm", market[:1], tmp_path / "lstm", config=TINY).manifest
+
+    assert manifest.name == "lstm"
+    training, found = manifest.training, manifest.metrics["importance"]
+    assert 0 < training["feeding_share"] < 1 and training["parameters"] > 1000
+    assert (training["device"], training["config"]["lstm"]["width"]) == ("cpu", 16)
+    assert found["method"] == "integrated_gradients" and len(found["features"]) == len(NAMES)
+    assert sum(row["score"] for row in found["features"]) == pytest.approx(1, abs=1e-5)
+
+
+def flat(folder: Path) -> Path:
+    """Write a market that does not move."""
+    frame = simulate(1, 3000).with_columns(**{name: pl.lit(100.0) for name in ("open", "high", "low", "close")})
+    frame.write_parquet(folder / "FLAT-15m.parquet")
+    return folder / "FLAT-15m.parquet"
+
+
+def test_labels_of_one_class_are_refused_and_columns_that_never_move_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match="fold 1: all 187 labels at 15m are NEUTRAL: there is nothing to learn"
+    ):
+        train("patchtst", [flat(tmp_path)], tmp_path / "out", config=dataclasses.replace(TINY, stride=5))
+
+    assert f"of {len(NAMES)} columns never move and tell the model nothing: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_candles_for_the_folds_are_refused(market: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="too few for 1 folds; give more data or fewer folds"):
+        train("lstm", market[:1], tmp_path / "out", end_ms=START_MS + 1300 * INTERVAL_MS, config=TINY)
+
+
+@pytest.mark.usefixtures("unexported")
+def test_a_fit_that_diverges_leaves_the_bundle_that_was_there(market: list[Path], tmp_path: Path) -> None:
+    before = train("lstm", market[:1], tmp_path / "out", config=TINY)
+    wild = dataclasses.replace(TINY, fit=dataclasses.replace(TINY.fit, learning_rate=1e37, warmup_share=0.0))
+
+    with pytest.raises(CandlecastError, match="the fit diverged"):
+        train("lstm", market[:1], tmp_path / "out", config=wild, version=2)
+
+    assert Bundle.load(tmp_path / "out").sha256 == before.sha256
+
+
+def test_rows_that_find_no_room_are_one_clear_line(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recipe, "prepare", full)
+    with pytest.raises(
+        CandlecastError, match=r"rows cannot be written \(No space left on device\); make room there, or set T"
+    ):
+        train("lstm", market[:1], tmp_path / "out", config=TINY)
 
 
 def labels(rows: int, seed: int = 0) -> Labels:
@@ -223,10 +361,10 @@ def test_a_configuration_file_is_read_and_mistakes_are_named(tmp_path: Path) -> 
         Config.load(tmp_path / "none.toml")
 
 
-def arguments(*given: str) -> argparse.Namespace:
+def arguments(*given: str, kind: str = "patchtst") -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.register(parser.add_subparsers())
-    return parser.parse_args(["train", "patchtst", *given])
+    return parser.parse_args(["train", kind, *given])
 
 
 def test_the_command_hands_its_flags_on_and_prints_json_alone(
@@ -249,6 +387,65 @@ def test_the_command_hands_its_flags_on_and_prints_json_alone(
     assert called["start_ms"] == 1_704_067_200_000 and called["end_ms"] == 1_706_745_600_000
     assert (called["reference_symbol"], called["optional_inputs"]) == ("BTCUSDT", None)
     assert called["config"] == Config(folds=2, stride=9, seed=7, fit=FitConfig(epochs=5))
+    assert (called["kind"], called["resume"], called["searched"]) == ("patchtst", False, None)
+
+
+def test_the_command_hands_resume_search_and_rolling_on_for_every_kind(
+    trained: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: dict[str, object] = {}
+
+    def instead(kind: str, *args: object, **rest: object) -> Bundle:
+        called.update(rest, kind=kind)
+        return trained
+
+    monkeypatch.setattr(recipe, "train", instead)
+    for kind in families():
+        flags = "--data a.csv --out x --resume --rolling 900 --search 7 --storage study.journal"
+        command.run(arguments(*flags.split(), kind=kind))
+        assert (called["kind"], called["resume"], called["searched"]) == (kind, True, Search(7, "study.journal"))
+        assert called["config"] == Config(rolling_bars=900)
+    with pytest.raises(ConfigurationError, match="--storage is where --search keeps its trials"):
+        command.run(arguments("--data", "a.csv", "--out", "x", "--storage", "study.journal"))
+
+
+@pytest.mark.parametrize("named", ["database", "postgresql://here/db"])
+def test_the_command_reads_a_database(trained: Bundle, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    called: dict[str, object] = {}
+    candles = object()
+    asked = []
+
+    def read(url: str, **chosen: object) -> object:
+        asked.append((url, chosen))
+        if chosen.get("symbols") == ["AAA", "BTCUSDT"]:
+            raise ConfigurationError("none of BTCUSDT")
+        return candles
+
+    def instead(kind: str, data: object, *args: object, **rest: object) -> Bundle:
+        called.update(data=data)
+        return trained
+
+    monkeypatch.setattr(recipe, "train", instead)
+    monkeypatch.setattr(store_history, "read_candles", read, raising=False)
+    flags = ["--data", named, "--out", "x", "--interval-ms", "60000", "--from", "2024-01-01"]
+    if named == "database":
+        with pytest.raises(ConfigurationError, match="Give --database URL or set DATABASE_URL"):
+            command.run(arguments(*flags))
+        monkeypatch.setenv("DATABASE_URL", "postgresql://here/db")
+        monkeypatch.setattr(record, "opened", lambda url: contextlib.nullcontext(record.Log(None)))
+
+    command.run(arguments(*flags))
+    command.run(arguments(*flags, "--symbols", "AAA"))
+
+    chosen = {"interval_ms": 60_000, "start_ms": 1_704_067_200_000, "end_ms": None}
+    assert called["data"] is candles
+    assert asked == [
+        ("postgresql://here/db", chosen),
+        ("postgresql://here/db", {"symbols": ["AAA", "BTCUSDT"]} | chosen),
+        ("postgresql://here/db", {"symbols": ["AAA"]} | chosen),
+    ]
+    with pytest.raises(ConfigurationError, match="a database stands alone"):
+        command.run(arguments("--data", named, "a.csv", "--out", "x"))
 
 
 @pytest.mark.parametrize(

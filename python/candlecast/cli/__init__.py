@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
         dashboard,
         doctor,
         ensemble,
+        evaluate,
         export,
         features,
         flow_features,
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     running = (up, serve, dashboard, migrate, replay)
-    offline = (features, flow_features, train, gate, ensemble, backtest, export, doctor, bench)
+    offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, doctor, bench)
     for command in (*running, *offline):
         command.register(commands)
     return top

@@ -29,7 +29,7 @@ KINDS = {
 NETWORKS = ("patchtst", "lstm")
 DESCRIPTION = """Train {kind} ({what}) on candles: walk-forward metrics beside base rates first, then the model itself,
 written as a bundle (ONNX, manifest, golden vectors). Ctrl-C keeps the best step of the fit under way, and --resume goes
-on from there. With a database (--database or DATABASE_URL) the training is on record: ml_training_sessions and others."""
+on from there. With a database (--database or DATABASE_URL) the training is on record: ml_trainings and others."""
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime", "xgboost", "lightgbm", "optuna")
 DATABASE = "database"
 

@@ -29,7 +29,7 @@ def shares(network: Scaled, feed: Feed, index: I64, batch_rows: int = 64) -> F64
         found = attributions(network, feed.windows(index[start : start + batch_rows]))
         sums += found.abs().sum(dim=(0, 1)).double().cpu()
     even = torch.full_like(sums, 1 / len(sums))  # a network that answers a constant prefers none
-    return (sums / sums.sum() if sums.sum() > 0 else even).numpy()  # type: ignore[no-any-return]
+    return (sums / sums.sum() if sums.sum() > 0 else even).numpy()
 
 
 def attributions(network: Scaled, windows: Tensor, steps: int = STEPS) -> Tensor:

@@ -40,8 +40,8 @@ class Booster(Protocol):
     """How `less` is meant, in the words of ONNX."""
     features: int
 
-    def grow(self, slope: Slope) -> bool:
-        """Add one round, K trees; False when there is nothing left to split."""
+    def grow(self, slope: Slope) -> int:
+        """Try to add a round, K trees, and return how many there are; it fails when no drawn feature can be split."""
 
     def held(self) -> F64:
         """Return the margins [V, K] of the held-out rows."""
@@ -104,13 +104,13 @@ class _XGBoost:
         # Both matrices are in its cache: each round only the new trees are asked.
         self._booster = library.Booster(parameters, cache=[binned, held])
 
-    def grow(self, slope: Slope) -> bool:
+    def grow(self, slope: Slope) -> int:
         def asked(margins: F32, _: Any) -> tuple[F32, F32]:
             gradient, hessian = slope(margins.reshape(-1, self._width).astype(np.float64))
             return gradient.astype(np.float32).reshape(margins.shape), hessian.astype(np.float32).reshape(margins.shape)
 
         self._booster.update(self._binned, self._booster.num_boosted_rounds(), asked)
-        return True
+        return int(self._booster.num_boosted_rounds())
 
     def held(self) -> F64:
         margins = self._booster.predict(self._held, output_margin=True)
@@ -199,12 +199,13 @@ class _LightGBM:
         self._booster, self._width, self._rounds = booster, width, 0
         self.features = int(booster.num_feature())
 
-    def grow(self, slope: Slope) -> bool:
+    def grow(self, slope: Slope) -> int:
         def asked(margins: F64, _: Any) -> tuple[F64, F64]:
             gradient, hessian = slope(margins.reshape(-1, self._width))
             return gradient.reshape(margins.shape), hessian.reshape(margins.shape)
 
-        return not self._booster.update(fobj=asked)
+        self._booster.update(fobj=asked)
+        return int(self._booster.current_iteration())
 
     def held(self) -> F64:
         seen: list[F64] = []

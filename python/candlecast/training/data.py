@@ -11,7 +11,7 @@ import numpy as np
 
 from candlecast.errors import ConfigurationError
 from candlecast.features import ACCEPTED, NAMES, WINDOW, Features
-from candlecast.training.labels import Labels, label
+from candlecast.training.labels import Labels, label, past
 from candlecast.training.sources import History, in_time_order
 from candlecast.training.targets import Target
 from candlecast.values import F32, F64, I64, Candles
@@ -32,6 +32,8 @@ class Samples:
     open_time_ms: I64  # [N]
     labels: Labels  # [N]
     asked: F64 | None = None  # [N, 2] of a target: what came after, what had come before
+    past: Labels | None = None  # [N] how the last bars went, for persistence
+    interval_ms: int = 900_000
 
     def __len__(self) -> int:
         return len(self.end)
@@ -65,7 +67,7 @@ def prepare(
         ConfigurationError: no candle has both a complete window and a complete future.
     """
     by_symbol = history.by_symbol()
-    ends, times, labels, asked = [], [], [], []
+    ends, times, labels, before, asked = [], [], [], [], []
     written = 0
     path = folder / "rows.f32"
     with path.open("wb") as file:
@@ -73,7 +75,8 @@ def prepare(
             on_symbol(symbol)
             candles, end, written = _push(history, by_symbol, symbol, file, written)
             opened, values = candles.open_time_ms, candles.values
-            found = label(opened, history.interval_ms, values[:, 1], values[:, 2], values[:, 3])
+            columns = (opened, history.interval_ms, values[:, 1], values[:, 2], values[:, 3])
+            found = label(*columns)
             # Another phase for each symbol: together they see every bar of the market.
             chosen = (end[found.at] >= 0) & (found.at % stride == phase % stride)
             if target is not None:
@@ -81,6 +84,7 @@ def prepare(
                 chosen &= np.isfinite(answers).all(axis=1)
                 asked.append(answers[chosen])
             labels.append(found.take(np.flatnonzero(chosen).astype(np.int64)))
+            before.append(past(*columns, labels[-1].at))
             ends.append(end[labels[-1].at])
             times.append(opened[labels[-1].at])
     if not sum(map(len, ends)):
@@ -91,9 +95,15 @@ def prepare(
         rows=np.memmap(path, dtype=np.float32, mode="r", shape=(written, len(NAMES))),
         end=np.concatenate(ends),
         open_time_ms=np.concatenate(times),
-        labels=Labels(*(np.concatenate([getattr(part, name) for part in labels]) for name in Labels.__slots__)),
+        labels=_joined(labels),
         asked=np.concatenate(asked) if asked else None,
+        past=_joined(before),
+        interval_ms=history.interval_ms,
     )
+
+
+def _joined(parts: list[Labels]) -> Labels:
+    return Labels(*(np.concatenate([getattr(part, name) for part in parts]) for name in Labels.__slots__))
 
 
 def _push(

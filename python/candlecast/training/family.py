@@ -45,7 +45,7 @@ class Model(Protocol):
         """Return one self-contained file: `features` f32 [-1, 96, F] → `outputs` f32 [-1, 20]."""
 
     def to_program(self) -> bytes | None:
-        """Return the same as a torch.export program; None for what is no network."""
+        """Return the same as a torch.export program; None for what has none."""
 
     def importance(self, samples: Samples, index: I64) -> F64:
         """Return each feature's share [F] in the answers at index [B]: ≥ 0, they sum to 1."""

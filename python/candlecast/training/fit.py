@@ -33,7 +33,7 @@ def _device() -> str:
 def _fast_bfloat16() -> bool:
     cpu = Path("/proc/cpuinfo")
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return cpu.exists() and "avx512_bf16" in cpu.read_text()
 
 

@@ -12,15 +12,18 @@ from rich.progress import Progress
 
 from candlecast import outputs
 from candlecast.errors import ConfigurationError
+from candlecast.training import suspicion
 from candlecast.training.data import Samples
-from candlecast.training.evaluate import measure
+from candlecast.training.evaluate import measure_samples
 from candlecast.training.family import Family, Fitted, Model
-from candlecast.training.labels import Labels, base_rates
+from candlecast.training.labels import Labels
 from candlecast.training.sources import utc
 from candlecast.training.splits import Split
 from candlecast.training.temperature import fit_temperatures
 from candlecast.values import F64, I64
 
+TOLD: Final = ("log_loss", "skill", "brier", "balanced_accuracy", "side_accuracy", "calibration_error", "return_mae")
+"""Metrics of a fold that are shown when it ends."""
 NOTE_STEPS: Final = 10
 """Steps between two notes of progress for whoever keeps a record."""
 
@@ -130,12 +133,12 @@ def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, c
         return Run(name, split, model, temperatures, None)
     test = split.test.of(samples.open_time_ms)
     _check_length(name, test)
-    known = samples.labels.take(train)
-    answers = model.predict(samples, test)
-    measured = measure(answers, samples.labels.take(test), temperatures, base_rates(known), known)
+    measured = measure_samples(samples, test, model.predict(samples, test), temperatures, train)
     for horizon, numbers in measured["horizons"].items():
-        told = ", ".join(f"{key} {n['model']:.4f} (base {n['base']:.4f})" for key, n in numbers.items() if "base" in n)
-        shown.say(f"{name}: {horizon}: {told}")
+        told = (f"{key} {numbers[key]['model']:.4f} (base {numbers[key]['base']:.4f})" for key in TOLD)
+        shown.say(f"{name}: {horizon}: {', '.join(told)}")
+    for warning in suspicion.skills(measured) + suspicion.columns(samples, test):
+        shown.say(f"{name}: {warning.upper()}")
     described = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
     return Run(name, split, model, temperatures, described | measured)
 

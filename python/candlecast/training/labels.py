@@ -1,4 +1,4 @@
-"""What came after a candle, contract section 3: pure arrays. Knows no features and no network."""
+"""What came after a candle, contract section 3, and what came before it: pure arrays. Knows no features, no network."""
 
 from __future__ import annotations
 
@@ -33,20 +33,53 @@ class Labels:
         return Labels(self.at[index], self.returns[index], self.directions[index], self.risks[index])
 
 
+UNKNOWN: Final = -1
+"""Class of a past that is incomplete."""
+
+
 def label(open_time_ms: I64, interval_ms: int, high: F64, low: F64, close: F64) -> Labels:
     """Label the candles [N] of one symbol, sorted by time; all five columns are [N]."""
-    breaks = np.cumsum(np.diff(open_time_ms, prepend=open_time_ms[:1]) != interval_ms)
+    breaks = _breaks(open_time_ms, interval_ms)
     at = np.flatnonzero(breaks[FUTURE_BARS:] == breaks[: max(len(close) - FUTURE_BARS, 0)]).astype(np.int64)
-    now = close[at]
-    returns = np.stack([close[at + bars] / now - 1 for bars in outputs.HORIZON_BARS], axis=1)
+    return _labels(at, False, high, low, close)
+
+
+def past(open_time_ms: I64, interval_ms: int, high: F64, low: F64, close: F64, at: I64) -> Labels:
+    """Return for the candles at index `at` [K] the newest label of each length that is known at their close.
+
+    That is how the last 1, 4, 16, 48 bars went: what persistence expects of the next ones. Where they are incomplete
+    returns and risks are NaN and directions UNKNOWN.
+    """
+    breaks = _breaks(open_time_ms, interval_ms)
+    complete = (at >= FUTURE_BARS) & (breaks[at] == breaks[np.maximum(at - FUTURE_BARS, 0)])
+    found = _labels(at[complete], True, high, low, close)
+    returns, risks = (np.full((len(at), 4), np.nan, dtype=np.float32) for _ in range(2))
+    directions = np.full((len(at), 4), UNKNOWN, dtype=np.int8)
+    returns[complete], directions[complete], risks[complete] = found.returns, found.directions, found.risks
+    return Labels(at, returns, directions, risks)
+
+
+def _breaks(open_time_ms: I64, interval_ms: int) -> I64:
+    """Return how many gaps lie before each candle [N]."""
+    return np.cumsum(np.diff(open_time_ms, prepend=open_time_ms[:1]) != interval_ms)
+
+
+def _labels(at: I64, ended: bool, high: F64, low: F64, close: F64) -> Labels:
+    """Label what begins at the candles `at` [K], or what has just ended there."""
+
+    def begin(bars: int) -> I64:
+        return at - bars if ended else at
+
+    returns = np.stack([close[begin(n) + n] / close[begin(n)] - 1 for n in outputs.HORIZON_BARS], axis=1)
     threshold = np.array(outputs.THRESHOLDS)
     directions = np.where(returns > threshold, LONG, np.where(returns < -threshold, SHORT, NEUTRAL)).astype(np.int8)
     risks = np.empty((len(at), 2 * len(outputs.RISK_BARS)))
     for k, bars in enumerate(outputs.RISK_BARS if len(at) else ()):
-        lowest = sliding_window_view(low, bars).min(axis=1)[at + 1]
-        highest = sliding_window_view(high, bars).max(axis=1)[at + 1]
-        risks[:, 2 * k] = np.maximum(1 - lowest / now, 0)
-        risks[:, 2 * k + 1] = np.maximum(highest / now - 1, 0)
+        now = begin(bars)
+        lowest = sliding_window_view(low, bars).min(axis=1)[now + 1]
+        highest = sliding_window_view(high, bars).max(axis=1)[now + 1]
+        risks[:, 2 * k] = np.maximum(1 - lowest / close[now], 0)
+        risks[:, 2 * k + 1] = np.maximum(highest / close[now] - 1, 0)
     return Labels(at, returns.astype(np.float32), directions, risks.astype(np.float32))
 
 

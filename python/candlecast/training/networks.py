@@ -86,9 +86,12 @@ class Network:
         """Return the ONNX file, its weights in fp16."""
         return export.to_onnx(self.network)
 
-    def to_program(self) -> bytes:
-        """Return the torch.export program, its weights in fp16."""
-        return program.to_program(self.network)
+    def to_program(self) -> bytes | None:
+        """Return PatchTST's torch.export program, its weights in fp16; None for the LSTM.
+
+        torch.export makes a loop of the recurrence that is traced anew wherever it runs: nothing to serve from.
+        """
+        return program.to_program(self.network) if isinstance(self.network, PatchTST) else None
 
     def importance(self, samples: Samples, index: I64) -> F64:
         """Return each feature's share [F] in moving the forecasts at index [B] away from an average window's."""

@@ -59,17 +59,17 @@ PLOT_STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "candlecast",
 }
 STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2128; max-width: 1120px; margin: 2rem auto; padding: 0 1.5rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2128; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin: 1rem 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 p { margin: .5rem 0; max-width: 75ch; } p.verdict { font-size: 1.1rem; font-weight: 600; max-width: none; }
 p.warning { background: #fbe9e7; border-left: 4px solid #b3453b; padding: .5rem .8rem; max-width: none; }
 p.note { color: #5b616b; font-size: .9rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
-th, td { padding: .28rem .55rem; text-align: right; border-bottom: 1px solid #e3e6ea; white-space: nowrap; }
+th, td { padding: .28rem .5rem; text-align: right; border-bottom: 1px solid #e3e6ea; white-space: nowrap; }
 th { color: #5b616b; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-td small { color: #5b616b; font-size: .78rem; }
+td small { color: #5b616b; font-size: .75rem; }
 .facts td { text-align: left; white-space: normal; } .facts td:first-child { color: #5b616b; }
-.wide { overflow-x: auto; } img { width: 100%; height: auto; }
+.wide { overflow-x: auto; margin: .6rem 0; } img { width: 100%; height: auto; }
 """
 
 

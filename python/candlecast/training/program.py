@@ -1,4 +1,4 @@
-"""A network → a torch.export program (model.pt2); PatchTST back from an ONNX file of ours. Knows no Triton, no bundle.
+"""PatchTST → a torch.export program (model.pt2), and back from an ONNX file of ours. Knows no Triton and no bundle.
 
 model.pt2 is a zip archive: the graph as JSON (torch's ATen operators), each weight as raw bytes, its trunk in fp16, no
 example inputs. torch.export.load would unpickle example inputs, tensor subclasses and custom objects; ours has none, so
@@ -22,7 +22,6 @@ from onnx import numpy_helper
 from candlecast.errors import BundleError
 from candlecast.models.bundle import WINDOW
 from candlecast.training.patchtst import NetworkConfig, PatchTST
-from candlecast.training.scaled import Scaled
 from candlecast.values import F32
 
 Array = NDArray[Any]
@@ -32,7 +31,7 @@ NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_
 """What the exporter writes beside each node: traces with paths of this machine."""
 
 
-def to_program(model: Scaled) -> bytes:
+def to_program(model: PatchTST) -> bytes:
     """Return the model as one .pt2: `features` f32 [1..1024, 96, F] → f32 [-1, 20], its trunk in fp16."""
     half = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     half.trunk.half()

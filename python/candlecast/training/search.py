@@ -35,8 +35,13 @@ class Between:
     log: bool = False
 
 
-_FIT: Final = {"fit.learning_rate": Between(1e-4, 3e-3, log=True), "fit.weight_decay": Between(1e-3, 0.3, log=True)}
-_TREES: Final = {
+Range = Between | tuple[Any, ...]
+"""Between two numbers, or one of some."""
+_FIT: Final[dict[str, Range]] = {
+    "fit.learning_rate": Between(1e-4, 3e-3, log=True),
+    "fit.weight_decay": Between(1e-3, 0.3, log=True),
+}
+_TREES: Final[dict[str, Range]] = {
     "trees.learning_rate": Between(0.01, 0.3, log=True),
     "trees.depth": (3, 4, 6, 8),
     "trees.leaves": (7, 15, 31, 63),
@@ -44,7 +49,7 @@ _TREES: Final = {
     "trees.colsample": Between(0.2, 1.0),
     "trees.l2": Between(0.1, 30.0, log=True),
 }
-SPACE: Final[dict[str, dict[str, Between | tuple[Any, ...]]]] = {
+SPACE: Final[dict[str, dict[str, Range]]] = {
     "patchtst": {
         **_FIT,
         "network.dropout": Between(0.0, 0.4),
@@ -53,10 +58,10 @@ SPACE: Final[dict[str, dict[str, Between | tuple[Any, ...]]]] = {
         "network.instance_norm": (False, True),
     },
     "lstm": {**_FIT, "lstm.dropout": Between(0.0, 0.4), "lstm.width": (64, 128, 192), "lstm.layers": (1, 2)},
-    "xgboost": dict(_TREES),
-    "lightgbm": dict(_TREES),
+    "xgboost": _TREES,
+    "lightgbm": _TREES,
 }
-"""What is searched: TABLE.NAME of the configuration, between two numbers or among some."""
+"""What is searched, by kind: TABLE.NAME of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)

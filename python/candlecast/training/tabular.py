@@ -108,15 +108,15 @@ def fit(
     member = Member(base, _loss(target, known, unit), _loss(target, held, unit), 1.0)
     booster = KINDS[kind](rows, held_rows, config)(len(base), config.rows_min * member.hessian, seed % 2**31)
     del rows, held_rows
-    smooth, interrupted = math.nan, False
+    step, smooth, interrupted = 0, math.nan, False
     try:
-        while member.round < config.rounds_max and member.round - member.best_round < config.patience_rounds:
-            if not member.grow(booster):
-                break
+        while step < config.rounds_max and member.waited < config.patience_rounds:
+            member.grow(booster)
+            step += 1
             smooth = member.loss if math.isnan(smooth) else 0.5 * smooth + 0.5 * member.loss
-            on_step(member.round, config.rounds_max, smooth, member.best_loss)
+            on_step(step, config.rounds_max, smooth, member.best_loss)
     except KeyboardInterrupt:
-        if member.round == 0:
+        if step == 0:
             raise
         interrupted = True
     booster.keep(member.best_round)
@@ -124,7 +124,7 @@ def fit(
         validation_loss=member.best_loss,
         start_loss=member.start_loss,
         best_step=member.best_round,
-        steps=member.round,
+        steps=step,
         planned=config.rounds_max,
         seconds=time.monotonic() - began,
         interrupted=interrupted,

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from candlecast import _rust
 from candlecast.errors import CandlecastError
@@ -28,6 +26,7 @@ from candlecast.training.data import Samples, prepare
 from candlecast.training.evaluate import average
 from candlecast.training.family import Model, families
 from candlecast.training.folds import Note, Run, Shown, rounded, run_all, spans
+from candlecast.training.progress import progress_bars
 from candlecast.training.sources import History, read_history
 from candlecast.training.splits import EMBARGO_BARS, walk_forward
 from candlecast.training.targets import Target
@@ -214,9 +213,10 @@ def _written(out: Path, manifest: Manifest, exported: Exported, kept: Path) -> B
     try:
         return bundle.write(out, manifest, exported.onnx, exported.golden, exported.answers, program=exported.program)
     except OSError as error:
+        again = f" with --resume: the fits are kept in {kept.name}" if kept.is_dir() else ""
         raise CandlecastError(
-            f"{out}: the bundle cannot be written ({error.strerror}); what was there stays. Make room, then train again"
-            f" with --resume: the fits are kept in {kept.name}"
+            f"{out}: the bundle cannot be written ({error.strerror}); what was there stays. Make room and train"
+            f" again{again}"
         ) from error
 
 
@@ -260,15 +260,3 @@ def code_commit() -> str:
     commit = git("rev-parse", "HEAD")
     changed = git("status", "--porcelain", "--untracked-files=no")
     return (commit + ("+dirty" if changed else "")) if commit else "unknown"
-
-
-def progress_bars() -> Progress:
-    """Return the bars that a training shows on standard error."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True, soft_wrap=True))

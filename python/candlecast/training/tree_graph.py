@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -69,7 +69,7 @@ def tree_graph(
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="candlecast")
     onnx.checker.check_model(model)
-    return model.SerializeToString()  # type: ignore[no-any-return]
+    return model.SerializeToString()
 
 
 NOTHING: Final = Tree(
@@ -77,7 +77,7 @@ NOTHING: Final = Tree(
 )
 
 
-def _ensemble(trees: Sequence[tuple[int, Tree]], less: str, count: int) -> dict[str, object]:
+def _ensemble(trees: Sequence[tuple[int, Tree]], less: str, count: int) -> dict[str, Any]:
     """Return the attributes of one TreeEnsembleRegressor of `count` targets: all nodes of all trees in a row."""
     without = set(range(count)) - {output for output, _ in trees}
     whole = [*trees, *((output, NOTHING) for output in sorted(without))]

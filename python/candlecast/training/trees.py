@@ -1,10 +1,10 @@
 """XGBoost and LightGBM as families: twelve members of boosted trees fill the 20 outputs. Knows no network.
 
-They see the newest row of the window [F] alone: what came before is in its features. There is one member for each return,
-one for the three logits of each horizon and one for each risk. Each minimises its own term of the networks' loss, in the
-same units and from the same start: cross-entropy for directions, else Huber in the label's deviations; so a risk is
-between the mean and the median of what may come, as a network's is, and floored at 0. All members grow by a round in
-turn, each until its own validation loss has not fallen for a while, and keep their best round, which may be none.
+They see the newest row of the window [F] alone: what came before is in its features. There is one member for each
+return, one for the three logits of each horizon and one for each risk. Each minimises its own term of the networks'
+loss, in the same units and from the same start: cross-entropy for directions, else Huber in the label's deviations; so
+a risk is between the mean and the median of what may come, as a network's is, and floored at 0. All members grow by a
+round in turn, each until its own validation loss has not fallen for a while, and keep their best round; it may be none.
 """
 
 from __future__ import annotations
@@ -96,22 +96,20 @@ class Member:
         self.loss, _, hessian = known(self.base)
         self.hessian = float(hessian.mean())
         self.start_loss = self.best_loss = held(self.base)[0]
-        self.round = self.best_round = 0
+        self.best_round = self.waited = 0
 
-    def grow(self, booster: Booster) -> bool:
-        """Add a round to the booster and look at the held-out part; False when nothing is left to split."""
+    def grow(self, booster: Booster) -> None:
+        """Add a round to the booster and look at the held-out part."""
 
         def slope(margins: F64) -> tuple[F64, F64]:
             self.loss, gradient, hessian = self.known(margins + self.base)
             return gradient, hessian
 
-        if not booster.grow(slope):
-            return False
-        self.round += 1
+        rounds = booster.grow(slope)
         loss, _, _ = self.held(booster.held() + self.base)
+        self.waited += 1
         if loss < self.best_loss:
-            self.best_loss, self.best_round = loss, self.round
-        return True
+            self.best_loss, self.best_round, self.waited = loss, rounds, 0
 
 
 class Trees:
@@ -145,15 +143,16 @@ class Trees:
         del rows, held_rows
         members, grown = [], []
         for k, (_, place) in enumerate(MEMBERS):
-            losses = [_loss(place, part, unit) for part in (known, held)]
+            losses = _loss(place, known, unit), _loss(place, held, unit)
             members.append(Member(base[place], *losses, self._weight(place)))
             weight_min = config.rows_min * members[k].hessian
             grown.append(make(place.stop - place.start, weight_min, (seed * len(MEMBERS) + k) % 2**31))
         growing, step, smooth, interrupted = list(zip(members, grown, strict=True)), 0, math.nan, False
         try:
             while growing and step < config.rounds_max:
-                going = [pair for pair in growing if pair[0].grow(pair[1])]
-                growing = [pair for pair in going if pair[0].round - pair[0].best_round < config.patience_rounds]
+                for member, booster in growing:
+                    member.grow(booster)
+                growing = [pair for pair in growing if pair[0].waited < config.patience_rounds]
                 step += 1
                 loss = _total(members, "loss")
                 smooth = loss if math.isnan(smooth) else 0.5 * smooth + 0.5 * loss
@@ -203,15 +202,15 @@ class TreesModel:
         margins[finite] = self.base
         for place, booster in self._trees():
             margins[finite, place] += booster.margins(rows[finite])
-        return np.maximum(margins * self.unit, _floor()).astype(np.float32)  # type: ignore[no-any-return]
+        return np.maximum(margins * self.unit, _floor()).astype(np.float32)
 
     def to_onnx(self) -> bytes:
         """Return one graph of all members, fp32."""
         from candlecast.training.tree_graph import tree_graph
 
         trees = [(place.start + tree.column, tree) for place, booster in self._trees() for tree in booster.trees()]
-        numbers = (array.astype(np.float32) for array in (self.base, self.unit, _floor()))
-        return tree_graph(trees, self.boosters[0].less, *numbers, self.features)
+        base, unit, floor = (array.astype(np.float32) for array in (self.base, self.unit, _floor()))
+        return tree_graph(trees, self.boosters[0].less, base, unit, floor, self.features)
 
     def to_program(self) -> None:
         """Trees are no torch program."""
@@ -282,7 +281,7 @@ def _floor() -> F64:
 
 def _total(members: Sequence[Member], name: str) -> float:
     """Return the members' losses of that name, weighted as in the networks' loss."""
-    return sum(member.weight * getattr(member, name) for member in members)
+    return float(sum(member.weight * getattr(member, name) for member in members))
 
 
 def _check_finite(*parts: F32) -> None:

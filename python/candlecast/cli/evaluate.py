@@ -1,0 +1,173 @@
+"""`candlecast evaluate BUNDLE --data FILE…`: what a finished bundle is worth on later data. Knows no torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candlecast.cli.train import _positive, _time_ms
+from candlecast.errors import BundleError, ConfigurationError
+
+if TYPE_CHECKING:
+    from candlecast.models.bundle import Bundle
+    from candlecast.training.data import Samples
+    from candlecast.values import F32
+
+DESCRIPTION = """Evaluate a finished bundle on candles that it was not trained on: log-loss, Brier, calibration and the
+rest per horizon, beside the base rate and persistence, with intervals of a block bootstrap.
+
+The base rate is the class frequencies of the evaluated labels themselves: no constant forecast scores better, so a
+skill above 0 is never a drift of frequencies, and two bundles are measured against the same base. Persistence is fitted
+on the evaluated labels, too. skill = 1 - log_loss / base_rate_log_loss. Calibration error: the likeliest class, 15 bins
+of equal width. Windows come from the core that serves, candles without 48 candles after them are left out."""
+EPILOG = """examples:
+  candlecast evaluate triton_models/patchtst/1 --data candles/*-15m.parquet --from 2024-08-01 --out report.html
+  candlecast evaluate triton_models/patchtst/1 --data BTCUSDT-15m.csv ETHUSDT-15m.csv --symbols ETHUSDT --json"""
+
+
+def register(commands: Any) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="measure a bundle on later candles",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="its folder, such as triton_models/patchtst/1")
+    add("--data", nargs="+", type=Path, required=True, metavar="FILE", help="candle files (Parquet, CSV), one interval")
+    add("--symbols", nargs="+", metavar="SYMBOL", help="evaluate these symbols only (the reference is read anyway)")
+    add("--from", dest="start", type=_time_ms, metavar="TIME", help="first candle's open, ISO 8601, UTC: the warm-up")
+    add("--to", dest="end", type=_time_ms, metavar="TIME", help="candles that open before this, labels included")
+    add("--stride", type=_positive, default=4, help="every n-th candle of a symbol is evaluated (default 4)")
+    add("--out", type=Path, metavar="REPORT.html", help="write a report with plots here, and its Markdown beside")
+    add("--json", action="store_true", help="print the numbers as JSON on standard output")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print, write the report.
+
+    Raises:
+        ConfigurationError: the train extra is missing, or the data does not fit the bundle.
+        BundleError: the bundle is damaged, of another feature set, or answers nothing finite.
+    """
+    if args.out and args.out.suffix != ".html":
+        raise ConfigurationError(f"--out {args.out}: the report is HTML; name it {args.out.with_suffix('.html')}")
+    if missing := [name for name in ("onnxruntime", "matplotlib") if find_spec(name) is None]:
+        raise ConfigurationError(f"evaluating needs {', '.join(missing)}: run `make train-env` (uv sync --extra train)")
+    from candlecast.models.bundle import Bundle
+    from candlecast.training import finished
+    from candlecast.training.data import prepare
+    from candlecast.training.progress import progress_bars
+
+    bundle = Bundle.load(args.bundle)
+    history = finished.history_for(bundle, args.data, args.symbols, args.start, args.end)
+    with tempfile.TemporaryDirectory(prefix="candlecast-evaluate-") as folder, progress_bars() as progress:
+        task = progress.add_task("features", total=len(history.symbols), note="")
+        samples = prepare(
+            history, Path(folder), args.stride, lambda symbol: progress.update(task, advance=1, note=symbol)
+        )
+        task = progress.add_task("model", total=len(samples), note="")
+        answers = finished.answer(bundle, samples, lambda rows: progress.update(task, advance=rows))
+        progress.add_task("metrics", total=None, note="")
+        document, report = evaluated(bundle, samples, answers)
+    if args.out:
+        from candlecast.training.report import write
+
+        print(f"report written to {' and '.join(str(path) for path in write(args.out, report))}", file=sys.stderr)
+    for warning in document["warnings"]:
+        print(f"candlecast: {warning}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(document, indent=2))
+    else:
+        _print_table(document)
+    return 0
+
+
+def evaluated(bundle: Bundle, samples: Samples, answers: F32) -> tuple[dict[str, Any], Any]:
+    """Return the numbers of all samples as a document, and as a report to be written."""
+    import numpy as np
+
+    from candlecast.training import suspicion
+    from candlecast.training.evaluate import measure_samples, simple_pnl, verdict
+    from candlecast.training.report import Report
+    from candlecast.training.sources import utc
+
+    manifest = bundle.manifest
+    index = np.flatnonzero(np.isfinite(answers).all(axis=1)).astype(np.int64)
+    if not len(index):
+        raise BundleError(f"{bundle.path}: no answer of its model is finite; the bundle cannot be used")
+    temperatures = np.array(manifest.temperatures)
+    measured = measure_samples(samples, index, answers[index], temperatures, index)
+    times, labels = samples.open_time_ms[index], samples.labels.take(index)
+    warnings = suspicion.skills(measured)
+    warnings += suspicion.columns(samples, index)
+    first, last = utc(int(times.min())), utc(int(times.max()))
+    overlaps = first <= manifest.data["to"] and last >= manifest.data["from"]
+    if overlaps:
+        warnings.append(
+            f"the data overlaps what the bundle was trained on ({manifest.data['from']} to {manifest.data['to']}):"
+            " this is no evaluation on unseen candles; give later data, or --from"
+        )
+    if len(index) < len(answers):
+        warnings.append(f"{len(answers) - len(index)} answers of the model are not finite and were left out")
+    horizons = {
+        horizon: {
+            "log_loss": numbers["log_loss"]["model"],
+            "base_rate_log_loss": numbers["log_loss"]["base"],
+            "skill": numbers["skill"]["model"],
+            "skill_low": numbers["skill"].get("low"),
+            "skill_high": numbers["skill"].get("high"),
+            "persistence_log_loss": numbers["log_loss"]["persistence"],
+            "brier": numbers["brier"]["model"],
+            "calibration_error": numbers["calibration_error"]["model"],
+            "balanced_accuracy": numbers["balanced_accuracy"]["model"],
+            "rows": measured["rows"],
+        }
+        for horizon, numbers in measured["horizons"].items()
+    }
+    document = {
+        "bundle": {"name": manifest.name, "version": manifest.version, "sha256": bundle.sha256},
+        "data": {"from": first, "to": last, "overlaps_training": overlaps},
+        "verdict": verdict(measured),
+        "warnings": warnings,
+        "horizons": horizons,
+        "metrics": measured,
+    }
+    report = Report(
+        title=f"{manifest.name} v{manifest.version}, evaluated",
+        facts={
+            "bundle": f"{manifest.name} v{manifest.version}, manifest sha256 {bundle.sha256[:16]}…",
+            "candles": f"{first} to {last}, {len(index)} evaluated",
+            "trained on": f"{manifest.data['from']} to {manifest.data['to']}" + (" (overlaps!)" if overlaps else ""),
+            "base rate": "class frequencies and medians of the evaluated labels themselves",
+        },
+        measured=measured,
+        warnings=warnings,
+        pnl=simple_pnl(answers[index], labels, temperatures, times),
+    )
+    return document, report
+
+
+def _print_table(document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, title=document["verdict"], title_justify="left", title_style="bold")
+    shown = {"log-loss": "log_loss", "base rate": "base_rate_log_loss", "persistence": "persistence_log_loss"}
+    shown |= {"skill": "skill", "Brier": "brier", "calibration": "calibration_error", "balanced": "balanced_accuracy"}
+    table.add_column("", no_wrap=True)
+    for title in (*shown, "rows"):
+        table.add_column(title, justify="right")
+    for horizon, numbers in document["horizons"].items():
+        cells = {name: f"{numbers[name]:.4f}" for name in shown.values()}
+        if numbers["skill_low"] is not None:
+            cells["skill"] += f" [{numbers['skill_low']:.4f}, {numbers['skill_high']:.4f}]"
+        table.add_row(horizon, *cells.values(), str(numbers["rows"]))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

@@ -1,0 +1,73 @@
+"""A finished bundle on other data: the history it needs, and what it answers. Knows no torch and no metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+
+from candlecast import outputs
+from candlecast.errors import ConfigurationError
+from candlecast.models.bundle import MODEL, Bundle
+from candlecast.training.data import Samples
+from candlecast.training.sources import History, read_history
+from candlecast.values import F32
+
+BATCH_ROWS: Final = 64
+"""Windows answered at once: 6 MB of features."""
+
+
+def history_for(
+    bundle: Bundle, files: Sequence[Path], symbols: Sequence[str] | None, start_ms: int | None, end_ms: int | None
+) -> History:
+    """Read candles as the bundle was trained on: its interval, its optional inputs, its reference symbol beside.
+
+    Raises:
+        BundleError: the core computes other features than the bundle was trained on.
+        ConfigurationError: the files lack what the bundle needs.
+    """
+    bundle.check_feature_set()
+    features, interval_ms = bundle.manifest.feature_set, bundle.manifest.data.get("interval_ms")
+
+    def read(inputs: list[str]) -> History:
+        return read_history(
+            files,
+            symbols=symbols,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            optional_inputs=inputs,
+            reference_symbol=features.reference_symbol,
+        )
+
+    try:
+        history = read(features.optional_inputs)
+    except ConfigurationError:
+        if features.reference_symbol is None:
+            raise
+        history = read([name for name in features.optional_inputs if name != "reference"])
+        if history.symbols != [features.reference_symbol]:  # itself it is computed without a reference
+            raise ConfigurationError(
+                f"the bundle compares every symbol with {features.reference_symbol}: give its candle file too"
+            ) from None
+    if interval_ms not in (None, history.interval_ms):
+        raise ConfigurationError(
+            f"the files have candles of {history.interval_ms} ms, the bundle was trained on {interval_ms} ms:"
+            " its horizons are counted in bars; give files of its interval"
+        )
+    return history
+
+
+def answer(bundle: Bundle, samples: Samples, on_rows: Callable[[int], None]) -> F32:
+    """Return what model.onnx answers [N, 20] to all samples on the CPU, batch by batch; call on_rows with rows done."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(bundle.path / MODEL, options, providers=["CPUExecutionProvider"])
+    answers = np.empty((len(samples), outputs.COUNT), dtype=np.float32)
+    for start in range(0, len(samples), BATCH_ROWS):
+        index = np.arange(start, min(start + BATCH_ROWS, len(samples)))
+        answers[index] = session.run(["outputs"], {"features": samples.windows(index)})[0]
+        on_rows(len(index))
+    return answers

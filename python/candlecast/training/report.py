@@ -1,0 +1,135 @@
+"""The report of an evaluation: verdict first, then tables and plots. Measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from candlecast import outputs
+from candlecast.training import metrics, page, plots
+from candlecast.training.evaluate import NO_EDGE, verdict
+from candlecast.training.page import Block, Heading, Plot, Table, Text
+from candlecast.training.suspicion import SUSPICIOUS
+from candlecast.values import F64, I64
+
+Pair = dict[str, float]
+Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report tells; whatever is absent is left out of it."""
+
+    title: str
+    facts: Mapping[str, str]  # what was measured on what
+    measured: Numbers  # evaluate.measure, or evaluate.average of the folds
+    folds: Mapping[str, Numbers] = field(default_factory=dict)  # evaluate.measure of each
+    warnings: list[str] = field(default_factory=list)  # the loudest first: they open the report
+    pnl: tuple[I64, F64] | None = None  # open times and PnL [T] of each bar
+    pnl_title: str = "Every signal held for 4 hours, before costs (a sketch; candlecast backtest trades as one would)"
+    importance: Mapping[str, float] | None = None  # by feature, they sum to 1
+
+
+def write(path: Path, report: Report) -> tuple[Path, Path]:
+    """Write the HTML page to `path` and the Markdown beside it, with the suffix .md; return both."""
+    return page.write(path, report.title, _blocks(report))
+
+
+def _blocks(report: Report) -> list[Block]:
+    blocks = _opening(report)
+    blocks.append(Table(["", ""], [[name, value] for name, value in report.facts.items()]))
+    blocks += [Heading("Probabilities"), _directions(report.measured), Text(_HOW, "note")]
+    blocks += [Heading("Skill per horizon" + (" and fold" if report.folds else ""))]
+    parts = list(report.folds.items())
+    blocks.append(Plot(plots.skills([*parts, ("mean" if parts else "all", report.measured)]), "skill and intervals"))
+    if parts:
+        blocks.append(_folds(report.folds))
+    blocks += [Heading("Calibration"), Plot(plots.reliability(report.measured["reliability"]), "reliability")]
+    blocks += [Text(f"Calibration error: the likeliest class, {metrics.BINS} bins of equal width.", "note")]
+    blocks += [Heading("Classes"), _classes(report.measured), Heading("Returns and risks"), _returns(report.measured)]
+    blocks += [_risks(report.measured), Text(_RETURNS, "note")]
+    if report.pnl is not None:
+        blocks += [Heading("Equity"), Plot(plots.equity(*report.pnl, report.pnl_title), "equity and drawdown")]
+    if report.importance:
+        blocks += [Heading("Importance"), Plot(plots.importance(report.importance), "importance of features")]
+    return blocks
+
+
+def _opening(report: Report) -> list[Block]:
+    """Return what makes the numbers doubtful, then the verdict; first of all that there is no edge, or suspicion."""
+    warnings: list[Block] = [Text(text[:1].upper() + text[1:], "warning") for text in report.warnings]
+    said = verdict(report.measured)
+    first = said.startswith(NO_EDGE) and not any(text.startswith(SUSPICIOUS) for text in report.warnings)
+    return [Text(said, "verdict"), *warnings] if first else [*warnings, Text(said, "verdict")]
+
+
+_HOW: Final = (
+    f"model [{metrics.COVERAGE:.0%} interval] (base rate; persistence). Intervals: {metrics.RESAMPLES} resamples of"
+    f" moving blocks of {metrics.BLOCK_BARS} bars, all symbols of a bar together. Skill is the share of the base rate's"
+    f" log-loss that is saved; its intervals hold for the four horizons together ({metrics.SKILL_COVERAGE:.2%} each)."
+    " Side: of the moves beyond the threshold, the share whose side was preferred."
+)
+_RETURNS: Final = (
+    "Persistence expects a return of 0 and the risks of the last bars. IC: rank correlation of expected and realised"
+    f" returns. Quantile loss at {metrics.RISK_QUANTILE}; covered: the share of rows whose risk stayed within the"
+    " expected one."
+)
+
+
+def _directions(measured: Numbers) -> Table:
+    columns = {"log_loss": "log-loss", "skill": "skill", "brier": "Brier", "balanced_accuracy": "balanced accuracy"}
+    columns |= {"side_accuracy": "side", "calibration_error_raw": "cal. error raw", "calibration_error": "scaled"}
+    rows = [
+        [metric, *(_cell(measured["horizons"][horizon][key]) for horizon in outputs.HORIZONS)]
+        for key, metric in columns.items()
+    ]
+    return Table(["", *outputs.HORIZONS], rows)
+
+
+def _folds(folds: Mapping[str, Numbers]) -> Table:
+    header = ["fold", "rows", *(f"{h} {what}" for h in outputs.HORIZONS for what in ("log-loss (base)", "skill"))]
+    rows = []
+    for name, fold in folds.items():
+        row = [name, str(fold["rows"])]
+        for numbers in fold["horizons"].values():
+            loss = numbers["log_loss"]
+            row += [f"{loss['model']:.4f} ({loss['base']:.4f})", f"{numbers['skill']['model']:+.4f}"]
+        rows.append(row)
+    return Table(header, rows)
+
+
+def _classes(measured: Numbers) -> Table:
+    names = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC"}
+    rows = []
+    for horizon, numbers in measured["horizons"].items():
+        for label in outputs.CLASSES:
+            came = f"{numbers['frequencies'][label]:.3f}"
+            rows.append([f"{horizon} {label}", came, *(_cell(numbers[key][label]) for key in names)])
+    return Table(["", "came", *names.values()], rows)
+
+
+def _returns(measured: Numbers) -> Table:
+    names = {"return_mae": "MAE", "return_mse": "MSE", "return_ic": "IC"}
+    rows = [[h, *(_cell(numbers[key]) for key in names)] for h, numbers in measured["horizons"].items()]
+    return Table(["return", *names.values()], rows)
+
+
+def _risks(measured: Numbers) -> Table:
+    names = {"mae": "MAE", "quantile_loss": "quantile loss", "covered": "covered"}
+    rows = [[risk, *(_cell(numbers[key]) for key in names)] for risk, numbers in measured["risks"].items()]
+    return Table(["risk", *names.values()], rows)
+
+
+def _cell(entry: Pair) -> str:
+    """Return `model [low, high] (base; persistence)`, as far as there are."""
+    text = _number(entry["model"])
+    if "low" in entry:
+        text += f" [{_number(entry['low'])}, {_number(entry['high'])}]"
+    others = [_number(entry[name]) for name in ("base", "persistence") if name in entry]
+    return text + (f" ({'; '.join(others)})" if others else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.6f}"
