@@ -11,16 +11,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import polars as pl
 
+from candlecast import tables
 from candlecast.errors import ConfigurationError
+from candlecast.tables import Time
 from candlecast.values import F64, I64, SYMBOL, Candles, symbols
 
 REQUIRED: Final = ("open", "high", "low", "close", "volume")
@@ -42,34 +42,20 @@ class CandleFile:
     time: Time
 
 
-@dataclass(frozen=True, slots=True)
-class Time:
-    """The column of times, and how its values become milliseconds."""
-
-    column: str
-    to_ms: int
-    per_ms: int
-
-    def ms(self, times: I64 | F64) -> I64:
-        if times.dtype.kind == "f":
-            return np.rint(times * self.to_ms / self.per_ms).astype(np.int64)
-        return times.astype(np.int64) * self.to_ms // self.per_ms
-
-
 def survey(path: Path) -> CandleFile:
     """Look through a file, part by part.
 
     Raises:
         ConfigurationError: the file is unreadable, empty, lacks a column or an interval; the message says what to do.
     """
-    names = _columns(path)
+    names = tables.columns(path)
     time = next((name for name in ("open_time", "ts") if name in names), None)
     missing = [name for name in REQUIRED if name not in names] + ([] if time else ["open_time (or ts)"])
     if time is None or missing:
         raise ConfigurationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}")
     _, interval_ms = _from_name(path)
     look = _Look(path, time, keep_times=interval_ms is None and "symbol" in names)
-    for part in _parts(path, [name for name in names if name in (time, "symbol", *OPTIONAL)], PART_CANDLES):
+    for part in tables.parts(path, [name for name in names if name in (time, "symbol", *OPTIONAL)], PART_CANDLES):
         look.add(part)
     unit = look.unit()
     interval_ms = interval_ms or _smallest_step_ms(path, look.kept, unit)
@@ -166,7 +152,7 @@ class _Look:
         if part[self._time].null_count():
             self._empty += part[self._time].null_count()
             return
-        times, are_numbers = _times(self._path, part[self._time])
+        times, are_numbers = tables.times(self._path, part[self._time])
         self.is_sorted &= bool(times[0] >= self._highest) and bool((times[1:] >= times[:-1]).all())
         self._lowest, self._highest = min(self._lowest, float(times.min())), max(self._highest, float(times.max()))
         self._are_numbers.add(are_numbers)
@@ -174,7 +160,7 @@ class _Look:
         self.candles.update(symbol)
         for name in [name for name in OPTIONAL if name in part.columns]:
             if len(self.optional[name]) < len(self.candles):
-                finite = np.isfinite(_numbers(self._path, part[name]))
+                finite = np.isfinite(tables.numbers(self._path, part[name]))
                 self.optional[name].update(np.array(symbol, dtype=object)[finite].tolist())
         if self._keep_times:
             self.kept.append((symbol, times))
@@ -196,10 +182,7 @@ class _Look:
             raise ConfigurationError(f"{self._path}: {self._time} has numbers and ISO times; write all in one way")
         if self._are_numbers == {False}:
             return Time(self._time, 1, 1)
-        largest = max(abs(self._lowest), abs(self._highest))
-        if largest < 1e14:
-            return Time(self._time, 1000 if largest < 1e11 else 1, 1)
-        return Time(self._time, 1, 1000 if largest < 1e17 else 10**6)
+        return Time.of_numbers(self._time, max(abs(self._lowest), abs(self._highest)))
 
 
 class _Feed:
@@ -236,8 +219,8 @@ _NO_CANDLES: Final = Candles(
 def _sorted(file: CandleFile, size: int) -> Iterator[Candles]:
     """Yield the candles of a file by open time, about `size` at once."""
     wanted = (file.time.column, "symbol", *REQUIRED, *OPTIONAL)
-    columns = [name for name in _columns(file.path) if name in wanted]
-    parts = (_candles(file, part) for part in _parts(file.path, columns, size))
+    columns = [name for name in tables.columns(file.path) if name in wanted]
+    parts = (_candles(file, part) for part in tables.parts(file.path, columns, size))
     if file.is_sorted:
         yield from parts
     else:
@@ -251,46 +234,14 @@ def _candles(file: CandleFile, part: pl.DataFrame) -> Candles:
     values = np.full((len(part), len(REQUIRED + OPTIONAL)), np.nan)
     for k, name in enumerate(REQUIRED + OPTIONAL):
         if name in part.columns:
-            values[:, k] = _numbers(file.path, part[name])
+            values[:, k] = tables.numbers(file.path, part[name])
     return Candles(
         symbol=symbols(_symbols(file.path, part)),
         interval_ms=np.full(len(part), file.interval_ms, dtype=np.int64),
-        open_time_ms=file.time.ms(_times(file.path, part[file.time.column])[0]),
+        open_time_ms=file.time.ms(tables.times(file.path, part[file.time.column])[0]),
         values=values,
         forming=np.zeros(len(part), dtype=np.bool_),
     )
-
-
-def _scan(path: Path) -> pl.LazyFrame:
-    if path.suffix == ".parquet":
-        return pl.scan_parquet(path, glob=False)
-    if path.suffix == ".csv":
-        # As texts: a type that is guessed from some rows may not hold for others.
-        return pl.scan_csv(path, glob=False, infer_schema=False)
-    raise ConfigurationError(f"{path}: candle files are .parquet or .csv")
-
-
-def _columns(path: Path) -> list[str]:
-    with _reading(path):
-        return _scan(path).collect_schema().names()
-
-
-def _parts(path: Path, columns: list[str], size: int) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a file in its order, `size` at once."""
-    with _reading(path):
-        for part in _scan(path).select(columns).collect_batches(chunk_size=size, lazy=True):
-            if len(part):
-                yield part
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except pl.exceptions.NoDataError:
-        raise ConfigurationError(f"{path}: the file is empty; give one with a header and rows") from None
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
 
 
 def _symbols(path: Path, part: pl.DataFrame) -> list[str]:
@@ -318,37 +269,3 @@ def _smallest_step_ms(path: Path, parts: Sequence[tuple[list[str], I64 | F64]], 
             f"{path}: its interval is unknown; name the file …-INTERVAL, such as all-15m{path.suffix}"
         )
     return int(steps[steps > 0].min())
-
-
-def _times(path: Path, column: pl.Series) -> tuple[I64 | F64, bool]:
-    """Return the times as they are written and True, or, where they are no numbers, in milliseconds and False."""
-    if column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime):
-        as_ms = column.cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None)))
-        return as_ms.dt.epoch("ms").to_numpy(), False
-    if column.dtype == pl.String:
-        for kind in (pl.Int64, pl.Float64):
-            if not (numbers := column.cast(kind, strict=False)).null_count():
-                column = numbers
-                break
-        else:
-            return np.array([_iso_ms(path, text) for text in column.to_list()], dtype=np.int64), False
-    if not column.dtype.is_numeric() or not column.is_finite().all():
-        raise ConfigurationError(
-            f"{path}: {column.name} is {column.dtype}, not a number of milliseconds or an ISO time"
-        )
-    return column.cast(pl.Float64 if column.dtype.is_float() else pl.Int64).to_numpy(), True
-
-
-def _iso_ms(path: Path, text: str) -> int:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"{path}: {text!r} is neither milliseconds nor an ISO time") from None
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _numbers(path: Path, column: pl.Series) -> F64:
-    try:
-        return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
-    except pl.exceptions.PolarsError:
-        raise ConfigurationError(f"{path}: column {column.name} has something that is no number") from None

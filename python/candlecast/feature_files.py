@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 import polars as pl
-from polars.io.plugins import register_io_source
 
-from candlecast import __version__, _rust
+from candlecast import __version__, _rust, tables
 from candlecast.candle_files import OPTIONAL, CandleFile, closes_ms, stream
 from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.features import ACCEPTED, NAMES, OPTIONAL_INPUTS, Features, feature_set_hash
@@ -28,8 +25,6 @@ SCHEMA: Final[dict[str, Any]] = {
     **dict.fromkeys(NAMES, pl.Float32),
 }
 """Columns of the rows; times are milliseconds since 1970, UTC."""
-ROW_GROUP_ROWS: Final = 65_536
-"""A group is held in memory until it is written, and each leaves an entry in the footer, which grows with them."""
 
 Advance = Callable[[int], None]
 """Told how many candles more were taken."""
@@ -202,39 +197,15 @@ def write_rows(recording: Recording, out: Path, advance: Advance = lambda count:
     """
     if any(out.exists() and out.samefile(file.path) for file in recording.files):
         raise ConfigurationError(f"{out} is one of the candle files; write the rows elsewhere")
-    tally, started, stopped = Tally(), time.perf_counter(), threading.Event()
-    # Ctrl-C reaches the main thread alone, so nothing interrupts the cleaning up in the other.
-    with ThreadPoolExecutor(1) as writer:
-        written = writer.submit(_write, recording, out, tally, advance, stopped)
-        try:
-            written.result()
-        finally:
-            stopped.set()
-    tally.seconds = time.perf_counter() - started
-    return tally
+    tally, started = Tally(), time.perf_counter()
 
-
-def _write(recording: Recording, out: Path, tally: Tally, advance: Advance, stopped: threading.Event) -> None:
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-
-    def source(*_: object) -> Iterator[pl.DataFrame]:
-        for frame in row_frames(recording, tally, advance):
-            if stopped.is_set():
-                raise CandlecastError("interrupted")
-            yield frame
-
-    try:
-        register_io_source(source, schema=SCHEMA).sink_parquet(
-            partial, row_group_size=ROW_GROUP_ROWS, metadata=_metadata(recording), sync_on_close="data"
-        )
+    def check() -> None:
         if not tally.rows:
             raise CandlecastError(f"no candle was accepted: {', '.join(tally.not_accepted)}")
-        if not stopped.is_set():
-            partial.replace(out)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise CandlecastError(f"{out}: cannot be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+
+    tables.write(out, SCHEMA, row_frames(recording, tally, advance), _metadata(recording), check)
+    tally.seconds = time.perf_counter() - started
+    return tally
 
 
 def row_frames(recording: Recording, tally: Tally, advance: Advance = lambda count: None) -> Iterator[pl.DataFrame]:

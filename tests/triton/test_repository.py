@@ -11,10 +11,19 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from candlecast import gate
 from candlecast.errors import ModelUnavailable
+from candlecast.settings import CHECKOUT
 from candlecast.triton.client import TritonModel
 from candlecast.triton.embedded import EmbeddedTriton
-from candlecast.triton.repository import configs, render_config, render_pytorch, render_tensorrt, write_config
+from candlecast.triton.repository import (
+    configs,
+    render_config,
+    render_gate,
+    render_pytorch,
+    render_tensorrt,
+    write_config,
+)
 from tests.triton.conftest import COLUMNS, F32, OUTPUTS, WINDOW, gone, windows, write_model
 
 SHAPE = ("patchtst", 96, 240, 20)
@@ -116,6 +125,17 @@ async def test_pytorch_on_a_gpu_is_refused_for_the_missing_gpu_alone(make: Make,
     with pytest.raises(ModelUnavailable, match="unsupported gpu id 0"):
         await triton.__aenter__()
     await gone(triton, triton.pid)
+
+
+def test_the_gate_takes_rows_of_three_features_and_gives_two_probabilities() -> None:
+    config = parsed(render_gate())
+    assert (config.name, config.backend, config.max_batch_size) == ("gate", "onnxruntime", 1024)
+    assert [(t.name, list(t.dims)) for t in config.input] == [("features", [len(gate.FEATURES)])]
+    assert [(t.name, list(t.dims)) for t in config.output] == [("probabilities", [len(gate.CLASSES)])]
+
+
+def test_the_shipped_gate_is_served_by_the_config_that_is_rendered() -> None:
+    assert (CHECKOUT / "triton_models" / "gate" / "config.pbtxt").read_text() == render_gate()
 
 
 def test_the_configurations_in_the_repository_are_the_ones_that_are_read(tmp_path: Path) -> None:

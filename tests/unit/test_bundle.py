@@ -264,7 +264,7 @@ def test_a_failed_write_leaves_the_previous_bundle_untouched(
         raise OSError(28, "No space left on device")
 
     if step == "sync":
-        monkeypatch.setattr("candlecast.models.bundle.os.fsync", full)
+        monkeypatch.setattr("candlecast.models.folder.os.fsync", full)
     elif step == "rename":
         monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises((OSError, BundleError)):

@@ -25,6 +25,8 @@ def parser() -> argparse.ArgumentParser:
         evaluate,
         export,
         features,
+        flow_features,
+        gate,
         migrate,
         replay,
         serve,
@@ -39,21 +41,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (
-        up,
-        serve,
-        dashboard,
-        migrate,
-        replay,
-        features,
-        train,
-        evaluate,
-        ensemble,
-        backtest,
-        export,
-        doctor,
-        bench,
-    ):
+    running = (up, serve, dashboard, migrate, replay)
+    offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, doctor, bench)
+    for command in (*running, *offline):
         command.register(commands)
     return top
 

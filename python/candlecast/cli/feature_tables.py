@@ -21,7 +21,7 @@ def tally(summary: dict[str, Any]) -> None:
     for name, value in summary.items():
         if isinstance(value, dict):
             for reason, count in value.items():
-                table.add_row(f"  no row: {reason}", f"{count:,}")
+                table.add_row(f"  {'no row' if name == 'not_accepted' else name}: {reason}", f"{count:,}")
         else:
             table.add_row(name.replace("_per_", "/").replace("_", " "), f"{value:,}")
     _print(table)

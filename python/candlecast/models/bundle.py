@@ -13,21 +13,17 @@ and is not served as a forecaster.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from candlecast import outputs
 from candlecast.errors import BundleError
 from candlecast.features import NAMES, OPTIONAL_INPUTS, feature_set_hash
+from candlecast.models import folder
+from candlecast.models.folder import MANIFEST
 from candlecast.values import F32, SYMBOL
 
 FORMAT: Final = 2
@@ -35,7 +31,7 @@ WINDOW: Final = 96
 OUTPUTS: Final = {"count": outputs.COUNT}
 FORECAST: Final = "forecast"
 """The target of a model that answers with the 20 outputs."""
-MODEL, PROGRAM, MANIFEST = "model.onnx", "model.pt2", "manifest.json"
+MODEL, PROGRAM = "model.onnx", "model.pt2"
 GOLDEN_INPUTS, GOLDEN_OUTPUTS = "golden_inputs.npy", "golden_outputs.npy"
 CONTENTS: Final = (MODEL, GOLDEN_INPUTS, GOLDEN_OUTPUTS)
 FILES: Final = (*CONTENTS, PROGRAM, MANIFEST)
@@ -102,23 +98,19 @@ class Bundle:
         Raises:
             BundleError: a file is missing, differs from its sha256, or does not have the shape the manifest says.
         """
-        text = _bytes(path, MANIFEST)
+        text = folder.read(path, MANIFEST)
         manifest = _manifest(path, text)
         if PROGRAM not in manifest.files and (path / PROGRAM).exists():
             raise BundleError(f"{path}: {PROGRAM} is none of the files its manifest names; remove it")
-        contents = {name: _bytes(path, name) for name in (*CONTENTS, PROGRAM) if name in manifest.files}
-        for name, content in contents.items():
-            if hashlib.sha256(content).hexdigest() != manifest.files[name]:
-                raise BundleError(
-                    f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle"
-                )
+        names = [name for name in (*CONTENTS, PROGRAM) if name in manifest.files]
+        contents = folder.read_checked(path, names, manifest.files)
         windows = (4, WINDOW, len(manifest.feature_set.columns))
         return cls(
             path=path,
             manifest=manifest,
             sha256=hashlib.sha256(text).hexdigest(),
-            golden_inputs=_array(path, GOLDEN_INPUTS, contents[GOLDEN_INPUTS], windows),
-            golden_outputs=_array(path, GOLDEN_OUTPUTS, contents[GOLDEN_OUTPUTS], (4, manifest.outputs["count"])),
+            golden_inputs=folder.array(path, GOLDEN_INPUTS, contents[GOLDEN_INPUTS], windows),
+            golden_outputs=folder.array(path, GOLDEN_OUTPUTS, contents[GOLDEN_OUTPUTS], (4, manifest.outputs["count"])),
         )
 
     def check_feature_set(self) -> None:
@@ -144,9 +136,7 @@ class Bundle:
 
 def check_place(path: Path) -> None:
     """Raise BundleError when `path` holds something that a bundle may not replace."""
-    others = [file.name for file in path.iterdir() if file.name not in FILES] if path.is_dir() else []
-    if others or (path.exists() and not path.is_dir()):
-        raise BundleError(f"{path}: not a bundle ({', '.join(sorted(others)) or 'a file'}); choose another folder")
+    folder.check_place(path, FILES)
 
 
 def write(
@@ -166,34 +156,11 @@ def write(
         BundleError: `path` holds something that is no bundle, or what would be written is none.
     """
     path = path.absolute()
-    strangers = sorted(file.name for file in path.iterdir() if file.name not in FILES) if path.is_dir() else []
-    if strangers or (path.exists() and not path.is_dir()):
-        raise BundleError(f"{path}: not a bundle ({', '.join(strangers) or 'a file'}); choose another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contents = {MODEL: model, GOLDEN_INPUTS: _npy(golden_inputs), GOLDEN_OUTPUTS: _npy(golden_outputs)}
+    check_place(path)
+    contents = {MODEL: model, GOLDEN_INPUTS: folder.npy(golden_inputs), GOLDEN_OUTPUTS: folder.npy(golden_outputs)}
     if program is not None:
         contents[PROGRAM] = program
-    document = asdict(manifest) | {"files": {name: hashlib.sha256(c).hexdigest() for name, c in contents.items()}}
-    contents[MANIFEST] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    new, old = scratch / "new", scratch / "old"
-    try:
-        new.mkdir()
-        for name, content in contents.items():
-            with (new / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _sync(new)
-        Bundle.load(new)
-        if path.exists():
-            path.rename(old)
-        new.rename(path)
-        _sync(path.parent)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(scratch, ignore_errors=True)
+    folder.replace(path, contents, asdict(manifest), Bundle.load)
     return Bundle.load(path)
 
 
@@ -276,34 +243,3 @@ def _difference(columns: list[str]) -> str:
         f"of its {len(columns)} columns and the {len(NAMES)} here, the first that differs is column {first}:"
         f" {pairs[first][0]}, here {pairs[first][1]}"
     )
-
-
-def _bytes(path: Path, name: str) -> bytes:
-    try:
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: {name} cannot be read ({error.strerror}); this is not a complete bundle") from error
-
-
-def _array(path: Path, name: str, content: bytes, shape: tuple[int, ...]) -> F32:
-    try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise BundleError(f"{path}: {name} is no array: {error}") from error
-    if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
-        raise BundleError(f"{path}: {name} is {array.dtype} {list(array.shape)}, expected finite float32 {list(shape)}")
-    return array  # type: ignore[no-any-return]
-
-
-def _npy(array: F32) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

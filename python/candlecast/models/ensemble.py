@@ -21,7 +21,8 @@ import numpy as np
 from candlecast import __version__
 from candlecast.ensemble import skill, weights_of
 from candlecast.errors import BundleError
-from candlecast.models.bundle import FORECAST, MANIFEST, Bundle
+from candlecast.models.bundle import FORECAST, Bundle
+from candlecast.models.folder import MANIFEST
 from candlecast.outputs import HORIZONS
 from candlecast.values import F64
 

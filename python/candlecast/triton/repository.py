@@ -1,4 +1,4 @@
-"""Triton's model repository: what config.pbtxt says of a forecasting model, for each way to run it. Knows no server.
+"""Triton's model repository: what config.pbtxt says of a model, for each way to run it. Knows no server.
 
 config.pbtxt             ONNX Runtime on the CPU: our Python backend in the wheel, the native one in NVIDIA's container
 configs/NAME.pbtxt       taken instead by `tritonserver --model-config-name=NAME`:
@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from candlecast import gate
+
 TEMPLATE = """\
 # {head}
 name: "{name}"
 backend: "{backend}"
 max_batch_size: {run_rows_max}
-input {{ name: "features" data_type: TYPE_FP32 dims: [ {window}, {columns} ] }}
-output {{ name: "outputs" data_type: TYPE_FP32 dims: [ {outputs} ] }}
+input {{ name: "features" data_type: TYPE_FP32 dims: [ {features} ] }}
+output {{ name: "{output}" data_type: TYPE_FP32 dims: [ {outputs} ] }}
 version_policy {{ all {{ }} }}
 instance_group {{ {instances} }}
 dynamic_batching {{
@@ -39,6 +41,10 @@ NVIDIA's container, which has the native backend: --model-config-name=tensorrt. 
 # kept in the cache, which must be a writable folder of the container. Not run yet: no GPU was at hand."""
 PARAMETER = 'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n'
 
+GATE_HEAD = (
+    "The gate: order flow in, the probability that the price reverts out. Trees take microseconds: one instance."
+)
+GATE_ROWS_MAX: Final = 1_024
 CPU_ROWS_MAX: Final = 64
 GPU_ROWS_MAX: Final = 256
 """Windows in one run, those of several requests together."""
@@ -72,8 +78,8 @@ def render_config(
         name=name,
         backend="onnxruntime",
         run_rows_max=run_rows_max,
-        window=window,
-        columns=columns,
+        features=f"{window}, {columns}",
+        output="outputs",
         outputs=outputs,
         instances=f"count: {instances} kind: KIND_CPU",
         queue_requests_max=queue_requests_max,
@@ -106,8 +112,8 @@ def render_pytorch(
         name=name,
         backend="pytorch",
         run_rows_max=run_rows_max,
-        window=window,
-        columns=columns,
+        features=f"{window}, {columns}",
+        output="outputs",
         outputs=outputs,
         instances=f"count: {instances} kind: {'KIND_GPU gpus: [ 0 ]' if gpu else 'KIND_CPU'}",
         queue_requests_max=queue_requests_max,
@@ -141,8 +147,8 @@ def render_tensorrt(
         name=name,
         backend="onnxruntime",
         run_rows_max=run_rows_max,
-        window=window,
-        columns=columns,
+        features=f"{window}, {columns}",
+        output="outputs",
         outputs=outputs,
         instances=f"count: {instances} kind: KIND_GPU",
         queue_requests_max=queue_requests_max,
@@ -179,6 +185,22 @@ def render_tensorrt(
     return text
 
 
+def render_gate(name: str = "gate", *, instances: int = 1, queue_requests_max: int = 64) -> str:
+    """Return the config.pbtxt of a gate [batch, 3] f32 → [batch, 2] f32; arguments as in render_config."""
+    text = TEMPLATE.format(
+        head=GATE_HEAD,
+        name=name,
+        backend="onnxruntime",
+        run_rows_max=GATE_ROWS_MAX,
+        features=len(gate.FEATURES),
+        output="probabilities",
+        outputs=len(gate.CLASSES),
+        instances=f"count: {instances} kind: KIND_CPU",
+        queue_requests_max=queue_requests_max,
+    )
+    return text + _parameters(intra_op_thread_count=1, inter_op_thread_count=1)
+
+
 def configs(name: str, window: int, columns: int, outputs: int) -> dict[str, str]:
     """Return every file of a model's folder that says how to run it, by path, with the defaults."""
     shape = (name, window, columns, outputs)
@@ -195,6 +217,11 @@ def write_config(folder: Path, name: str, window: int, columns: int, outputs: in
     (folder / "configs").mkdir(exist_ok=True)
     for path, text in configs(name, window, columns, outputs).items():
         (folder / path).write_text(text)
+
+
+def write_gate_config(folder: Path) -> None:
+    """Write that of a gate into its folder of the repository."""
+    (folder / "config.pbtxt").write_text(render_gate(folder.name))
 
 
 def _parameters(**values: object) -> str:
