@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test bench bench-features gpu-kit faults soak proto fmt clean
+.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ faults: setup-dev  ## play the fault matrix (about 30 minutes; ROWS=1,5 plays so
 
 soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)
 	$(PY) -m tests.faults.soak --minutes $(or $(SOAK_MINUTES),60)
+
+test-learning: setup-dev  ## show that every family learns a known distribution (15 minutes on 2 busy cores)
+	OMP_WAIT_POLICY=PASSIVE $(PY) -m tests.learning.run $(ARGS)
 
 # The peers that bench/features_peers.py measures beside us live apart: their pins would pull on ours.
 .venv-peers/.done: bench/peers/uv.lock bench/peers/pyproject.toml | $(filter .uv/bin/uv,$(UV))

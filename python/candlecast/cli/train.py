@@ -101,6 +101,9 @@ def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
         help="keep the search there and go on with it: a file, or a postgresql:// URL (schema optuna)",
     )
     add("--database", metavar="URL", help="keep the training on record there (default: DATABASE_URL)")
+    add(
+        "--report", type=Path, metavar="REPORT.html", help="write tables and plots of all folds here, and as .md beside"
+    )
     add("--json", action="store_true", help="print the manifest as JSON on standard output")
 
 
@@ -108,7 +111,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     """Add what asks another question than the 20 outputs."""
     add = parser.add_argument_group(
         "another question",
-        "instead of the 20 outputs; such a bundle is on record and can be evaluated, but is not served as a forecaster",
+        "instead of the 20 outputs; such a bundle is on record, but not served as a forecaster",
     ).add_argument
     add(
         "--target",
@@ -134,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.storage and not args.search:
         raise ConfigurationError("--storage is where --search keeps its trials; give --search TRIALS too")
+    if args.report and (args.target or args.report.suffix != ".html"):
+        raise ConfigurationError("--report is an HTML page about the 20 outputs: name it .html, and leave --target out")
     settings = configuration.load(reference_symbol=args.reference_symbol, database_url=args.database)
     bundle = _train(args, _config(args), settings)
     manifest, out = bundle.manifest, args.out.resolve()
@@ -142,6 +147,10 @@ def run(args: argparse.Namespace) -> int:
 
         features = manifest.feature_set
         write_config(out.parent, manifest.name, features.window, len(features.columns), manifest.outputs["count"])
+    if args.report:
+        from candlecast.training import report
+
+        report.write(args.report, report.of_training(manifest))
     if args.json:
         print((args.out / "manifest.json").read_text(), end="")
     else:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from candlecast import outputs
+from candlecast.errors import ConfigurationError
+from candlecast.models.bundle import Manifest
 from candlecast.training import metrics, page, plots
 from candlecast.training.evaluate import NO_EDGE, verdict
 from candlecast.training.page import Block, Heading, Plot, Table, Text
@@ -35,6 +37,31 @@ class Report:
 def write(path: Path, report: Report) -> tuple[Path, Path]:
     """Write the HTML page to `path` and the Markdown beside it, with the suffix .md; return both."""
     return page.write(path, report.title, _blocks(report))
+
+
+def of_training(manifest: Manifest) -> Report:
+    """Return the report of a training: all its folds, beside their mean, and what its last fit looks at.
+
+    Raises:
+        ConfigurationError: it has no fold that was measured.
+    """
+    walk, trained, data = manifest.metrics["walk_forward"], manifest.training, manifest.data
+    if "mean" not in walk:
+        raise ConfigurationError("there is no report without a fold; train to the end of one")
+    facts = {
+        "data": f"{len(data['symbols'])} symbols, {data['from']} to {data['to']}",
+        "samples": f"{trained['samples']:,}",
+        "folds": f"{len(walk['folds'])}, purged, {trained['embargo_bars']} bars apart",
+        "code": manifest.code_commit,
+        "trained": f"{manifest.created_at}, {trained['seconds']:.0f} s on {trained['machine']}",
+    }
+    return Report(
+        f"{manifest.name} v{manifest.version}: walk-forward",
+        facts,
+        walk["mean"],
+        folds={f"fold {number}": fold for number, fold in enumerate(walk["folds"], 1)},
+        importance={row["feature"]: row["score"] for row in manifest.metrics["importance"]["features"]},
+    )
 
 
 def _blocks(report: Report) -> list[Block]:
