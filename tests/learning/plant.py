@@ -21,6 +21,7 @@ DRIFT = np.array([0.004, -0.004, 0.0])
 NOISE = 0.0015
 STAY = 0.9
 BUYS = np.array([0.75, 0.25, 0.5])
+ACTIVITY = np.array([3.0, 1 / 3, 1.0])
 
 
 def market(seed: int, bars: int) -> tuple[pl.DataFrame, NDArray[np.int64]]:
@@ -34,7 +35,7 @@ def market(seed: int, bars: int) -> tuple[pl.DataFrame, NDArray[np.int64]]:
     change = np.concatenate([[0.0], DRIFT[state[:-1]] + NOISE * rng.standard_normal(bars - 1)])
     close = 100 * np.cumprod(1 + change)
     opened = np.concatenate([[100.0], close[:-1]])
-    volume = rng.lognormal(3, 1, bars)
+    volume = 1000 * ACTIVITY[state] * rng.lognormal(0, 0.1, bars)
     wick = 1 + 0.0005 * np.abs(rng.standard_normal((2, bars)))
     candles = pl.DataFrame(
         {

@@ -223,6 +223,13 @@ def lstm() -> Lstm:
     return model.eval()
 
 
+def test_an_lstm_that_cannot_be_built_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="96 must be a multiple of patch"):
+        LstmConfig(patch=5)
+    with pytest.raises(ConfigurationError, match="dropout at least 0 and below 1"):
+        LstmConfig(dropout=1.0)
+
+
 def test_the_lstm_starts_at_the_constant_and_spoils_only_what_is_no_number() -> None:
     model, x = lstm(), torch.randn(5, 96, FEATURES)
     x[2, 50, 7], x[4, 95, 0] = torch.nan, torch.inf
@@ -248,7 +255,7 @@ def test_the_lstms_file_holds_halves_and_agrees_with_fp32() -> None:
     export.check_parity("the file", export.run(exported, x), right)
     graph = onnx.load_from_string(exported).graph
     large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) > 10_000]
-    assert len(large) == 3 and all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
+    assert len(large) == 4 and all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
     assert [node.op_type for node in graph.node].count("LSTM") == 2
     wild = np.stack([np.full((96, FEATURES), 3e38), np.full((96, FEATURES), -3e38)]).astype(np.float32)
     assert np.isfinite(export.run(exported, wild)).all()

@@ -23,7 +23,7 @@ from candlecast.triton.repository import write_config
 from tests.training.conftest import simulate
 from tests.triton.conftest import ENV_DIR, F32
 
-KINDS = ("xgboost", "lightgbm", "lstm")
+KINDS = ("lightgbm", "lstm")
 CONFIG = Config(
     folds=1,
     stride=2,
@@ -36,7 +36,7 @@ CONFIG = Config(
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("families")
-    simulate(1, 2200).write_parquet(root / "AAAUSDT-15m.parquet")
+    simulate(1, 1600).write_parquet(root / "AAAUSDT-15m.parquet")
     for kind in KINDS:
         bundle = train(kind, [root / "AAAUSDT-15m.parquet"], root / "repository" / kind / "1", config=CONFIG)
         columns = len(bundle.manifest.feature_set.columns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -237,6 +237,10 @@ class _LightGBM:
         return [_of_lightgbm(tree["tree_structure"], k % self._width) for k, tree in enumerate(found)]
 
 
+TINY: Final = float(np.float32(1e-35))
+"""LightGBM splits zero from the rest at this and at its negative."""
+
+
 def _of_lightgbm(root: dict[str, Any], column: int) -> Tree:
     nodes = [root]
     feature, threshold, left, right, value = [], [], [], [], []
@@ -252,7 +256,8 @@ def _of_lightgbm(root: dict[str, Any], column: int) -> Tree:
     return Tree(
         column=column,
         feature=np.array(feature),
-        threshold=floored(np.array(threshold)),
+        # The library reads what is within TINY as 0, TINY included: only what is below -TINY is left of a split there.
+        threshold=floored(np.where(np.array(threshold) == -TINY, np.nextafter(-TINY, -1), threshold)),
         left=np.array(left),
         right=np.array(right),
         value=np.array(value, dtype=np.float32),

@@ -32,7 +32,8 @@ def to_onnx(model: Scaled) -> bytes:
     quiet = io.StringIO()
     with contextlib.redirect_stdout(quiet), warnings.catch_warnings():  # the exporter talks on standard output
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        for talkative in ("torch.onnx", "onnxscript", "onnx_ir"):
+            logging.getLogger(talkative).setLevel(logging.ERROR)
         program = torch.onnx.export(
             half,
             (example,),

@@ -25,7 +25,7 @@ class Fitted:
     planned: int
     seconds: float
     interrupted: bool
-    feeding_share: float = 0.0  # of the seconds, spent gathering windows and not computing
+    feeding_share: float | None = None  # of the seconds, spent gathering windows; None: all rows are given at once
 
 
 Progress = Callable[[int, int, float, float], None]

@@ -126,8 +126,8 @@ def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, c
     temperatures = fit_temperatures(model.predict(samples, validation), samples.labels.directions[validation])
     shown.say(
         f"{name}: {len(train)} windows, best at step {fitted.best_step} of {fitted.steps}, validation loss"
-        f" {fitted.validation_loss:.4f} (constant {fitted.start_loss:.4f}), {fitted.seconds:.0f} s,"
-        f" {fitted.feeding_share:.0%} of them feeding data"
+        f" {fitted.validation_loss:.4f} (constant {fitted.start_loss:.4f}), {fitted.seconds:.0f} s"
+        + ("" if fitted.feeding_share is None else f", {fitted.feeding_share:.1%} of them feeding data")
     )
     if split.test is None:
         return Run(name, split, model, temperatures, None)

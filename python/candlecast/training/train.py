@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -104,7 +105,7 @@ def train(
             _forget(kept, shown)
         found: dict[str, Any] = {}
         if searched is not None:
-            config, found = search.run(kind, samples, splits[0], config, searched, _study(kind, history), shown)
+            config, found = search.run(kind, samples, splits[0], config, searched, _study(kind, history, config), shown)
         runs = run_all(samples, splits, families()[kind](config), config.seed, kept, shown)
         shipped, folds = runs[-1], [run.measured for run in runs if run.measured]
         exported = _exported(shipped.model, samples)
@@ -127,7 +128,7 @@ def train(
             "samples": len(samples),
             "embargo_bars": EMBARGO_BARS,
             "shipped": {"fit": shipped.name, "spans": spans(shipped.split)} | rounded(asdict(shipped.fitted)),
-            "feeding_share": round(_feeding_share(runs), 4),
+            "feeding_share": _feeding_share(runs),
             "export": {"opset": export.OPSET, "rows": PARITY_ROWS} | exported.errors,
             "seconds": round(time.monotonic() - began, 1),
             "machine": f"{os.cpu_count()} CPU cores",
@@ -220,9 +221,10 @@ def _written(out: Path, manifest: Manifest, exported: Exported, kept: Path) -> B
         ) from error
 
 
-def _feeding_share(runs: Sequence[Run]) -> float:
-    seconds = sum(run.fitted.seconds for run in runs)
-    return sum(run.fitted.feeding_share * run.fitted.seconds for run in runs) / max(seconds, 1e-9)
+def _feeding_share(runs: Sequence[Run]) -> float | None:
+    fits = [(run.fitted.feeding_share, run.fitted.seconds) for run in runs]
+    fed = [share * seconds for share, seconds in fits if share is not None]
+    return round(sum(fed) / max(sum(seconds for _, seconds in fits), 1e-9), 4) if fed else None
 
 
 def _forget(kept: Path, shown: Shown | None = None) -> None:
@@ -236,9 +238,11 @@ def _forget(kept: Path, shown: Shown | None = None) -> None:
         kept.rmdir()
 
 
-def _study(kind: str, history: History) -> str:
-    """Return the name of a search: the same for the same kind, features and candles."""
-    return f"{kind}-{feature_set_hash(history.optional_inputs):016x}-{history.sha256[:16]}"
+def _study(kind: str, history: History, config: Config) -> str:
+    """Return the name of a search: the same for the same kind, features and samples, whose losses can be compared."""
+    told = (history.sha256, config.stride, config.folds, config.rolling_bars, config.fit.weights)
+    digest = hashlib.sha256(repr(told).encode()).hexdigest()
+    return f"{kind}-{feature_set_hash(history.optional_inputs):016x}-{digest[:16]}"
 
 
 def described(history: History) -> dict[str, Any]:
