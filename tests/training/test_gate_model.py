@@ -1,7 +1,7 @@
 """The gate's model: planted signals are found, folds do not leak, ONNX is scikit-learn, too little is refused."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from candlecast.models import gate_bundle
 from candlecast.models.gate_bundle import GateBundle
 from candlecast.settings import CHECKOUT
 from candlecast.training import gate_data, gate_metrics, gate_model, gate_recipe
-from candlecast.training.gate_data import Recording, Samples
+from candlecast.training.gate_data import Recording, Samples, TooLittle
+from candlecast.training.gate_labels import Label
 from candlecast.training.gate_model import Params
-from candlecast.training.gate_recipe import Config, TooLittle
+from candlecast.training.gate_recipe import Config
 from candlecast.training.gate_simulated import simulated
 
 BOOK = CHECKOUT.parent / "shared" / "data" / "book"
@@ -182,6 +183,12 @@ def test_nothing_is_trained_on_too_little_or_on_one_class():
     rows = calm.rows.with_columns(price=pl.lit(100.0), price_dist=pl.lit(1.0))
     with pytest.raises(TooLittle, match="all 3970 labels are 0"):
         gate_recipe.train([Recording("calm", calm.files, rows)], QUICK)
+
+
+def test_nothing_is_chosen_on_a_recording_that_is_shorter_than_the_gaps_of_its_folds():
+    minute = Recording("minute", [], planted().rows.with_columns(ts=START_MS + pl.int_range(pl.len()) * 15))
+    with pytest.raises(TooLittle, match=r"a gap of 30\.45 s; give longer recordings"):
+        gate_recipe.train([minute], replace(QUICK, label=Label(horizon_ms=450)))
 
 
 def test_a_simulated_gate_says_so_and_is_refused_unless_it_is_allowed(tmp_path):

@@ -29,6 +29,10 @@ WINDOW_MS: Final = 30_000
 """What the features of a trade look back on."""
 
 
+class TooLittle(ConfigurationError):
+    """The data is too little, or too one-sided, to train or compare on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """The records of one symbol over one stretch of time."""

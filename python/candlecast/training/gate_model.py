@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from candlecast.errors import BundleError, ConfigurationError
-from candlecast.training.gate_data import Samples
+from candlecast.errors import BundleError
+from candlecast.training.gate_data import Samples, TooLittle
 from candlecast.values import F32, F64, I64
 
 FOLDS: Final = 5
@@ -108,13 +108,13 @@ def search(
     share a fit. `on_scored` is told how many combinations × folds more are done.
 
     Raises:
-        ConfigurationError: no fold has enough rows and both classes on both sides.
+        TooLittle: no fold has enough rows and both classes on both sides.
     """
     from sklearn.metrics import roc_auc_score
 
     folds = [fold for fold in purged_folds(samples.ts, gap_ms) if all(_can_score(samples, part) for part in fold)]
     if not folds:
-        raise ConfigurationError(
+        raise TooLittle(
             f"{len(samples)} samples are too few, too close in time or too one-sided for a fold with {FOLD_ROWS_MIN}"
             f" rows and both classes on both sides of a gap of {gap_ms / 1000:g} s; give longer recordings"
         )

@@ -17,7 +17,7 @@ from candlecast.errors import ConfigurationError
 from candlecast.models import gate_bundle
 from candlecast.models.gate_bundle import GOLDEN_ROWS, GateBundle, GateManifest
 from candlecast.training import gate_data, gate_metrics, gate_model
-from candlecast.training.gate_data import WINDOW_MS, Recording, Samples, utc
+from candlecast.training.gate_data import WINDOW_MS, Recording, Samples, TooLittle, utc
 from candlecast.training.gate_labels import Label
 from candlecast.training.train import code_commit
 from candlecast.values import F64
@@ -27,10 +27,6 @@ THIN_MINUTES: Final = 1_440
 """Below a day's minutes with samples a bundle says of itself that its data is thin."""
 MARGINS: Final = {"auc": 0.005, "log_loss": 0.002}
 """By how much a new gate must be better, by what it is compared on."""
-
-
-class TooLittle(ConfigurationError):
-    """The data is too little, or too one-sided, to train or compare on."""
 
 
 @dataclass(frozen=True, slots=True)
