@@ -81,7 +81,9 @@ class FakeRecorder:
         return answers
 
 
-def forecaster(features, model, recorder, *, rows_max=2_000, model_wait_ms=10_000) -> Forecaster:
+def forecaster(
+    features, model, recorder, *, rows_max=2_000, model_wait_ms=10_000, gate=None, gate_absent_passes=True
+) -> Forecaster:
     """Return a Forecaster with default limits over stand-ins."""
     return Forecaster(
         features,
@@ -89,11 +91,12 @@ def forecaster(features, model, recorder, *, rows_max=2_000, model_wait_ms=10_00
         recorder,
         model=Model("fake", 1, "0" * 64, feature_state.feature_set_hash()),
         temperatures=np.ones(4),
-        thresholds=Thresholds(),
+        thresholds=Thresholds(gate_absent_passes=gate_absent_passes),
         batch_rows_max=12,
         batches_in_flight_max=2,
         rows_max=rows_max,
         model_wait_ms=model_wait_ms,
+        gate=gate,
     )
 
 

@@ -14,19 +14,22 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 import numpy as np
 
 from candlecast import packed
 from candlecast.calls import Attempts, BlockingSource, ServerError, Source
+from candlecast.flow_messages import flow_request
 from candlecast.results import Batch, Results, carried, columns, messages
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
+from candlecast.v1.order_flow_pb2 import GateDecision, GateRequest, GateResponse, GateVerdict, OrderFlowResponse
+from candlecast.v1.order_flow_pb2_grpc import OrderFlowStub
 from candlecast.v1.types_pb2 import (
     WAIT_DURABLE,
     WAIT_FAST,
@@ -39,7 +42,7 @@ from candlecast.v1.types_pb2 import (
     Verdict,
     Wait,
 )
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, FlowBatch
 
 __all__ = [
     "WAIT_DURABLE",
@@ -49,16 +52,22 @@ __all__ = [
     "CandleResult",
     "Candles",
     "Client",
+    "FlowBatch",
     "Forecast",
+    "GateDecision",
+    "GateResponse",
+    "OrderFlowResponse",
     "Results",
     "ServerError",
     "columns",
     "direction",
+    "gate_verdict",
     "messages",
     "state",
     "verdict",
 ]
 
+Sent = TypeVar("Sent")
 DEFAULT_SERVER = "127.0.0.1:50051"
 _BACKFILL_CANDLES = 1_000  # per message
 _OPTIONS: list[tuple[str, Any]] = [
@@ -73,6 +82,7 @@ _OPTIONS: list[tuple[str, Any]] = [
                         "name": [
                             {"service": "candlecast.v1.Forecasts", "method": "Predict"},
                             {"service": "candlecast.v1.Forecasts", "method": "GetSymbol"},
+                            {"service": "candlecast.v1.OrderFlow", "method": "Gate"},
                         ],
                         "retryPolicy": {
                             "maxAttempts": 5,
@@ -109,6 +119,11 @@ def verdict(result: CandleResult) -> str:
     return Verdict.Name(result.verdict).removeprefix("VERDICT_")
 
 
+def gate_verdict(decision: GateDecision) -> str:
+    """Return ABSENT, UNDECIDED, REFUSE or APPROVE."""
+    return GateVerdict.Name(decision.verdict).removeprefix("GATE_VERDICT_")
+
+
 def _backfill_messages(candles: Iterable[Candle] | Candles) -> Iterator[pb.BackfillRequest]:
     if isinstance(candles, Candles):
         for start in range(0, len(candles), _BACKFILL_CANDLES):
@@ -136,6 +151,7 @@ class Client:
         self._resume_s = resume_s
         self._channel = grpc.insecure_channel(server, options=_options(server))
         self._stub = ForecastsStub(self._channel)
+        self._flow_stub = OrderFlowStub(self._channel)
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
@@ -169,30 +185,10 @@ class Client:
         It goes on when the server comes back: what was not answered is sent again. A batch that had arrived before is
         answered with DUPLICATE, and with its forecast while it is the newest.
         """
-        unanswered: deque[pb.StreamRequest] = deque()
-        source = BlockingSource(batches)
-        attempts = Attempts(self._resume_s)
-
-        def requests(call: int) -> Iterator[pb.StreamRequest]:
-            yield from list(unanswered)
-            while (batch := source.peek()) is not None and call == attempts.count:  # an ended call may still be pulling
-                source.take()
-                unanswered.append(pb.StreamRequest(**carried(batch), wait=wait))
-                yield unanswered[-1]
-
-        while True:
-            attempts.begin()
-            try:
-                for response in self._stub.Stream(requests(attempts.count)):
-                    unanswered.popleft()
-                    attempts.answered()
-                    yield Results(response)
-                return
-            except grpc.RpcError as error:
-                if source.mistake is not None:
-                    raise source.mistake from None
-                attempts.failed(ServerError(error))
-            time.sleep(attempts.pause_s())
+        for response in self._resumed(
+            self._stub.Stream, batches, lambda batch: pb.StreamRequest(**carried(batch), wait=wait)
+        ):
+            yield Results(response)
 
     def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """Send history, each symbol's candles in time order; it moves state and asks for no forecasts."""
@@ -209,6 +205,48 @@ class Client:
         except grpc.RpcError as error:
             raise ServerError(error) from error
 
+    def order_flow(self, batches: Iterable[FlowBatch | Sequence[FlowBatch]]) -> Iterator[OrderFlowResponse]:
+        """Send trades and books, one batch or several a message, and yield what became of each message, in order.
+
+        It goes on when the server comes back: what was not answered is sent again, and trades with an id that had
+        arrived count once. A server started anew knows nothing of before: its books wait for a snapshot (`gaps`).
+        """
+        yield from self._resumed(self._flow_stub.Stream, batches, flow_request)
+
+    def gate(self, symbols: Sequence[str], *, ts_ms: int = 0) -> GateResponse:
+        """Ask whether a signal on each symbol should leave now, or as of a time: `decisions`, in the same order."""
+        try:
+            return self._flow_stub.Gate(GateRequest(symbols=symbols, ts_ms=ts_ms), timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise ServerError(error) from error
+
+    def _resumed(self, call: Any, batches: Iterable[Sent], request_of: Callable[[Sent], Any]) -> Iterator[Any]:
+        """Yield the responses of a call; when the server comes back, send again what was not answered."""
+        unanswered: deque[Any] = deque()
+        source = BlockingSource(batches)
+        attempts = Attempts(self._resume_s)
+
+        def requests(number: int) -> Iterator[Any]:
+            yield from list(unanswered)
+            while (batch := source.peek()) is not None and number == attempts.count:  # an ended call may still pull
+                source.take()
+                unanswered.append(request_of(batch))
+                yield unanswered[-1]
+
+        while True:
+            attempts.begin()
+            try:
+                for response in call(requests(attempts.count)):
+                    unanswered.popleft()
+                    attempts.answered()
+                    yield response
+                return
+            except grpc.RpcError as error:
+                if source.mistake is not None:
+                    raise source.mistake from None
+                attempts.failed(ServerError(error))
+            time.sleep(attempts.pause_s())
+
 
 class AsyncClient:
     """The same for asyncio.
@@ -221,6 +259,7 @@ class AsyncClient:
         self._resume_s = resume_s
         self._channel = grpc.aio.insecure_channel(server, options=_options(server))
         self._stub: Any = ForecastsStub(self._channel)
+        self._flow_stub: Any = OrderFlowStub(self._channel)
         self._timeout_s = timeout_s
 
     async def __aenter__(self) -> Self:
@@ -248,33 +287,11 @@ class AsyncClient:
 
     async def stream(self, batches: AsyncIterable[Batch], *, wait: Wait = WAIT_UNSPECIFIED) -> AsyncIterator[Results]:
         """As Client.stream."""
-        unanswered: deque[pb.StreamRequest] = deque()
-        source = Source(batches)
-        attempts = Attempts(self._resume_s)
-
-        async def requests(call: int) -> AsyncIterator[pb.StreamRequest]:
-            for request in list(unanswered):
-                yield request
-            while (batch := await source.peek()) is not None and call == attempts.count:  # an ended call may still pull
-                source.take()
-                unanswered.append(pb.StreamRequest(**carried(batch), wait=wait))
-                yield unanswered[-1]
-
-        while True:
-            attempts.begin()
-            try:
-                async for response in self._stub.Stream(requests(attempts.count)):
-                    unanswered.popleft()
-                    attempts.answered()
-                    yield Results(response)
-                return
-            except grpc.RpcError as error:
-                attempts.failed(ServerError(error))
-            except asyncio.CancelledError:
-                if source.mistake is not None:
-                    raise source.mistake from None
-                raise
-            await asyncio.sleep(attempts.pause_s())
+        responses = self._resumed(
+            self._stub.Stream, batches, lambda batch: pb.StreamRequest(**carried(batch), wait=wait)
+        )
+        async for response in responses:
+            yield Results(response)
 
     async def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """As Client.backfill."""
@@ -292,3 +309,51 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise ServerError(error) from error
         return response
+
+    async def order_flow(
+        self, batches: AsyncIterable[FlowBatch | Sequence[FlowBatch]]
+    ) -> AsyncIterator[OrderFlowResponse]:
+        """As Client.order_flow."""
+        async for response in self._resumed(self._flow_stub.Stream, batches, flow_request):
+            yield response
+
+    async def gate(self, symbols: Sequence[str], *, ts_ms: int = 0) -> GateResponse:
+        """As Client.gate."""
+        request = GateRequest(symbols=symbols, ts_ms=ts_ms)
+        try:
+            response: GateResponse = await self._flow_stub.Gate(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise ServerError(error) from error
+        return response
+
+    async def _resumed(
+        self, call: Any, batches: AsyncIterable[Sent], request_of: Callable[[Sent], Any]
+    ) -> AsyncIterator[Any]:
+        """As Client._resumed."""
+        unanswered: deque[Any] = deque()
+        source = Source(batches)
+        attempts = Attempts(self._resume_s)
+
+        async def requests(number: int) -> AsyncIterator[Any]:
+            for request in list(unanswered):
+                yield request
+            while (batch := await source.peek()) is not None and number == attempts.count:  # see Client
+                source.take()
+                unanswered.append(request_of(batch))
+                yield unanswered[-1]
+
+        while True:
+            attempts.begin()
+            try:
+                async for response in call(requests(attempts.count)):
+                    unanswered.popleft()
+                    attempts.answered()
+                    yield response
+                return
+            except grpc.RpcError as error:
+                attempts.failed(ServerError(error))
+            except asyncio.CancelledError:
+                if source.mistake is not None:
+                    raise source.mistake from None
+                raise
+            await asyncio.sleep(attempts.pause_s())

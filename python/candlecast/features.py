@@ -54,6 +54,14 @@ class Moved:
         columns["window"] = np.where(columns["window"] < 0, -1, columns["window"] - before)
         return Moved(Outcomes(**columns), self.windows[before:until], self.features_us)
 
+    @property
+    def of_windows(self) -> I64:
+        """Return which candle each of R windows is of."""
+        has_window = np.flatnonzero(self.pushed.window >= 0)
+        of_windows = np.empty(len(self.windows), dtype=np.int64)
+        of_windows[self.pushed.window[has_window]] = has_window
+        return of_windows
+
     def windows_before(self, candle: int) -> int:
         """Return how many windows candles before this one have: windows are in the order of the candles."""
         return int((self.pushed.window[:candle] >= 0).sum())

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from candlecast.gate import ABSENT, REFUSE, UNDECIDED
 from candlecast.interpret import NONE
 from candlecast.values import Interpretation
 
@@ -33,6 +34,8 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "LOW_CONFIDENCE"
     LOW_AGREEMENT = "LOW_AGREEMENT"
     LOW_EXPECTED_RETURN = "LOW_EXPECTED_RETURN"
+    GATE_REFUSED = "GATE_REFUSED"
+    GATE_ABSENT = "GATE_ABSENT"
 
 
 REASONS: Final = tuple(reason.value for reason in Reason)
@@ -53,6 +56,7 @@ class Thresholds:
     strong_confidence: float = 0.8
     min_agreement: float = 0.5
     min_expected_return: float = 0.0015
+    gate_absent_passes: bool = True  # also one that could not decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ def judge(
     thresholds: Thresholds,
     *,
     states: tuple[str, ...],
+    gate: NDArray[np.uint8] | None = None,
 ) -> Verdicts:
     """Keep the side of each forecast that passes every filter and make the rest NEUTRAL, with all reasons.
 
@@ -85,7 +90,9 @@ def judge(
         state: [B] the symbol's state, an index into states.
         gap_filled: [B] the window holds a candle that was filled in.
         states: their names.
+        gate: [B] what the gate said, an index into its VERDICTS; None: it was not asked.
     """
+    said = np.full(len(state), ABSENT) if gate is None else gate
     with np.errstate(invalid="ignore"):
         expected = np.abs(meaning.returns).max(axis=1)
         failed = {
@@ -95,6 +102,8 @@ def judge(
             Reason.LOW_CONFIDENCE: meaning.confidence < thresholds.min_confidence,
             Reason.LOW_AGREEMENT: meaning.agreement < thresholds.min_agreement,
             Reason.LOW_EXPECTED_RETURN: expected < thresholds.min_expected_return,
+            Reason.GATE_REFUSED: said == REFUSE,
+            Reason.GATE_ABSENT: (said <= UNDECIDED) & (not thresholds.gate_absent_passes),
         }
     reasons = _bits_of_states(states)[state]
     for reason, rows in failed.items():

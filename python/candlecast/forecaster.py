@@ -26,6 +26,8 @@ from candlecast.catch_up import Misses
 from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Stopped, Unavailable
 from candlecast.features import Features, Moved
 from candlecast.filters import Thresholds, judge
+from candlecast.gate import Decisions
+from candlecast.gatekeeper import Gatekeeper, nothing_said
 from candlecast.interpret import interpret
 from candlecast.line import Line
 from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes, Symbols
@@ -68,6 +70,7 @@ class Forecaster:
         rows_max: candles under way; beyond it new ones are refused before they move any state.
         model_wait_ms: how long a model that is away is asked again before its forecasts are given up.
         join: puts the windows of several callers behind one another.
+        gate: is asked about symbols with live order flow, at the same time as the model.
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class Forecaster:
         rows_max: int,
         model_wait_ms: int,
         join: Callable[[list[F32]], F32] = np.concatenate,
+        gate: Gatekeeper | None = None,
     ) -> None:
+        self._gate = gate
         self._features = features
         self._recorder = recorder
         self._model = model
@@ -304,6 +309,8 @@ class Forecaster:
         batched: Batched | None
         forecasts, error = None, None
         if len(moved.windows):
+            source = candles.take(moved.of_windows)
+            said = self._ask_gate(source)
             try:
                 batched = await self._ask(moved.windows)
             except Exception as away:
@@ -316,7 +323,8 @@ class Forecaster:
                 await self._finish_without_model(group)
                 batched, error = await self._ask_again(moved.windows, away)
             if batched is not None:
-                forecasts = self._interpret(candles, moved, batched, max(work.decode_us for work in works))
+                decode_us = max(work.decode_us for work in works)
+                forecasts = self._interpret(source, moved, batched, decode_us, await said if said else None)
             elif error is not None:
                 self._miss(candles, moved, error)
         started = time.perf_counter()
@@ -359,6 +367,12 @@ class Forecaster:
             if self._waiting:
                 self._schedule_pump()
 
+    def _ask_gate(self, source: Candles) -> asyncio.Task[Decisions] | None:
+        if self._gate is None:
+            return None
+        close_time_ms = source.open_time_ms + source.interval_ms
+        return self._gate.judge_forecasts(source.symbol, close_time_ms, source.interval_ms, source.forming)
+
     def _miss(self, candles: Candles, moved: Moved, error: Exception) -> None:
         reason = error.reason if isinstance(error, CandlecastError) else type(error).__name__
         for i in np.flatnonzero((moved.pushed.window >= 0) & ~candles.forming).tolist():
@@ -399,17 +413,17 @@ class Forecaster:
             if what is Known.OTHER_VALUES:
                 self._features.count_conflict(candles.symbol[i].decode(), int(candles.interval_ms[i]))
 
-    def _interpret(self, candles: Candles, moved: Moved, batched: Batched, decode_us: int) -> Forecasts:
+    def _interpret(
+        self, source: Candles, moved: Moved, batched: Batched, decode_us: int, said: Decisions | None
+    ) -> Forecasts:
+        """Return the forecasts of windows, whose candles are `source` and of which the gate said `said`."""
         started = time.perf_counter()
-        pushed, windows = moved.pushed, moved.windows
-        of_window = np.empty(len(windows), dtype=np.int64)  # window → candle
-        has_window = np.flatnonzero(pushed.window >= 0)
-        of_window[pushed.window[has_window]] = has_window
-        source = candles.take(of_window)
+        pushed, windows, of_window = moved.pushed, moved.windows, moved.of_windows
         state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
+        said = said or nothing_said(len(windows))
         outputs, model_agreement, degraded = ensemble.parts(batched.outputs)
         meaning = interpret(outputs, self._temperatures)
-        verdicts = judge(meaning, state, gap_filled, self._thresholds, states=feature_state.STATES)
+        verdicts = judge(meaning, state, gap_filled, self._thresholds, states=feature_state.STATES, gate=said.verdict)
         return Forecasts(
             symbol=source.symbol,
             interval_ms=source.interval_ms,
@@ -419,7 +433,7 @@ class Forecaster:
             forming=source.forming,
             state=state,
             gap_filled=gap_filled,
-            degraded=degraded,
+            degraded=degraded | said.degraded,
             model_agreement=model_agreement,
             features_hash=pushed.features_hash[of_window],
             rows=np.ascontiguousarray(windows[:, -1, :]),
@@ -429,6 +443,8 @@ class Forecaster:
             direction=verdicts.direction,
             strength=verdicts.strength,
             reasons=verdicts.reasons,
+            gate_verdict=said.verdict,
+            gate_probability=said.probability,
             model=self._model,
             times=StageTimes(
                 decode_us=decode_us,

@@ -103,9 +103,12 @@ REASONS: Final = (
     "LOW_CONFIDENCE",
     "LOW_AGREEMENT",
     "LOW_EXPECTED_RETURN",
+    "GATE_REFUSED",
+    "GATE_ABSENT",
 )
 """Bit i of `reasons` stands for REASONS[i]."""
-GATE_ABSENT, GATE_REFUSED, GATE_APPROVED = range(3)
+GATE_VERDICTS: Final = ("ABSENT", "UNDECIDED", "REFUSE", "APPROVE")
+"""By code."""
 NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
 """Numbers of a forecast that are called alike in a message."""
 

@@ -112,8 +112,9 @@ class Results(Sequence[CandleResult]):
             setattr(forecast, name, float(record[name]))
         if not math.isnan(record["model_agreement"]):
             forecast.model_agreement = float(record["model_agreement"])
-        if record["gate"] != packed.GATE_ABSENT:
-            forecast.gate_approved = bool(record["gate"] == packed.GATE_APPROVED)
+        if (verdict := packed.GATE_VERDICTS[record["gate"]]) in ("REFUSE", "APPROVE"):
+            forecast.gate_approved = verdict == "APPROVE"
+        if not math.isnan(record["gate_probability"]):
             forecast.gate_probability = float(record["gate_probability"])
         return forecast
 

@@ -98,6 +98,29 @@ class Settings(BaseSettings):
     database_connections_max: int = Field(5, ge=3, description="connections in the pool; two of them write")
     stop_timeout_ms: int = Field(10_000, ge=1, description="longest orderly shutdown of one part")
 
+    # Order flow and the gate
+    flow_symbols_max: int = Field(4_096, ge=1, description="symbols whose order flow is kept in memory, 40 KB each")
+    flow_rows_per_message_max: int = Field(65_536, ge=1, description="trades, quotes and levels in one message")
+    flow_stale_ms: int = Field(5_000, ge=1, description="for how long a best bid and ask speaks")
+    flow_live_ms: int = Field(
+        60_000, ge=1, description="since the newest trade: with an older one a symbol has no live order flow"
+    )
+    flow_record_interval_ms: int = Field(
+        1_000, ge=1, description="order flow is stored as of the last trade of each such interval"
+    )
+    ml_threshold: float = Field(
+        0.65,
+        gt=0,
+        lt=1,
+        validation_alias=AliasChoices("CANDLECAST_ML_THRESHOLD", "ML_THRESHOLD"),
+        description="the gate approves above this probability",
+    )
+    gate_timeout_ms: int = Field(50, ge=1, description="longest wait for the gate's model; then the heuristic decides")
+    gate_absent: Literal["pass", "block"] = Field(
+        "pass", description="what becomes of a signal on a symbol without live order flow, or without a gate"
+    )
+    allow_simulated: bool = Field(False, description="serve a gate that was trained on simulated order flow")
+
     # After a restart
     snapshot_interval_s: float = Field(300, gt=0, description="pause between two snapshots of all symbols")
     rebuild_candles_max: int = Field(2_000, ge=1, description="stored candles that rebuild a symbol without a snapshot")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any, Final
@@ -81,6 +81,56 @@ class Candles:
             values=np.concatenate([part.values for part in parts]),
             forming=np.concatenate([part.forming for part in parts]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class FlowBatch:
+    """What happened with one symbol, each kind by the times of its events; None: nothing of that kind."""
+
+    symbol: str
+    trades: tuple[I64, I64, F64, F64] | None = None  # ts, id (below 0: none), price, qty
+    quotes: tuple[I64, F64, F64, F64, F64] | None = None  # ts, bid, bid_size, ask, ask_size
+    # ts, first, last and previous update id, side (1 bid, -1 ask), price, qty (0: gone), is_snapshot; one row a level
+    depth: tuple[I64, I64, I64, I64, NDArray[np.int8], F64, F64, Bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStates:
+    """The order flow of B symbols as of their times."""
+
+    symbol: Symbols  # [B]
+    ts_ms: I64  # [B] 0: nothing is known of the symbol
+    rows: F64  # [B, 8] gate.RECORD; NaN: undefined
+    undefined: NDArray[np.uint8]  # [B, 2] why price_dist and depth_ratio are: index into the core's FLOW_UNDEFINED
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRecords:
+    """N states of order flow to be stored: those of a cadence, and those that the gate was asked about."""
+
+    symbol: Symbols  # [N]
+    ts_ms: I64  # [N]
+    rows: F64  # [N, 8] gate.RECORD; NaN: undefined
+    gate_asked: Bool  # [N]
+    gate_verdict: NDArray[np.uint8]  # [N] index into gate.VERDICTS
+    gate_probability: F64  # [N] NaN: no model said so
+    degraded: Bool  # [N] the heuristic decided
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+    def after(self, count: int) -> FlowRecords:
+        """Return all records but the first ones; the columns are views."""
+        return FlowRecords(**_cut(self, count, len(self)))
+
+    @classmethod
+    def joined(cls, parts: Iterable[FlowRecords]) -> FlowRecords:
+        """Return the records of all parts, one part behind the other."""
+        given = list(parts)
+        return cls(*(np.concatenate([getattr(part, column.name) for part in given]) for column in fields(cls)))
 
 
 class Known(Enum):
@@ -162,7 +212,7 @@ class Forecasts:
     forming: Bool  # [B] from a candle that is not closed: answered, never stored
     state: NDArray[np.uint8]  # [B] index into STATES
     gap_filled: Bool  # [B]
-    degraded: Bool  # [B] a member of the ensemble is missing
+    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was
     model_agreement: F32  # [B] 0..1, weight of the members on the ensemble's side; NaN of a model alone
     features_hash: NDArray[np.uint64]  # [B] low 56 bits of xxh3 over the newest row
     rows: F32  # [B, F] newest feature row
@@ -172,6 +222,8 @@ class Forecasts:
     direction: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 NEUTRAL: the side after the filters
     strength: NDArray[np.uint8]  # [B] 0 WEAK, 1 NORMAL, 2 STRONG
     reasons: NDArray[np.uint32]  # [B] why NEUTRAL, a bit for each of REASONS of the filters; 0 for LONG and SHORT
+    gate_verdict: NDArray[np.uint8]  # [B] index into gate.VERDICTS
+    gate_probability: F64  # [B] that the price reverts; NaN: no model said so
     model: Model
     times: StageTimes
 

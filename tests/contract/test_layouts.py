@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from candlecast import _rust, candle_files, features, outputs, packed
+from candlecast import _rust, candle_files, features, flow_messages, gate, outputs, packed
 from candlecast.filters import REASONS, Reason
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
 from candlecast.triton.repository import configs
+from candlecast.v1 import order_flow_pb2 as flow_pb
 from candlecast.v1 import types_pb2 as pb
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +94,28 @@ def test_the_documented_layout_of_packed_records_is_theirs():
 def test_the_codes_of_packed_records_are_those_of_the_core_and_of_the_filters():
     assert (packed.REFUSAL_FIELDS, packed.REFUSAL_REASONS) == (_rust.FIELDS, _rust.REASONS)
     assert packed.REASONS == REASONS
+    assert packed.GATE_VERDICTS == gate.VERDICTS
     documented = (ROOT / "proto" / "candlecast" / "v1" / "types.proto").read_text().replace("\n//     ", " ")
-    for names, begin in ((_rust.FIELDS[1:], "1 "), (_rust.REASONS[1:], "1 "), (REASONS, "bit 0 ")):
+    for names, begin in (
+        (_rust.FIELDS[1:], "1 "),
+        (_rust.REASONS[1:], "1 "),
+        (REASONS, "bit 0 "),
+        (gate.VERDICTS, "gate uint8: 0 "),
+    ):
         assert begin + ", ".join(names) in documented
+
+
+def test_order_flow_has_the_columns_of_the_core_and_of_the_messages():
+    assert names(flow_pb.GateVerdict, "GATE_VERDICT_") == gate.VERDICTS
+    fields = [field.name for field in flow_pb.FlowState.DESCRIPTOR.fields]
+    assert tuple(fields) == ("symbol", "ts_ms", *gate.RECORD, "undefined")
+    for message, columns in (
+        (flow_pb.TradeColumns, flow_messages.TRADES),
+        (flow_pb.QuoteColumns, flow_messages.QUOTES),
+        (flow_pb.DepthColumns, flow_messages.DEPTH),
+    ):
+        assert [field.name for field in message.DESCRIPTOR.fields] == list(columns)
+    counts = [field.name.upper() for field in flow_pb.FlowCounts.DESCRIPTOR.fields]
+    assert tuple(counts) == _rust.FLOW_TAKEN
+    documented = (ROOT / "proto" / "candlecast" / "v1" / "order_flow.proto").read_text()
+    assert ", ".join(_rust.FLOW_UNDEFINED[1:]) in documented

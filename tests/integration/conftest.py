@@ -12,7 +12,7 @@ from candlecast.interpret import interpret
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
 from candlecast.store.pool import open_pool
-from candlecast.values import Candles, Forecasts, Model, StageTimes
+from candlecast.values import Candles, FlowRecords, Forecasts, Model, StageTimes, symbols
 
 FEATURES = ("rsi_14", "macd_hist_12_26_9", *(f"feature_{i}" for i in range(84)))
 STATES = ("COLD", "WARMING", "READY", "STALE", "QUARANTINED")
@@ -105,8 +105,26 @@ def forecasts(count, *, symbol="BTCUSDT", start_ms=START_MS, seed=0, model=MODEL
         direction=meaning.side,
         strength=rng.integers(0, 3, count).astype(np.uint8),
         reasons=np.array([0, LOW_CONFIDENCE, LOW_CONFIDENCE | GAP_FILLED] * count, dtype=np.uint32)[:count],
+        gate_verdict=rng.integers(0, 4, count).astype(np.uint8),
+        gate_probability=np.where(np.arange(count) % 2, rng.random(count), np.nan),
         model=model,
         times=StageTimes(1, 2, 3, 4, 5),
+    )
+
+
+def flow_records(count, *, symbol="BTCUSDT", start_ms=START_MS, asked=False, seed=0):
+    """States of one symbol's order flow, a second apart; no two rows alike, some values undefined."""
+    rng = np.random.default_rng([seed, count])
+    rows = rng.normal(0, 1, (count, 8))
+    rows[::3, 2], rows[::4, 1] = np.nan, np.nan
+    return FlowRecords(
+        symbol=symbols([symbol] * count),
+        ts_ms=start_ms + 1_000 * np.arange(count, dtype=np.int64),
+        rows=rows,
+        gate_asked=np.full(count, asked),
+        gate_verdict=(np.arange(count) % 4 if asked else np.zeros(count)).astype(np.uint8),
+        gate_probability=np.where(np.arange(count) % 2, rng.random(count), np.nan) if asked else np.full(count, np.nan),
+        degraded=(np.arange(count) % 3 == 0) & asked,
     )
 
 

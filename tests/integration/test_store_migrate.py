@@ -96,11 +96,13 @@ async def test_what_a_writer_hands_over_has_the_columns_of_the_table(dsn):
         WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
     """
     translated = {"symbol", "open_time_ms", "close_time_ms", "state", "direction", "strength", "reasons"}
+    translated |= {"gate_verdict", "ts_ms"}
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(INBOXES)
         for name, table in (
             ("candle_inbox", "candles"), ("prediction_inbox", "ml_predictions"), ("candle_input", "candles"),
+            ("flow_inbox", "order_flow_features"),
         ):  # fmt: skip
             given = {tuple(row) for row in await connection.fetch(statement, name)}
             stored = {tuple(row) for row in await connection.fetch(statement, table)}

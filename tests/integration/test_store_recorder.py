@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from candlecast.errors import Overloaded, Stopped, StorageUnavailable
+from candlecast.gate import RECORD
 from candlecast.store import recorder as module
 from candlecast.store.pool import open_pool
 from candlecast.values import Known, Missed
-from tests.integration.conftest import INTERVAL_MS, MODEL, START_MS, candles, forecasts
+from tests.integration.conftest import INTERVAL_MS, MODEL, START_MS, candles, flow_records, forecasts
 from tests.journals import Disk
 from tests.recorders import LIMIT_S, Store, keys, keys_of, locked, until
 
@@ -320,3 +321,37 @@ async def test_a_rehearsal_leaves_nothing_behind(dsn, pool, store):
     assert all(await store.new(candles(3), forecasts(3)))
     await store.caught_up()
     assert await keys(dsn) == keys_of(forecasts(3))
+
+
+@pytest.mark.parametrize("count", [5, 400])  # as parameters, and by COPY
+async def test_order_flow_is_stored_once_with_null_for_what_is_undefined(pool, store, count):
+    for given in (flow_records(count), flow_records(count, asked=True, seed=1), flow_records(count, seed=2)):
+        await store.recorder.record_flow(given)
+    await store.caught_up()
+    for given in (flow_records(count), flow_records(count, asked=True, seed=1)):
+        rows = await pool.fetch(
+            "SELECT * FROM order_flow_features WHERE gate_asked = $1 ORDER BY ts", bool(given.gate_asked[0])
+        )
+        assert [round(row["ts"].timestamp() * 1000) for row in rows] == given.ts_ms.tolist()
+        for k, name in enumerate(RECORD):
+            assert [row[name] for row in rows] == [None if x != x else x for x in given.rows[:, k].tolist()]
+        p = given.gate_probability.tolist()
+        assert [row["gate_probability"] for row in rows] == [None if x != x else x for x in p]
+        approved = [(None, None, False, True)[code] for code in given.gate_verdict.tolist()]
+        assert [row["gate_approved"] for row in rows] == approved
+        assert [row["degraded"] for row in rows] == given.degraded.tolist()
+
+
+async def test_order_flow_waits_in_the_journal_while_postgresql_is_away(pool, store, dsn):
+    async with locked(dsn):
+        await store.recorder.record_flow(flow_records(3))
+        await store.new(candles(1), forecasts(1))
+    await store.caught_up()
+    assert len(await pool.fetch("SELECT FROM order_flow_features")) == 3
+
+
+async def test_a_full_journal_refuses_order_flow(tmp_path, pool):
+    async with Store(tmp_path / "small", pool, drains=False, journal_bytes_max=2_048) as store:
+        with pytest.raises(Overloaded):
+            await store.recorder.record_flow(flow_records(3))
+        assert store.journal.end == store.journal.mark

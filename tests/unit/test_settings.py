@@ -27,6 +27,13 @@ def test_the_database_is_also_read_from_its_common_name(monkeypatch):
     assert settings.load().database_url == "postgresql://somewhere/db"
 
 
+def test_the_threshold_of_the_gate_is_also_read_from_its_common_name(monkeypatch):
+    monkeypatch.setenv("ML_THRESHOLD", "0.7")
+    assert settings.load().ml_threshold == 0.7
+    monkeypatch.setenv("CANDLECAST_ML_THRESHOLD", "0.8")
+    assert settings.load().ml_threshold == 0.8
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
@@ -38,6 +45,10 @@ def test_the_database_is_also_read_from_its_common_name(monkeypatch):
         ({"journal_full": "panic"}, "journal_full"),
         ({"journal_bytes_max": 1_000}, "journal_bytes_max"),
         ({"drain_rows_max": 0}, "drain_rows_max"),
+        ({"ml_threshold": 1}, "ml_threshold"),
+        ({"gate_timeout_ms": 0}, "gate_timeout_ms"),
+        ({"gate_absent": "maybe"}, "gate_absent"),
+        ({"flow_record_interval_ms": 0}, "flow_record_interval_ms"),
         ({"forecast_fresh_intervals": -1}, "forecast_fresh_intervals"),
         ({"database_connections_max": 1}, "database_connections_max"),
         ({"reference_symbol": "btc usdt"}, "reference_symbol: .*'btc usdt' is no symbol"),

@@ -4,19 +4,24 @@ import numpy as np
 import pytest
 
 from candlecast.errors import StorageUnavailable
+from candlecast.gate import RECORD, VERDICTS
 from candlecast.store import records
 from candlecast.store.batch import Batch
 from candlecast.store.pool import is_refusal, place_of, unavailable
 from candlecast.store.queries import STATEMENTS
 from candlecast.store.records import Origin
 from candlecast.values import StageTimes
-from tests.integration.conftest import FEATURES, MODEL, STATES, candles, forecasts
+from tests.integration.conftest import FEATURES, MODEL, STATES, candles, flow_records, forecasts
 
 ORIGIN = Origin.of(MODEL, len(FEATURES), STATES)
 
 
 def rows_of(given, names=FEATURES):
     return records.people(records.predictions(given, names), ORIGIN)
+
+
+def flow_bytes(count):
+    return records.flows(flow_records(count)).tobytes()
 
 
 def column(rows, name):
@@ -66,6 +71,16 @@ def test_arrays_are_little_endian_single_precision():
         np.testing.assert_array_equal(np.frombuffer(row["outputs"], "<f4"), given.outputs[i])
 
 
+def test_order_flow_says_what_is_undefined_and_what_the_gate_said():
+    given = flow_records(8)
+    rows = records.people(records.flows(given))
+    assert column(rows, "ts_ms") == given.ts_ms.tolist()
+    assert column(rows, "gate_verdict") == [VERDICTS[code] for code in given.gate_verdict.tolist()]
+    for k, name in enumerate(RECORD):
+        assert column(rows, name) == [None if x != x else x for x in given.rows[:, k].tolist()]
+    assert None in column(rows, "price_dist")
+
+
 def test_words_stand_for_codes_and_a_code_without_one_stays():
     given = forecasts(9)
     given.state[8] = len(STATES)
@@ -89,18 +104,19 @@ def test_no_rows_are_no_bytes():
 def test_what_was_packed_is_unpacked():
     missed = (("BTCUSDT", 1, 2, "m", 3, "R"),)
     predictions = records.predictions(forecasts(3), FEATURES).tobytes()
-    batch = Batch(records.candles(candles(2), 7).tobytes(), predictions, missed, ORIGIN)
+    batch = Batch(records.candles(candles(2), 7).tobytes(), predictions, missed, ORIGIN, flow_bytes(4))
     assert Batch.unpacked(batch.packed()) == batch
-    assert batch.counts == (2, 3, 1)
+    assert batch.counts == (2, 3, 1, 4)
 
 
 def test_halves_and_joined_parts_have_every_row_once():
     whole = Batch(b"", records.predictions(forecasts(7), FEATURES).tobytes(), (), ORIGIN)
     first, second = whole.halves()
-    assert (first.counts, second.counts) == ((0, 4, 0), (0, 3, 0))
+    assert (first.counts, second.counts) == ((0, 4, 0, 0), (0, 3, 0, 0))
     assert Batch.joined([first, second]) == [whole]
-    mixed = Batch(records.candles(candles(2), 7).tobytes(), whole.predictions, (("A", 1, 2, "m", 3, "R"),), ORIGIN)
-    assert [part.counts for part in mixed.halves()] == [(2, 0, 0), (0, 7, 0), (0, 0, 1)]
+    missed = (("A", 1, 2, "m", 3, "R"),)
+    mixed = Batch(records.candles(candles(2), 7).tobytes(), whole.predictions, missed, ORIGIN, flow_bytes(5))
+    assert [part.counts for part in mixed.halves()] == [(2, 0, 0, 0), (0, 7, 0, 0), (0, 0, 1, 0), (0, 0, 0, 5)]
     assert Batch.joined(mixed.halves()) == [mixed]
 
 

@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         gate,
         migrate,
         replay,
+        replay_flow,
         serve,
         train,
         up,
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    running = (up, serve, dashboard, migrate, replay)
+    running = (up, serve, dashboard, migrate, replay, replay_flow)
     offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, doctor, bench)
     for command in (*running, *offline):
         command.register(commands)

@@ -24,6 +24,12 @@ def register(commands: Any) -> None:
         "--database-url", metavar="URL", help="postgresql://… (better in DATABASE_URL: flags are visible)"
     )
     command.add_argument("--model-repository", type=Path, metavar="DIR", help="where the model's bundle is")
+    command.add_argument(
+        "--allow-simulated",
+        action="store_true",
+        default=None,
+        help="serve a gate that was trained on simulated order flow, too",
+    )
     command.set_defaults(run=run)
 
 
@@ -33,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
     from candlecast.server.app import serve
 
     settings = configuration.load(
-        grpc=args.grpc, triton=args.triton, database_url=args.database_url, model_repository=args.model_repository
+        grpc=args.grpc,
+        triton=args.triton,
+        database_url=args.database_url,
+        model_repository=args.model_repository,
+        allow_simulated=args.allow_simulated,
     )
     uvloop.run(serve(settings, lambda address: say(f"candlecast serves gRPC on {address}", sys.stdout)))
     return 0

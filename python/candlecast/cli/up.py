@@ -44,11 +44,19 @@ def register(commands: Any) -> None:
     )
     command.add_argument("--grpc", metavar="HOST:PORT", help="gRPC (default 127.0.0.1:50051)")
     command.add_argument("--http", metavar="HOST:PORT", help="HTTP (default 127.0.0.1:8080)")
+    command.add_argument(
+        "--allow-simulated",
+        action="store_true",
+        default=None,
+        help="serve a gate that was trained on simulated order flow, too",
+    )
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = configuration.load(state_dir=args.state_dir, grpc=args.grpc, http=args.http)
+    settings = configuration.load(
+        state_dir=args.state_dir, grpc=args.grpc, http=args.http, allow_simulated=args.allow_simulated
+    )
     return asyncio.run(up(settings.model_copy(update={"state_dir": settings.state_dir.absolute()})))
 
 
@@ -94,7 +102,7 @@ async def _run_parts(settings: Settings) -> None:
         triton = EmbeddedTriton(
             env_dir=settings.triton_env_dir,
             repository=settings.model_repository,
-            models=sorted({bundle.manifest.name for bundle in members_of(served)}),
+            models=sorted({bundle.manifest.name for bundle in members_of(served)} | _gate(settings)),
             work_dir=settings.state_dir / "triton",
             **how,
             port=lifecycle.free_port(),  # stays over restarts
@@ -113,6 +121,7 @@ async def _run_parts(settings: Settings) -> None:
         def server() -> ReadyChild:
             argv = ["serve", "--grpc", settings.grpc, "--triton", triton.address]
             argv += ["--model-repository", str(settings.model_repository)]
+            argv += ["--allow-simulated"] * settings.allow_simulated
             return ReadyChild(
                 _child("server", argv, env, logs, settings), lambda: _serving(settings.grpc), logs / "server.log"
             )
@@ -136,6 +145,23 @@ async def _run_parts(settings: Settings) -> None:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
+
+
+def _gate(settings: Settings) -> set[str]:
+    """Return the name of the gate, if the repository has one and Triton can run it.
+
+    Raises:
+        BundleError: it is damaged, or was trained on a simulated market and that is not allowed.
+    """
+    from candlecast.models import gate_bundle
+
+    if (bundle := gate_bundle.newest(settings.model_repository / gate_bundle.NAME)) is None:
+        return set()
+    bundle.check_real(settings.allow_simulated)
+    if settings.triton_backend != "onnxruntime":
+        _say(f"the gate needs ONNX Runtime, not triton_backend {settings.triton_backend}: the heuristic decides")
+        return set()
+    return {gate_bundle.NAME}
 
 
 async def _served(settings: Settings) -> Bundle | Ensemble:

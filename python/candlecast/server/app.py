@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import grpc
 import numpy as np
@@ -22,11 +23,16 @@ from candlecast.errors import BundleError, ConfigurationError
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
+from candlecast.gatekeeper import Gatekeeper
 from candlecast.journal import InUse, Journal
 from candlecast.models.bundle import FORECAST, Bundle
 from candlecast.models.ensemble import Ensemble, is_ensemble, members_of
+from candlecast.order_flow import OrderFlow
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
+from candlecast.server.flow_recorder import FlowRecorder
+from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
+from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
@@ -38,7 +44,7 @@ from candlecast.store.migrate import check_schema
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.triton.shared_memory import SharedWindows
-from candlecast.v1 import forecasts_pb2_grpc
+from candlecast.v1 import forecasts_pb2_grpc, order_flow_pb2_grpc
 from candlecast.values import F32, Model
 
 log = logging.getLogger(__name__)
@@ -94,9 +100,11 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         await model.check_fit()
+        gate_model = await stack.enter_async_context(served_gate(settings))
 
         async def canary() -> None:
-            await model.check()
+            checks = [model.check(), *([gate_model.check()] if gate_model else [])]
+            await asyncio.gather(*checks)
             await recorder.check()
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
 
@@ -104,7 +112,20 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         rehearsed = features_for(bundle, symbols_max=1, conflicts_max=1)
         async with _forecaster(settings, served, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
-        forecaster = _forecaster(settings, served, model, features, recorder, shared)
+        flow = OrderFlow(
+            symbols_max=settings.flow_symbols_max,
+            stale_ms=settings.flow_stale_ms,
+            record_interval_ms=settings.flow_record_interval_ms,
+        )
+        await stack.enter_async_context(FlowRecorder(flow, recorder.record_flow))
+        gate = Gatekeeper(
+            flow,
+            gate_model.model if gate_model else None,
+            threshold=settings.ml_threshold,
+            live_ms=settings.flow_live_ms,
+            absent_passes=settings.gate_absent == "pass",
+        )
+        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -134,7 +155,13 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         readiness = await stack.enter_async_context(Readiness(canary, interval_ms=settings.canary_interval_ms))
-        yield await stack.enter_async_context(_listening(settings, forecaster, features, readiness))
+        order_flow = OrderFlowService(
+            flow,
+            gate,
+            rows_per_message_max=settings.flow_rows_per_message_max,
+            symbols_per_message_max=settings.candles_per_message_max,
+        )
+        yield await stack.enter_async_context(_listening(settings, forecaster, features, order_flow, readiness))
 
 
 def features_for(
@@ -223,6 +250,7 @@ def _forecaster(
     features: Features,
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
+    gate: Gatekeeper | None = None,
 ) -> Forecaster:
     manifest = served.manifest
     return Forecaster(
@@ -237,18 +265,24 @@ def _forecaster(
             strong_confidence=settings.strong_confidence,
             min_agreement=settings.min_agreement,
             min_expected_return=settings.min_expected_return,
+            gate_absent_passes=settings.gate_absent == "pass",
         ),
         batch_rows_max=settings.batch_rows_max,
         batches_in_flight_max=settings.batches_in_flight_max,
         rows_max=settings.queue_rows_max,
         model_wait_ms=settings.model_wait_ms,
         join=shared.joined if shared else np.concatenate,
+        gate=gate,
     )
 
 
 @asynccontextmanager
 async def _listening(
-    settings: Settings, forecaster: Forecaster, features: Features, readiness: Readiness
+    settings: Settings,
+    forecaster: Forecaster,
+    features: Features,
+    order_flow: OrderFlowService,
+    readiness: Readiness,
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
         options=[
@@ -270,9 +304,11 @@ async def _listening(
         answer_timeout_ms=settings.answer_timeout_ms,
         durable=settings.durability == "durable",
     )
-    forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, TolerantServer(server))  # type: ignore[arg-type]
+    tolerant: Any = TolerantServer(server)
+    forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)
+    order_flow_pb2_grpc.add_OrderFlowServicer_to_server(order_flow, tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
-    reflection.enable_server_reflection((SERVICES[1], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     port = _listen(server, settings.grpc)
     await server.start()
     try:
@@ -280,6 +316,7 @@ async def _listening(
     finally:
         await readiness.stop()
         service.stop()
+        order_flow.stop()
         await server.stop(grace=STOP_GRACE_MS / 1000)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from candlecast import _rust
 from candlecast.features import LATE, REFUSED
 from candlecast.filters import reasons_of
+from candlecast.gate import APPROVE, REFUSE
 from candlecast.packed import NUMBERS, RESULT
 from candlecast.v1 import types_pb2 as pb
 from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, symbols
@@ -108,6 +109,7 @@ def forecasts(answer: Answer | Part) -> Iterator[pb.Forecast]:
     assert columns is not None
     m, model, spent = columns.meaning, _model(columns), _times(columns, answer)
     table, agreement = _table(columns), columns.model_agreement.tolist()
+    verdicts, probabilities = columns.gate_verdict.tolist(), columns.gate_probability.tolist()
     for i, (symbol, reasons, numbers) in enumerate(zip(columns.names, columns.reasons.tolist(), table, strict=True)):
         forming = bool(columns.forming[i])
         forecast = pb.Forecast(
@@ -135,6 +137,10 @@ def forecasts(answer: Answer | Part) -> Iterator[pb.Forecast]:
             setattr(forecast, name, number)
         if agreement[i] == agreement[i]:  # NaN: a model alone
             forecast.model_agreement = agreement[i]
+        if verdicts[i] >= REFUSE:
+            forecast.gate_approved = verdicts[i] == APPROVE
+        if probabilities[i] == probabilities[i]:  # NaN: no model said so
+            forecast.gate_probability = probabilities[i]
         yield forecast
 
 
@@ -184,6 +190,8 @@ def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str,
     yield "gap_filled", columns.gap_filled
     yield "degraded", columns.degraded
     yield "model_agreement", columns.model_agreement
+    yield "gate", columns.gate_verdict
+    yield "gate_probability", columns.gate_probability
     yield "forming", columns.forming
     yield "already_stored", ~columns.forming & ~answer.recorded.new
     yield "reasons", columns.reasons

@@ -1,9 +1,9 @@
 -- The statements of the store. `-- name:` begins one; queries.py gives it to Python by that name.
 
 -- name: record
--- One round trip and one commit for candles and forecasts; a key that is there already keeps its first values.
+-- One round trip and one commit for candles, forecasts and order flow; a key that is there already keeps its first values.
 -- The inboxes have the columns of records.py, which says what stands there for words and for NULL; when rows are few,
--- writer.py puts parameters in their place. $1 missed forecasts; of the forecasts $2 to $6 model, version, bundle's
+-- writer.py puts parameters in their place. A gate's verdict is its code in gate.py. $1 missed forecasts; of the forecasts $2 to $6 model, version, bundle's
 -- sha256, feature-set hash and number of features, $7 words of states, $8 of directions, $9 of strengths, $10 the
 -- reasons that occur and $11 their words.
 WITH candle AS (
@@ -25,7 +25,7 @@ WITH candle AS (
         rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength,
         outputs, probabilities, direction, strength,
         confidence, quality, agreement, move, edge, stop_loss, take_profit,
-        reasons, decode_us, features_us, queue_us, model_us, interpret_us)
+        reasons, gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us)
     SELECT
         symbol::text, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision),
         $2::text, $3::integer, $4::bytea, $5::bigint,
@@ -40,9 +40,21 @@ WITH candle AS (
         nullif(confidence, 'NaN'), nullif(quality, 'NaN'), nullif(agreement, 'NaN'), nullif(move, 'NaN'),
         nullif(edge, 'NaN'), nullif(stop_loss, 'NaN'), nullif(take_profit, 'NaN'),
         ($11::text[])[array_position($10::integer[], reasons)]::text[],
+        nullif(gate_probability, 'NaN'), (ARRAY[NULL, NULL, false, true])[gate_verdict + 1],
         decode_us, features_us, queue_us, model_us, interpret_us
     FROM prediction_inbox
     ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING
+), flow AS (
+    INSERT INTO order_flow_features (
+        symbol, ts, gate_asked, tick_ratio, depth_ratio, price_dist, price, vwap, std_dev, bid_vol, ask_vol,
+        gate_probability, gate_approved, degraded)
+    SELECT
+        symbol::text, to_timestamp(ts_ms / 1000.0::double precision), gate_asked,
+        nullif(tick_ratio, 'NaN'), nullif(depth_ratio, 'NaN'), nullif(price_dist, 'NaN'), nullif(price, 'NaN'),
+        nullif(vwap, 'NaN'), nullif(std_dev, 'NaN'), nullif(bid_vol, 'NaN'), nullif(ask_vol, 'NaN'),
+        nullif(gate_probability, 'NaN'), (ARRAY[NULL, NULL, false, true])[gate_verdict + 1], degraded
+    FROM flow_inbox
+    ON CONFLICT (symbol, ts, gate_asked) DO NOTHING
 )
 INSERT INTO ml_missed_predictions (symbol, interval_ms, close_time, model, version, reason)
 SELECT symbol, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision), model, version, reason
@@ -75,7 +87,7 @@ ORDER BY given.ordinality;
 SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
-    outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
@@ -85,7 +97,7 @@ LIMIT $1;
 SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
-    outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC

@@ -26,7 +26,7 @@ from candlecast.store.pool import Pool
 from candlecast.store.recent import OnDisk, Recent
 from candlecast.store.records import Origin
 from candlecast.store.writer import Writer
-from candlecast.values import I64, Candles, Forecasts, Known, Missed, Model, Recorded, symbols
+from candlecast.values import I64, Candles, FlowRecords, Forecasts, Known, Missed, Model, Recorded, symbols
 
 ROW_BYTES_MAX = 2_048
 """Of a forecast in the journal, generously; a candle has fewer."""
@@ -113,6 +113,17 @@ class Recorder:
                 f" ({self._drain.failure or 'it is slow'}): try again later"
             )
         return Place(self, rows)
+
+    async def record_flow(self, given: FlowRecords) -> None:
+        """Hand order flow to the journal; its rows are on disk with whatever is there next.
+
+        Raises:
+            Overloaded, StorageUnavailable, Stopped: none of it was taken.
+        """
+        with self.admit(len(given)):
+            pass
+        self._append(Batch(flows=records.flows(given).tobytes()))
+        await self._make_room()
 
     async def rehearse(self, candles: Candles | None, forecasts: Forecasts | None) -> Recorded:
         """Have PostgreSQL take rows and give them back: proof that they can be stored.

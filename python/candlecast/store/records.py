@@ -1,4 +1,4 @@
-"""Candles and forecasts as records of PostgreSQL's binary COPY: N of them are one NumPy array. Knows no connection.
+"""What is stored as records of PostgreSQL's binary COPY: N of a kind are one NumPy array. Knows no connection.
 
 A record is the number of its fields, then for each field its length and its data, all big-endian and of fixed width:
 so the bytes of an array travel into the journal and from there into COPY as they are. What has no fixed width gets one,
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from candlecast import outputs as layout
 from candlecast.filters import reasons_of
-from candlecast.values import F32, SYMBOL_BYTES, Candles, Forecasts, Model, Symbols
+from candlecast.gate import RECORD as FLOW_VALUES
+from candlecast.gate import VERDICTS
+from candlecast.values import F32, SYMBOL_BYTES, Candles, FlowRecords, Forecasts, Model, Symbols
 
 Records = NDArray[np.void]
-"""[N] of CANDLE, or of `prediction(feature_count)`."""
+"""[N] of CANDLE, FLOW, or of `prediction(feature_count)`."""
 DIRECTIONS: Final = ("SHORT", "NEUTRAL", "LONG")
 """Word of direction -1, 0, 1."""
 STRENGTHS: Final = ("WEAK", "NORMAL", "STRONG")
@@ -94,11 +96,22 @@ PREDICTION_COLUMNS: Final = {
     "stop_loss": "double precision",
     "take_profit": "double precision",
     "reasons": "integer",
+    "gate_probability": "double precision",
+    "gate_verdict": "smallint",
     "decode_us": "integer",
     "features_us": "integer",
     "queue_us": "integer",
     "model_us": "integer",
     "interpret_us": "integer",
+}
+FLOW_COLUMNS: Final = {
+    "symbol": "bpchar",
+    "ts_ms": "bigint",
+    "gate_asked": "boolean",
+    **dict.fromkeys(FLOW_VALUES, "double precision"),
+    "gate_probability": "double precision",
+    "gate_verdict": "smallint",
+    "degraded": "boolean",
 }
 SUMMARY: Final = ("nan_count", "features_mean", "features_std", "features_min", "features_max")
 SUMMARY_ROWS: Final = 64
@@ -131,7 +144,9 @@ class Origin(NamedTuple):
         return cls(model.name, model.version, sha256, set_hash, feature_count, tuple(states))
 
 
-LAYOUT: Final = zlib.crc32(repr((CANDLE_COLUMNS, PREDICTION_COLUMNS, TYPES, FLOATS, Origin._fields)).encode())
+LAYOUT: Final = zlib.crc32(
+    repr((CANDLE_COLUMNS, PREDICTION_COLUMNS, FLOW_COLUMNS, TYPES, FLOATS, Origin._fields)).encode()
+)
 """Changes with the layout, so that records of another are not taken for ours."""
 
 
@@ -143,6 +158,7 @@ def _record(columns: dict[str, str], floats: dict[str, int]) -> np.dtype[np.void
 
 
 CANDLE: Final = _record(CANDLE_COLUMNS, {})
+FLOW: Final = _record(FLOW_COLUMNS, {})
 
 
 @cache
@@ -206,8 +222,20 @@ def predictions(given: Forecasts, feature_names: Sequence[str]) -> Records:
     for name in NUMBERS:
         made[name] = getattr(given.meaning, name)
     made["reasons"] = given.reasons
+    made["gate_probability"], made["gate_verdict"] = given.gate_probability, given.gate_verdict
     for name in STAGES:
         made[name] = min(getattr(given.times, name), TIME_US_MAX)
+    return made
+
+
+def flows(given: FlowRecords) -> Records:
+    """Return the records of N states of order flow."""
+    made = _made(FLOW, len(given))
+    made["symbol"], made["ts_ms"] = _padded(given.symbol), given.ts_ms
+    for name, column in zip(FLOW_VALUES, given.rows.T, strict=True):
+        made[name] = column
+    for name in ("gate_asked", "gate_probability", "gate_verdict", "degraded"):
+        made[name] = getattr(given, name)
     return made
 
 
@@ -223,6 +251,8 @@ def people(records: Records, origin: Origin | None = None) -> list[dict[str, Any
     found = [dict(zip(names, row, strict=True)) for row in rows(records)]
     for row in found:
         row.update((name, None) for name, value in row.items() if value != value)
+        if "gate_verdict" in row:
+            row["gate_verdict"] = _word(VERDICTS, row["gate_verdict"])
         if origin is not None:
             shared = origin._asdict()
             row["state"] = _word(shared.pop("states"), row["state"])

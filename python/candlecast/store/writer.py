@@ -18,7 +18,15 @@ from candlecast.store import records
 from candlecast.store.batch import Batch
 from candlecast.store.pool import Connection, is_refusal
 from candlecast.store.queries import STATEMENTS
-from candlecast.store.records import CANDLE_COLUMNS, COPY_HEADER, COPY_TRAILER, PREDICTION_COLUMNS, Origin, Records
+from candlecast.store.records import (
+    CANDLE_COLUMNS,
+    COPY_HEADER,
+    COPY_TRAILER,
+    FLOW_COLUMNS,
+    PREDICTION_COLUMNS,
+    Origin,
+    Records,
+)
 from candlecast.values import I64
 
 COPY_ROWS_MIN = 250
@@ -36,12 +44,17 @@ def _inbox(name: str, columns: dict[str, str]) -> str:
     return f"CREATE TEMPORARY TABLE {name} ({declared}) ON COMMIT DELETE ROWS;"
 
 
-INBOXES: Final = _inbox("candle_inbox", CANDLE_COLUMNS) + _inbox("prediction_inbox", PREDICTION_COLUMNS)
+INBOXES: Final = (
+    _inbox("candle_inbox", CANDLE_COLUMNS)
+    + _inbox("prediction_inbox", PREDICTION_COLUMNS)
+    + _inbox("flow_inbox", FLOW_COLUMNS)
+)
 """Where COPY puts a batch before `record` takes it from there; each connection that writes has its own."""
 FEW: Final = (
     STATEMENTS["record"]
     .replace("FROM candle_inbox", "FROM unnest($12::candle_inbox[]) AS candle_inbox")
     .replace("FROM prediction_inbox", "FROM unnest($13::prediction_inbox[]) AS prediction_inbox")
+    .replace("FROM flow_inbox", "FROM unnest($14::flow_inbox[]) AS flow_inbox")
 )
 
 
@@ -68,13 +81,14 @@ class Writer:
         Rows are written in one transaction. If PostgreSQL refuses one of them, they are written in halves, so that
         the others get through.
         """
-        candles, predictions = batch.candle_records, batch.prediction_records
+        candles, predictions, flows = batch.candle_records, batch.prediction_records, batch.flow_records
         try:
             await self._create_months("candles", candles["open_time_ms"])
             await self._create_months("ml_predictions", predictions["close_time_ms"])
+            await self._create_months("order_flow_features", flows["ts_ms"])
             shared = _shared(batch, predictions)
-            if len(candles) + len(predictions) < COPY_ROWS_MIN:
-                await self._few.fetch(*shared, records.rows(candles), records.rows(predictions))
+            if len(candles) + len(predictions) + len(flows) < COPY_ROWS_MIN:
+                await self._few.fetch(*shared, *map(records.rows, (candles, predictions, flows)))
             else:
                 await self._copy(batch, shared)
             return []
@@ -89,7 +103,12 @@ class Writer:
 
     async def _copy(self, batch: Batch, shared: Sequence[object]) -> None:
         async with self._connection.transaction():
-            for inbox, data in (("candle_inbox", batch.candles), ("prediction_inbox", batch.predictions)):
+            inboxes = (
+                ("candle_inbox", batch.candles),
+                ("prediction_inbox", batch.predictions),
+                ("flow_inbox", batch.flows),
+            )
+            for inbox, data in inboxes:
                 if data:
                     await self._connection.copy_to_table(inbox, source=_stream(data), format="binary")
             await self._many.fetch(*shared)

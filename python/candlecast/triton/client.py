@@ -136,8 +136,11 @@ class TritonModel:
                         await self._stub.SystemSharedMemoryUnregister(request, metadata=self._metadata, timeout=1)
             await self._channel.close()
 
-    async def infer(self, windows: NDArray[np.float32]) -> Inference:
+    async def infer(self, windows: NDArray[np.float32], *, timeout_ms: int | None = None) -> Inference:
         """Run the model on `windows` [batch, ...] and return one row of outputs for each.
+
+        Args:
+            timeout_ms: another than the model's.
 
         Raises:
             ModelUnavailable: Triton or the model is away, or answered nonsense, or the breaker is open; retryable.
@@ -146,7 +149,7 @@ class TritonModel:
             InvalidRequest: Triton refuses this shape or batch; a retry is of no use.
         """
         with self._breaker.request():
-            return await self._infer(windows, self._timeout_s)
+            return await self._infer(windows, self._timeout_s if timeout_ms is None else timeout_ms / 1000)
 
     async def _infer(self, windows: NDArray[np.float32], timeout_s: float) -> Inference:
         request = service_pb2.ModelInferRequest(
