@@ -249,7 +249,9 @@ mod tests {
             is_snapshot,
             levels: &both,
         };
-        let batch = |depth| Batch { depth, ..Batch::default() };
+        fn batch<'a>(depth: &'a [Depth<'a>]) -> Batch<'a> {
+            Batch { depth, ..Batch::default() }
+        }
         let answer = flows.push(symbol("A"), batch(&[depth(0, 0, 10, true), depth(1, 11, 11, false)])).unwrap();
         assert_eq!(answer.depth, [Applied::Yes, Applied::Yes]);
         assert_eq!(flows.at(&symbol("A"), 1).unwrap().depth_ratio, 0.5);
