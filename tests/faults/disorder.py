@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -104,18 +107,21 @@ def _hashes(accepted: list[Candle]) -> dict[int, int]:
 
 async def _stored(scene: Scene, books: dict[str, oracle.Book]) -> None:
     """Compare what is stored with what was accepted, once it is there."""
-    await drained(scene, 30)
+    await drained(scene, 30)  # the forecasts of the load; these candles may come later
+    accepted = {(name, c.open_time_ms, c.volume) for name, book in books.items() for c in book.accepted}
+    deadline, found = time.monotonic() + 30, list[tuple[Any, ...]]()
     connection = await connected(scene.stack)
     try:
-        rows = await connection.fetch(
-            "SELECT symbol, (date_part('epoch', open_time) * 1000)::bigint AS ms, volume FROM candles"
-            " WHERE symbol = ANY($1)",
-            list(books),
-        )
+        while len(found) < len(accepted) and time.monotonic() < deadline:
+            rows = await connection.fetch(
+                "SELECT symbol, (date_part('epoch', open_time) * 1000)::bigint AS ms, volume FROM candles"
+                " WHERE symbol = ANY($1)",
+                list(books),
+            )
+            found = [tuple(one) for one in rows]
+            await asyncio.sleep(0.05)
     finally:
         await connection.close()
-    accepted = {(name, c.open_time_ms, c.volume) for name, book in books.items() for c in book.accepted}
-    found = [tuple(one) for one in rows]
     assert len(found) == len(accepted) and set(found) == accepted, "stored is not what was accepted"
 
 
