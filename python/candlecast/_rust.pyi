@@ -271,13 +271,13 @@ FLOW_TAKEN: Final[tuple[str, ...]]
 FLOW_UNDEFINED: Final[tuple[str, ...]]
 """Why a feature is NaN: "" (it is not), NO_TRADES, NO_SPREAD, NO_BOOK, STALE_BOOK. The code is the index."""
 
-FlowTrades = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+_FlowTrades = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 """ts (ms), id (below 0: none), price, qty; each [N], by time."""
-FlowQuotes = tuple[
+_FlowQuotes = tuple[
     NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
 ]
 """ts (ms), bid, bid_size, ask, ask_size; each [M], by time."""
-FlowDepth = tuple[
+_FlowDepth = tuple[
     NDArray[np.int64],
     NDArray[np.int64],
     NDArray[np.int64],
@@ -344,14 +344,14 @@ class OrderFlow:
         stale_ms: for how long a best bid and ask speaks.
     """
 
-    def __init__(self, *, symbols_max: int = 4_096, stale_ms: int = 5_000) -> None: ...
+    def __new__(cls, *, symbols_max: int = 4_096, stale_ms: int = 5_000) -> OrderFlow: ...
     def push(
         self,
         symbol: str,
         *,
-        trades: FlowTrades | None = None,
-        quotes: FlowQuotes | None = None,
-        depth: FlowDepth | None = None,
+        trades: _FlowTrades | None = None,
+        quotes: _FlowQuotes | None = None,
+        depth: _FlowDepth | None = None,
     ) -> FlowPushed:
         """Take a batch by the times of its events; at one time the book moves first.
 
