@@ -145,6 +145,9 @@ def test_a_column_that_holds_the_label_is_named_in_the_first_line_of_the_report(
     write(tmp_path / "r.html", Report("a leak", {}, measured, warnings=suspects(leaked)))
 
     assert all("rsi_14" in line for line in suspects(leaked))
+    kept = suspicion.found_in({"walk_forward": {"folds": [measured]}})  # as the manifest keeps it
+    assert any("column rsi_14 alone" in line and line.endswith(", in fold 1") for line in kept)
+    assert any("side accuracy" in line for line in kept)
     assert any("side accuracy" in line for line in found)
     for page in ("r.html", "r.md"):
         text = (tmp_path / page).read_text().partition("<body>")[2] or (tmp_path / page).read_text()

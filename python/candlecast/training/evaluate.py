@@ -24,6 +24,7 @@ from candlecast.values import F32, F64, I64
 
 PNL_HORIZON: Final = outputs.HORIZONS.index("4h")
 NO_EDGE: Final = "No edge"
+DAY_MS: Final = 86_400_000
 
 Metric = dict[str, float]
 """{"model": …, "base": …, "persistence": …, "low": …, "high": …}; the last three as far as they could be computed."""
@@ -153,6 +154,13 @@ def simple_pnl(answers: F32, labels: Labels, temperatures: F64, open_time_ms: I6
     times, bar = np.unique(open_time_ms, return_inverse=True)
     gained = np.bincount(bar, side * labels.returns[:, PNL_HORIZON].astype(np.float64)) / np.bincount(bar)
     return times, gained / outputs.HORIZON_BARS[PNL_HORIZON]
+
+
+def by_day(open_time_ms: I64, pnl: F64) -> dict[str, Any]:
+    """Return the PnL [T] of bars as a manifest keeps it: the first UTC day and the sum of each day since."""
+    day = open_time_ms // DAY_MS
+    sums = np.bincount(day - day[0], pnl)
+    return {"from_ms": int(day[0]) * DAY_MS, "days": [round(float(one), 6) for one in sums]}
 
 
 def _read(answers: F32, temperatures: F64) -> Guess:

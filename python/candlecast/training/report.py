@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from candlecast import outputs
 from candlecast.errors import ConfigurationError
 from candlecast.models.bundle import Manifest
-from candlecast.training import metrics, page, plots
-from candlecast.training.evaluate import NO_EDGE, verdict
+from candlecast.training import metrics, page, plots, suspicion
+from candlecast.training.evaluate import DAY_MS, NO_EDGE, verdict
 from candlecast.training.page import Block, Heading, Plot, Table, Text
 from candlecast.training.suspicion import SUSPICIOUS
 from candlecast.values import F64, I64
@@ -31,7 +33,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)  # the loudest first: they open the report
     pnl: tuple[I64, F64] | None = None  # open times and PnL [T] of each bar
     pnl_title: str = "Every signal held for 4 hours, before costs (a sketch; candlecast backtest trades as one would)"
-    importance: Mapping[str, float] | None = None  # by feature, they sum to 1
+    importance: Mapping[str, float] | None = None  # by feature, they sum to 1; as the training found it
 
 
 def write(path: Path, report: Report) -> tuple[Path, Path]:
@@ -60,8 +62,26 @@ def of_training(manifest: Manifest) -> Report:
         facts,
         walk["mean"],
         folds={f"fold {number}": fold for number, fold in enumerate(walk["folds"], 1)},
-        importance={row["feature"]: row["score"] for row in manifest.metrics["importance"]["features"]},
+        warnings=suspicion.found_in(manifest.metrics),
+        pnl=_daily(walk["folds"]),
+        pnl_title="Every signal of the test parts held for 4 hours, before costs, by day (a sketch, no backtest)",
+        importance=importance_of(manifest),
     )
+
+
+def _daily(folds: Sequence[Numbers]) -> tuple[I64, F64] | None:
+    """Return days and their PnL, of the test parts one after the other; None where a manifest does not have them."""
+    found = [fold["pnl"] for fold in folds if "pnl" in fold]
+    if len(found) < len(folds):
+        return None
+    days = [one["from_ms"] + DAY_MS * np.arange(len(one["days"]), dtype=np.int64) for one in found]
+    return np.concatenate(days), np.concatenate([np.array(one["days"]) for one in found])
+
+
+def importance_of(manifest: Manifest) -> dict[str, float]:
+    """Return each feature's share, as the training found it; empty when it does not say."""
+    found = manifest.metrics.get("importance") or {"features": []}
+    return {row["feature"]: row["score"] for row in found["features"]}
 
 
 def _blocks(report: Report) -> list[Block]:
