@@ -35,6 +35,9 @@ EPILOG = """examples:
   candlecast evaluate triton_models/ensemble/1 --data database --from 2024-08-01"""
 
 
+_JOINED = "calibrated before they are averaged, so that raw and scaled are the same here"
+
+
 def register(commands: Any) -> None:
     command = commands.add_parser(
         "evaluate",
@@ -125,7 +128,7 @@ def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[st
 
     from candlecast.training import suspicion
     from candlecast.training.evaluate import measure_samples, simple_pnl, verdict
-    from candlecast.training.report import Report, importance_of
+    from candlecast.training.report import Report, importance_note, importance_of
     from candlecast.training.sources import utc
 
     index = np.flatnonzero(np.isfinite(answers).all(axis=1)).astype(np.int64)
@@ -175,12 +178,12 @@ def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[st
         "horizons": horizons,
         "metrics": measured,
     }
-    members = subject.described_members().items() if subject.is_ensemble else ()
+    shares = ", ".join(f"{name} {weight:.3f}" for name, weight in subject.described_members().items())
     report = Report(
         title=f"{subject.title}, evaluated",
         facts={
             "bundle": f"{subject.title}, manifest sha256 {subject.sha256[:16]}…",
-            **({"members": ", ".join(f"{name} {weight:.3f}" for name, weight in members)} if members else {}),
+            **({"members": f"{shares}; {_JOINED}"} if subject.is_ensemble else {}),
             "candles": f"{first} to {last}, {len(index):,} evaluated",
             "trained on": f"{trained['from']} to {trained['to']}" + (" (overlaps!)" if overlaps else ""),
             "base rate": "class frequencies and medians of the evaluated labels themselves",
@@ -189,6 +192,7 @@ def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[st
         warnings=warnings,
         pnl=simple_pnl(answers[index], labels, subject.temperatures, times),
         importance=None if subject.is_ensemble else importance_of(subject.members[0].manifest),
+        importance_note=importance_note(subject.members[0].manifest),
     )
     return document, report
 

@@ -107,17 +107,19 @@ def average(folds: list[dict[str, Any]]) -> dict[str, Any]:
     Intervals are those of a mean of independent folds: their half-widths are added in squares.
     """
 
-    def mean(values: list[Any]) -> Any:
+    def mean(values: list[Any], metric: str = "") -> Any:
         if isinstance(values[0], list):
             return [round(sum(numbers), 6) for numbers in zip(*values, strict=True)]
         if not isinstance(values[0], dict):
             return round(float(np.mean(values)), 6)
         shared = [key for key in values[0] if all(key in value for value in values)]
-        joined = {key: mean([value[key] for value in values]) for key in shared}
+        joined = {
+            key: mean([value[key] for value in values], key if key in metrics.RANGES else metric) for key in shared
+        }
         for bound, sign in (("low", -1), ("high", 1)):
             if bound in joined:
                 width = math.hypot(*(value[bound] - value["model"] for value in values)) / len(values)
-                joined[bound] = round(joined["model"] + sign * width, 6)
+                joined[bound] = round(float(metrics.within(joined["model"] + sign * width, metric)), 6)
         return joined
 
     return {"rows": sum(fold["rows"] for fold in folds)} | {
@@ -185,7 +187,8 @@ def _document(
             for metric, value in of(whole[name]).items():
                 found[metric][name] = value
         for metric, values in (of(model) if model else {}).items():
-            found[metric]["low"], found[metric]["high"] = metrics.interval(found[metric]["model"], values)
+            bounds = metrics.interval(found[metric]["model"], values)
+            found[metric]["low"], found[metric]["high"] = (metrics.within(bound, metric) for bound in bounds)
         return found
 
     directions = entries(metrics.of_directions)
@@ -193,10 +196,8 @@ def _document(
     before["model"] = metrics.of_directions(raw)["calibration_error"]
     if raw_drawn:
         drawn_before = metrics.of_directions(raw_drawn)["calibration_error"]
-        before["low"], before["high"] = metrics.interval(before["model"], drawn_before)
-    for entry in (before, directions["calibration_error"]):
-        if "low" in entry:
-            entry["low"] = np.maximum(entry["low"], 0)
+        bounds = metrics.interval(before["model"], drawn_before)
+        before["low"], before["high"] = (metrics.within(bound, "calibration_error") for bound in bounds)
     directions = {"skill": _skill(whole, drawn, "base")} | directions
     if "persistence" in whole:
         directions["skill_over_persistence"] = _skill(whole, drawn, "persistence")

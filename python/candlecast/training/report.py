@@ -34,6 +34,7 @@ class Report:
     pnl: tuple[I64, F64] | None = None  # open times and PnL [T] of each bar
     pnl_title: str = "Every signal held for 4 hours, before costs (a sketch; candlecast backtest trades as one would)"
     importance: Mapping[str, float] | None = None  # by feature, they sum to 1; as the training found it
+    importance_note: str = ""  # how
 
 
 def write(path: Path, report: Report) -> tuple[Path, Path]:
@@ -66,6 +67,7 @@ def of_training(manifest: Manifest) -> Report:
         pnl=_daily(walk["folds"]),
         pnl_title="Every signal of the test parts held for 4 hours, before costs, by day (a sketch, no backtest)",
         importance=importance_of(manifest),
+        importance_note=importance_note(manifest),
     )
 
 
@@ -84,6 +86,13 @@ def importance_of(manifest: Manifest) -> dict[str, float]:
     return {row["feature"]: row["score"] for row in found["features"]}
 
 
+def importance_note(manifest: Manifest) -> str:
+    """Say how the training found the importance."""
+    method = (manifest.metrics.get("importance") or {}).get("method", "")
+    how = {"shap": "mean |SHAP|", "integrated_gradients": "integrated gradients"}.get(method, method)
+    return f"By {how}, over windows of the validation part of {manifest.name} v{manifest.version}'s last fit."
+
+
 def _blocks(report: Report) -> list[Block]:
     blocks = _opening(report)
     blocks.append(Table(["", ""], [[name, value] for name, value in report.facts.items()]))
@@ -92,7 +101,7 @@ def _blocks(report: Report) -> list[Block]:
     parts = list(report.folds.items())
     blocks.append(Plot(plots.skills([*parts, ("mean" if parts else "all", report.measured)]), "skill and intervals"))
     if parts:
-        blocks.append(_folds(report.folds))
+        blocks.append(_folds(report.folds, report.measured))
     blocks += [Heading("Calibration"), Plot(plots.reliability(report.measured["reliability"]), "reliability")]
     blocks += [Text(f"Calibration error: the likeliest class, {metrics.BINS} bins of equal width.", "note")]
     blocks += [Heading("Classes"), _classes(report.measured), Heading("Returns and risks"), _returns(report.measured)]
@@ -101,6 +110,7 @@ def _blocks(report: Report) -> list[Block]:
         blocks += [Heading("Equity"), Plot(plots.equity(*report.pnl, report.pnl_title), "equity and drawdown")]
     if report.importance:
         blocks += [Heading("Importance"), Plot(plots.importance(report.importance), "importance of features")]
+        blocks.append(Text(report.importance_note, "note"))
     return blocks
 
 
@@ -135,11 +145,13 @@ def _directions(measured: Numbers) -> Table:
     return Table(["", *outputs.HORIZONS], rows)
 
 
-def _folds(folds: Mapping[str, Numbers]) -> Table:
+def _folds(folds: Mapping[str, Numbers], mean: Numbers) -> Table:
     header = ["fold", "rows", *(f"{h} {what}" for h in outputs.HORIZONS for what in ("log-loss (base)", "skill"))]
     rows = []
-    for name, fold in folds.items():
-        row = [name, str(fold["rows"])]
+    for name, fold in (*folds.items(), ("mean", mean)):
+        test = fold.get("spans", {}).get("test")
+        span = f" [{test['from'][:10]} to {test['before'][:10]}]" if test else ""
+        row = [name + span, f"{fold['rows']:,}"]
         for numbers in fold["horizons"].values():
             loss = numbers["log_loss"]
             row += [f"{loss['model']:.4f} ({loss['base']:.4f})", f"{numbers['skill']['model']:+.4f}"]
