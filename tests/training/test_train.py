@@ -79,7 +79,7 @@ def test_the_report_of_a_training_shows_its_folds_calibration_equity_and_importa
     assert text.startswith("**Suspicious: the side accuracy at 1h")  # a planted signal is better than any market's
     assert "**The skill over the base rate lies above 0 at 15m, 1h, 4h, 12h" in text.partition("\n## ")[0]
     loss = fold["horizons"]["4h"]["log_loss"]
-    assert f"{loss['model']:.4f} ({loss['base']:.4f})" in text
+    assert f"{loss['model']:.4f} [base {loss['base']:.4f}]" in text
     days = (fold["spans"]["test"]["from"], fold["spans"]["test"]["before"])
     span = np.diff(np.array([day[:19] for day in days], dtype="datetime64[D]")).astype(int)[0]
     assert 0 <= span - len(fold["pnl"]["days"]) + 1 <= 2

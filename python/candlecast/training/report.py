@@ -146,7 +146,7 @@ def _directions(measured: Numbers) -> Table:
 
 
 def _folds(folds: Mapping[str, Numbers], mean: Numbers) -> Table:
-    header = ["fold", "rows", *(f"{h} {what}" for h in outputs.HORIZONS for what in ("log-loss (base)", "skill"))]
+    header = ["fold", "rows", *(f"{h} {what}" for h in outputs.HORIZONS for what in ("log-loss", "skill"))]
     rows = []
     for name, fold in (*folds.items(), ("mean", mean)):
         test = fold.get("spans", {}).get("test")
@@ -154,7 +154,7 @@ def _folds(folds: Mapping[str, Numbers], mean: Numbers) -> Table:
         row = [name + span, f"{fold['rows']:,}"]
         for numbers in fold["horizons"].values():
             loss = numbers["log_loss"]
-            row += [f"{loss['model']:.4f} ({loss['base']:.4f})", f"{numbers['skill']['model']:+.4f}"]
+            row += [f"{loss['model']:.4f} [base {loss['base']:.4f}]", f"{numbers['skill']['model']:+.4f}"]
         rows.append(row)
     return Table(header, rows)
 
