@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from candlecast.cli import evaluate as command
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import BundleError, CandlecastError, ConfigurationError
 from candlecast.interpret import interpret
 from candlecast.models import bundle as bundles
 from candlecast.models import ensemble
@@ -232,6 +232,17 @@ def test_what_was_suspicious_in_the_training_opens_the_report(
     assert told in said.err
     text = (tmp_path / "r.md").read_text()
     assert text.startswith("**Suspicious: ") and f"\n**S{told[1:]}**\n" in text.partition("\n## ")[0]
+
+
+def test_rows_that_find_no_room_are_one_clear_line(
+    trained: Bundle, later: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data, "prepare", full)
+    with pytest.raises(CandlecastError, match=r"rows cannot be written \(No space left on device\); make room there"):
+        evaluate(trained.path, "--data", *later)
 
 
 def test_a_model_that_answers_another_question_is_refused(later: list[Path], tmp_path: Path) -> None:

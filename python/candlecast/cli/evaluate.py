@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from candlecast import settings as configuration
 from candlecast.cli.train import _positive, _time_ms, candles_of
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import BundleError, CandlecastError, ConfigurationError
 
 if TYPE_CHECKING:
     from candlecast.training.data import Samples
@@ -113,9 +113,15 @@ def _evaluate(args: argparse.Namespace, subject: Subject, url: str | None) -> tu
     history = finished.history_for(subject, data, args.symbols, args.start, args.end)
     with tempfile.TemporaryDirectory(prefix="candlecast-evaluate-") as folder, progress_bars() as progress:
         task = progress.add_task("features", total=len(history.symbols), note="")
-        samples = prepare(
-            history, Path(folder), args.stride, lambda symbol: progress.update(task, advance=1, note=symbol)
-        )
+        try:
+            samples = prepare(
+                history, Path(folder), args.stride, lambda symbol: progress.update(task, advance=1, note=symbol)
+            )
+        except OSError as error:
+            raise CandlecastError(
+                f"{Path(folder).parent}: the feature rows cannot be written ({error.strerror}); make room there, or set"
+                " TMPDIR to a folder with more"
+            ) from error
         task = progress.add_task("model", total=len(samples), note="")
         answers = finished.answer(subject, samples, lambda rows: progress.update(task, advance=rows))
         progress.add_task("metrics", total=None, note="")
