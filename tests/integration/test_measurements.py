@@ -145,12 +145,16 @@ def test_a_database_that_is_away_costs_the_record_alone(files, whole, capsys, ca
     assert "measurement not on record" in caplog.text and "s3cret" not in caplog.text
 
 
-def test_candles_of_the_database_are_evaluated_as_those_of_files(dsn, files, whole, capsys):
+def test_candles_of_the_database_are_evaluated_and_traded_as_those_of_files(dsn, files, whole, capsys):
     fill_candles(dsn, [candles(symbol, 760, seed=seed) for seed, symbol in enumerate(SYMBOLS)])
-    told = []
+    told, traded = [], []
     for data in (files, ["database"]):
+        flags = ["--models", str(whole.path), "--filters", "none", "--json", "--database", dsn]
+        assert main(["backtest", "--data", *data, *flags]) == 0
+        traded.append(json.loads(capsys.readouterr().out))
         flags = ["--stride", "20", "--json", "--database", dsn]
         assert main(["evaluate", str(whole.path), "--data", *data, *flags]) == 0
         told.append(json.loads(capsys.readouterr().out))
     assert told[0] == told[1]
+    assert traded[0] == traded[1]
     assert np.isfinite(told[0]["horizons"]["4h"]["log_loss"])

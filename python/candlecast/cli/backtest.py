@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candlecast import settings as configuration
-from candlecast.cli.train import _positive, _time_ms
+from candlecast.cli.train import _positive, _time_ms, database_of
 from candlecast.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from candlecast.candle_files import CandleFile
     from candlecast.feature_files import Advance
     from candlecast.filters import Thresholds
     from candlecast.training.backtest import Backtest
@@ -51,7 +53,14 @@ def register(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
-    add("--data", nargs="+", type=Path, required=True, metavar="FILE", help="candle files (Parquet, CSV), one interval")
+    add(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="candle files (Parquet, CSV) of one interval; or `database`, or a postgresql:// URL: the table candles",
+    )
+    add("--interval-ms", type=_positive, default=900_000, metavar="MS", help="of a database's candles (default 900000)")
     add(
         "--models",
         nargs="+",
@@ -118,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     asked = {"symbols": args.symbols, "from_ms": args.start, "to_ms": args.end}
     asked |= {"rules": asdict(rules), "filters": asdict(thresholds)}
     with measurements.recorded(settings.database_url, "backtest", paths, asked) as record:
-        tests, told = _backtest(args, paths, rules, thresholds, record)
+        tests, told = _backtest(args, paths, rules, thresholds, record, settings.database_url)
         if args.out is not None:
             from candlecast.training.backtest_report import write
 
@@ -132,19 +141,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _backtest(
-    args: argparse.Namespace, paths: Sequence[Path], rules: Rules, thresholds: Thresholds, record: Record
+    args: argparse.Namespace,
+    paths: Sequence[Path],
+    rules: Rules,
+    thresholds: Thresholds,
+    record: Record,
+    url: str | None,
 ) -> tuple[list[Backtest], dict[str, Any]]:
     """Trade, and take note of it; return the tests and all of them as one document."""
-    from candlecast.candle_files import survey
     from candlecast.models.ensemble import load
     from candlecast.training.backtest import as_metrics, backtest, document
     from candlecast.training.subject import Subject
 
     served = [load(path) for path in paths]
     record.loaded([Subject.of(one) for one in served])
-    with _progress() as on_replay:
+    with _files(args, url) as files, _progress() as on_replay:
         tests = backtest(
-            [survey(path) for path in args.data],
+            files,
             served,
             rules,
             thresholds,
@@ -157,6 +170,24 @@ def _backtest(
         whole, *parts = as_metrics(test)
         record.measured(k, whole[1], parts, verdict=test.verdict, warnings=test.warnings)
     return tests, document(tests, rules, thresholds)
+
+
+@contextmanager
+def _files(args: argparse.Namespace, url: str | None) -> Iterator[list[CandleFile]]:
+    """Give the candle files; what a database has lies in one while the body runs."""
+    from candlecast.candle_files import survey, write
+
+    if (database := database_of(args.data, url)) is None:
+        yield [survey(Path(name)) for name in args.data]
+        return
+    from candlecast.store.history import read_candles
+
+    # Whole: symbols may be compared with one that --symbols leaves out, and candles before --from warm up.
+    candles = read_candles(database, interval_ms=args.interval_ms, end_ms=args.end)
+    with tempfile.TemporaryDirectory(prefix="candlecast-backtest-") as folder:
+        path = Path(folder) / f"database-{args.interval_ms // 1000}s.parquet"
+        write(path, candles)
+        yield [survey(path)]
 
 
 def _newest(settings: configuration.Settings) -> Path:
