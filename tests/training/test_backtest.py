@@ -247,6 +247,12 @@ def test_the_command_trades_an_ensemble_beside_a_member_and_refuses_who_is_no_fo
     assert together["members"] == {"patchtst v1": 0.6667, "lstm v2": 0.3333}
     assert together["trades"] > 10 and together["pnl"] != alone["pnl"]
 
+    with pytest.MonkeyPatch.context() as patch:  # without --models it is what would be served
+        patch.setenv("CANDLECAST_MODEL_REPOSITORY", str(tmp_path))
+        patch.setenv("CANDLECAST_MODEL", "ensemble")
+        assert cli.main(data[:-1]) == 0
+    assert json.loads(capsys.readouterr().out)["models"]["ensemble v1"] == together
+
     answering_another_question(tmp_path / "xgboost_direction_24h/1")
     assert cli.main([*data, str(tmp_path / "xgboost_direction_24h/1")]) == 78
     assert "is a model of direction, which answers another question with 3 outputs" in capsys.readouterr().err

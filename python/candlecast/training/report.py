@@ -15,7 +15,6 @@ from candlecast.models.bundle import Manifest
 from candlecast.training import metrics, page, plots, suspicion
 from candlecast.training.evaluate import DAY_MS, NO_EDGE, verdict
 from candlecast.training.page import Block, Heading, Plot, Table, Text
-from candlecast.training.suspicion import SUSPICIOUS
 from candlecast.values import F64, I64
 
 Pair = dict[str, float]
@@ -115,11 +114,10 @@ def _blocks(report: Report) -> list[Block]:
 
 
 def _opening(report: Report) -> list[Block]:
-    """Return what makes the numbers doubtful, then the verdict; first of all that there is no edge, or suspicion."""
+    """Return what makes the numbers doubtful, then the verdict; first of all that there is no edge."""
     warnings: list[Block] = [Text(text[:1].upper() + text[1:], "warning") for text in report.warnings]
     said = verdict(report.measured)
-    first = said.startswith(NO_EDGE) and not any(text.startswith(SUSPICIOUS) for text in report.warnings)
-    return [Text(said, "verdict"), *warnings] if first else [*warnings, Text(said, "verdict")]
+    return [Text(said, "verdict"), *warnings] if said.startswith(NO_EDGE) else [*warnings, Text(said, "verdict")]
 
 
 _HOW: Final = (
