@@ -52,9 +52,9 @@ check: setup-dev  ## linters, types, import directions, generated files
 	cargo clippy --quiet --all-targets --all-features -- -D warnings
 	$(PY) -m mypy.stubtest candlecast._rust --ignore-missing-stub
 
-test: setup-dev  ## every test, with the real Triton and PostgreSQL
+test: setup-dev  ## every test, with the real Triton and PostgreSQL (TEST_WORKERS=2 files at a time)
 	cargo test --quiet
-	$(RUN)/pytest
+	$(RUN)/pytest -n $(or $(TEST_WORKERS),2) --dist loadfile
 
 bench: setup-dev  ## measure the main job beside its baselines (about 20 minutes; ARGS=--quick: 3)
 	$(PY) bench/run.py $(ARGS)
