@@ -26,6 +26,7 @@ import numpy as np  # noqa: E402
 import uvloop  # noqa: E402
 
 from bench.fastapi_rival import fastapi  # noqa: E402
+from bench.grpc_rival import empty_grpc  # noqa: E402
 from bench.null_model import write_null_repository  # noqa: E402
 from bench.overhead import overhead  # noqa: E402
 from bench.sweep import at_target, draw, sweep, words  # noqa: E402
@@ -124,15 +125,17 @@ async def whole(ground: Ground, only: set[str], seconds: float, out: Measured, p
             say("burst")
             out.figures.append(await bench.burst(BURST, "burst_1000"))
         if only & {"closed", "latency"}:
-            async with fastapi(ground.bundle, asked) as rival:
-                bench.rivals["_fastapi"] = rival
+            async with (
+                fastapi(ground.bundle, asked) as bench.rivals["_fastapi"],
+                empty_grpc(stack.grpc, bench.market, ground.directory) as bench.rivals["_empty"],
+            ):
                 if "closed" in only:
                     say("closed")
                     out.figures += await bench.closed()
                 if "latency" in only:
                     say("latency")
                     out.figures += await bench.latency()
-            del bench.rivals["_fastapi"]
+            del bench.rivals["_fastapi"], bench.rivals["_empty"]
         if "scale" in only:
             out.figures += (await bench.scales(BURST))[: SCALES.index(BURST) + 1]
         if "open" in only:
