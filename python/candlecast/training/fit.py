@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from candlecast import outputs
 from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.training import loss
 from candlecast.training.checkpoints import Checkpoint
 from candlecast.training.data import Samples
 from candlecast.training.family import Fitted, Progress
 from candlecast.training.feed import Feed
-from candlecast.training.labels import base_rates
+from candlecast.training.labels import starting_point
 from candlecast.training.scaled import Scaled
 from candlecast.values import F32, I64
 
@@ -102,13 +101,7 @@ class _Average:
 def start(model: Scaled, samples: Samples, train: I64) -> None:
     """Set the model's scaler, units and starting answer from the train part alone."""
     mean, std = _moments(samples, train)
-    labels = samples.labels.take(train)
-    unit = np.ones(outputs.COUNT)
-    unit[outputs.RETURNS] = np.maximum(labels.returns.std(axis=0), 1e-6)
-    unit[outputs.RISKS] = np.maximum(labels.risks.std(axis=0), 1e-6)
-    constant = np.zeros(outputs.COUNT)
-    constant[outputs.LOGITS] = np.log(base_rates(labels)).reshape(-1)
-    constant[outputs.RISKS] = np.median(labels.risks, axis=0)
+    constant, unit = starting_point(samples.labels.take(train))
     # A column that does not move here is only centred: what it may do later stays small.
     moves = std > 1e-6 * np.maximum(1.0, np.abs(mean))
     tensors = (mean, np.where(moves, std, 1.0), unit, constant)
