@@ -95,7 +95,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         )
         features = empty()
         pool, recorder = await stack.enter_async_context(_recorder(settings))
-        model = await stack.enter_async_context(
+        way = await stack.enter_async_context(AsyncExitStack())
+        model = await way.enter_async_context(
             answering(
                 first,
                 settings.triton,
@@ -149,7 +150,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         for close in owed:
             forecaster.misses.add(*close, RESTARTED)
         await stack.enter_async_context(snapshots)
-        rollouts = await stack.enter_async_context(rollouts_of(settings, first, forecaster, pool, recorder, shared))
+        rollouts = await stack.enter_async_context(
+            rollouts_of(settings, first, way, forecaster, pool, recorder, shared)
+        )
         await stack.enter_async_context(forecaster)
         await stack.enter_async_context(
             CatchUp(
