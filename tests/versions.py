@@ -70,5 +70,3 @@ def variant(to: Path, version: int, *, nan_unless_golden: bool = False) -> Bundl
         **asdict(shipped.manifest) | {"version": version, "feature_set": shipped.manifest.feature_set}
     )
     return write(to, manifest, model.SerializeToString(), shipped.golden_inputs, shipped.golden_outputs + shift)
-
-
