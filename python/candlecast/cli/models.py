@@ -119,7 +119,7 @@ def _take(args: argparse.Namespace, stub: Any, metadata: Sequence[tuple[str, str
             else:
                 _print_events(events)
         case "push":
-            _print([call(stub.Push, _pieces(args.bundle, args.why))], args.json)
+            _print([call(stub.Push, pieces(args.bundle, args.why))], args.json)
         case "load":
             _print([call(stub.Load, pb.LoadModelRequest(version=args.version, why=args.why))], args.json)
         case "shadow" | "split" | "promote":
@@ -138,7 +138,7 @@ def _take(args: argparse.Namespace, stub: Any, metadata: Sequence[tuple[str, str
     return 0
 
 
-def _pieces(bundle: Path, why: str) -> Iterator[pb.PushModelRequest]:
+def pieces(bundle: Path, why: str) -> Iterator[pb.PushModelRequest]:
     """Yield the files of a bundle, piece by piece."""
     from candlecast.models.bundle import FILES
     from candlecast.v1 import models_pb2 as pb
