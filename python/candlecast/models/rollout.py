@@ -282,9 +282,9 @@ class Rollouts:
     async def promote(self, version: int, *, who: str, why: str) -> Version:
         """Let a version answer; the champion of before stays loaded for a rollback, as many as `standby` says."""
         await self.load(version, who=who, why=why)
+        await self._well(self._lanes[version])
         if self._standing[version].state is State.CHAMPION:
             return self._standing[version]
-        await self._well(self._lanes[version])
         before = asdict(self._forecaster.routes.champion.watch.of_late())
         champion = await self._move(
             version, State.CHAMPION, who=who, why=why, metrics={"before": _finite(before)} if before["rows"] else {}
