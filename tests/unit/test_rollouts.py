@@ -246,6 +246,24 @@ async def test_a_step_that_was_cut_off_is_undone_by_the_next_start(world):
         await poll("only the champion", is_undone, timeout_ms=2_000)
 
 
+async def test_a_champion_that_was_trained_again_in_its_place_is_what_is_kept(world):
+    async with world.rollouts() as rollouts:
+        await rollouts.push(world.bundle(2), **WHO)
+        await rollouts.promote(2, **WHO)
+        await rollouts.rollback(**WHO)
+    again = fitting_bundle(world.library.published_path(1), onnx=b"trained again")
+    async with world.rollouts(standby=0) as rollouts:
+        assert (await rollouts.get(1)).sha256 == again.sha256
+        await rollouts.promote(2, **WHO)
+
+        async def is_gone():
+            return world.library.published() == [2]
+
+        await poll("the end of version 1", is_gone, timeout_ms=2_000)
+        await rollouts.rollback(**WHO)
+        assert fakes.bundle.Bundle.load(world.library.published_path(1)).sha256 == again.sha256
+
+
 async def test_events_wait_for_the_database_and_a_restart_and_are_told_once(world):
     world.database_is_away = True
     async with world.rollouts() as rollouts:

@@ -153,6 +153,12 @@ class Rollouts:
         else:
             self._standing, self._recorded, self._pending = found[0], tuple(found[1]), tuple(found[2])
         assert self._standing.champion.version == number, "the forecaster answers with the champion"
+        champion = self._standing.champion
+        if champion.sha256 != self._first.sha256:  # trained again in its place while nobody served it
+            await asyncio.to_thread(self._library.drop, number)
+            replaced = replace(champion, sha256=self._first.sha256)
+            standing = replace(self._standing, versions={**self._standing.versions, number: replaced})
+            await self._keep(standing, [noted(replaced, SERVER, "its bundle was replaced while no server ran", {})])
         self._lanes[number] = self._forecaster.routes.champion
         self._some_pending.set()
         for work in (self._restore, self._guard, self._send):
