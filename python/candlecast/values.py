@@ -162,6 +162,42 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """What one version of a model said of N candles."""
+
+    probabilities: F64  # [N, 4, 3] by horizon and class
+    returns: F64  # [N, 4] expected
+    risks: F64  # [N, 4]
+    side: NDArray[np.int8]  # [N] 1 LONG, -1 SHORT, 0 NEUTRAL: after the filters
+    model_us: F64  # [N] time in the model, of its batch; NaN: not measured
+
+    @property
+    def finite(self) -> Bool:
+        """Return which of N it could say anything of."""
+        return np.isfinite(np.column_stack([self.probabilities.reshape(-1, 12), self.returns, self.risks])).all(axis=1)
+
+    def take(self, index: I64) -> Spoken:
+        """Return what it said of the candles at index [K]."""
+        return Spoken(*(getattr(self, column.name)[index] for column in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one version said, and of which N candles of one interval."""
+
+    symbol: Symbols | I64  # [N]; any number that stands for it is taken, too
+    close_time_ms: I64  # [N]
+    spoken: Spoken
+
+    def __len__(self) -> int:
+        return len(self.close_time_ms)
+
+    def take(self, index: I64) -> Heard:
+        """Return what it said of the candles at index [K]."""
+        return Heard(self.symbol[index], self.close_time_ms[index], self.spoken.take(index))
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Which model speaks."""
 
