@@ -31,6 +31,7 @@ from candlecast.order_flow import OrderFlow
 from candlecast.server.admin import Admin, digest_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
+from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
@@ -150,6 +151,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             forecaster.misses.add(*close, RESTARTED)
         await stack.enter_async_context(snapshots)
         rollouts = await stack.enter_async_context(rollouts_of(settings, first, forecaster, pool, recorder, shared))
+        if rollouts is not None:
+            await stack.enter_async_context(incoming_of(settings, rollouts))
         await stack.enter_async_context(forecaster)
         await stack.enter_async_context(
             CatchUp(
