@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -42,7 +43,7 @@ from candlecast.models.states import Event, Standing, State, Version, newest_fir
 from candlecast.models.verify import Trials, verify
 from candlecast.routing import Lane
 from candlecast.shadow import Shadow
-from candlecast.triton.control import READY, Control
+from candlecast.triton.control import READY, UNLOADING, Control
 from candlecast.values import F32, Model
 from candlecast.watch import Limits, Traffic, Watch, fault
 
@@ -58,6 +59,7 @@ WARM_RUNS: Final = 4
 CHECK_TRIES: Final = 5
 CHECK_PAUSE_S: Final = 0.2
 """Between golden checks of a Triton that is busy."""
+DROPPED_POLL_S: Final = 0.1
 SERVED_STATES: Final = (State.WARM, State.SHADOW, State.CHALLENGER, State.CHAMPION)
 
 
@@ -94,6 +96,7 @@ class Rollouts:
 
     Args:
         first: the bundle that the forecaster answers with.
+        way: to it; closed when it is unloaded.
         connect: opens the way to a version that Triton has.
         record: stores events; it may fail, and is given them again.
         forget: is told which version speaks no more.
@@ -106,6 +109,7 @@ class Rollouts:
         forecaster: Forecaster,
         *,
         first: Bundle,
+        way: AsyncExitStack,
         connect: Callable[[Bundle], AbstractAsyncContextManager[Connected]],
         trials: Trials,
         record: Callable[[Sequence[Event]], Awaitable[None]],
@@ -123,7 +127,7 @@ class Rollouts:
         self._forget = forget
         self._standing = Standing(library.name)
         self._lanes: dict[int, Lane] = {}
-        self._ways: dict[int, AsyncExitStack] = {}
+        self._ways = {first.manifest.version: way}
         self._shadow: AsyncExitStack | None = None
         self._recorded: tuple[Event, ...] = ()
         self._pending: tuple[Event, ...] = ()
@@ -303,10 +307,10 @@ class Rollouts:
 
     # How
 
-    def _begin(self) -> tuple[Standing, list[Event]]:
+    def _begin(self) -> tuple[Standing, Sequence[Event]]:
         """Return the standing of a repository that nobody has kept one of: its newest version answers."""
         number, name = self._first.manifest.version, self._library.name
-        standing, events = Standing(name), []
+        standing, events = Standing(name), tuple[Event, ...]()
         for other in self._library.published():
             path = self._library.published_path(other)
             try:
@@ -317,7 +321,7 @@ class Rollouts:
             state = State.CHAMPION if other == number else State.RETIRED
             known = Version(name, other, sha256, state, now_ms(), is_loaded=True)
             standing, more = standing.added(known, SERVER, "it was in the repository at the first start")
-            events += more
+            events += tuple(more)
         former = tuple(one for one in sorted(standing.versions) if one != number)
         return replace(standing, former=former), events
 
@@ -531,19 +535,28 @@ class Rollouts:
         Raises:
             Unavailable: Triton is away; when it comes back, it has the version no more.
         """
-        await asyncio.to_thread(self._library.withdraw, version)
         if (lane := self._lanes.pop(version, None)) is not None:
             self._forget(lane.model)
+        if (way := self._ways.pop(version, None)) is not None:
+            await way.aclose()  # first: Triton keeps a version for as long as a stream that asked it is open
+        await asyncio.to_thread(self._library.withdraw, version)
         try:
             await self._control.load(self._library.name)
+            await self._dropped(version)
         except CandlecastError as error:
             log.warning("triton reload after version=%d went error=%s", version, error)
-        finally:
-            if (way := self._ways.pop(version, None)) is not None:
-                await way.aclose()
         if self._standing[version].is_loaded:
             async with self._moving:
                 await self._keep(self._standing.with_loaded(version, False), [])
+
+    async def _dropped(self, version: int) -> None:
+        """Return once Triton has ended a version, or is not done in time."""
+        deadline = time.monotonic() + self._policy.drain_timeout_ms / 1000
+        while (await self._control.versions(self._library.name)).get(version, ("", ""))[0] in (READY, UNLOADING):
+            if time.monotonic() > deadline:
+                log.warning("triton still has version=%d", version)
+                return
+            await asyncio.sleep(DROPPED_POLL_S)
 
     # By itself
 
@@ -612,7 +625,8 @@ class Rollouts:
         before = champion.metrics.get("before")
         if before is None or now_ms() - champion.since_ms > self._policy.compared_s * 1000:
             return None
-        return Traffic(**{name: float("nan") if value is None else value for name, value in before.items()})
+        figures: dict[str, Any] = {name: math.nan if value is None else value for name, value in before.items()}
+        return Traffic(**figures)
 
     async def _send(self) -> None:
         """Have events recorded, whenever the database takes them."""

@@ -96,7 +96,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         )
         features = empty()
         pool, recorder = await stack.enter_async_context(_recorder(settings))
-        model = await stack.enter_async_context(
+        way = await stack.enter_async_context(AsyncExitStack())
+        model = await way.enter_async_context(
             answering(
                 first,
                 settings.triton,
@@ -150,9 +151,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         for close in owed:
             forecaster.misses.add(*close, RESTARTED)
         await stack.enter_async_context(snapshots)
-        rollouts = await stack.enter_async_context(rollouts_of(settings, first, forecaster, pool, recorder, shared))
-        if rollouts is not None:
-            await stack.enter_async_context(incoming_of(settings, rollouts))
+        rollouts = await stack.enter_async_context(
+            rollouts_of(settings, first, way, forecaster, pool, recorder, shared)
+        )
         await stack.enter_async_context(forecaster)
         await stack.enter_async_context(
             CatchUp(
@@ -166,6 +167,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         readiness = await stack.enter_async_context(
             Readiness(lambda: canary(forecaster.routes.check), interval_ms=settings.canary_interval_ms)
         )
+        if rollouts is not None:
+            await stack.enter_async_context(incoming_of(settings, rollouts))
         order_flow = OrderFlowService(
             flow,
             gate,

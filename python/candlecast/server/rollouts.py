@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from candlecast.forecaster import Forecaster
@@ -27,12 +27,16 @@ from candlecast.watch import Limits
 async def rollouts_of(
     settings: Settings,
     first: Bundle | Ensemble,
+    way: AsyncExitStack,
     forecaster: Forecaster,
     pool: Pool,
     recorder: Recorder,
     shared: SharedWindows | None,
 ) -> AsyncIterator[Rollouts | None]:
     """Let versions of the model come and go while the body runs; None for an ensemble, whose members stay.
+
+    Args:
+        way: to the first version, which may be unloaded one day.
 
     Raises:
         BundleError: what was written of them is damaged.
@@ -59,6 +63,7 @@ async def rollouts_of(
             control,
             forecaster,
             first=first,
+            way=way,
             connect=connect,
             trials=trials_of(settings),
             record=record,

@@ -16,6 +16,7 @@ from candlecast.triton.client import CHANNEL_OPTIONS
 
 CONTROL_HEADER: Final = "triton-grpc-protocol-candlecast"
 READY: Final = "READY"
+UNLOADING: Final = "UNLOADING"
 
 
 class Control:
