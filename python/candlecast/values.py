@@ -174,7 +174,9 @@ class Spoken:
     @property
     def finite(self) -> Bool:
         """Return which of N it could say anything of."""
-        return np.isfinite(np.column_stack([self.probabilities.reshape(-1, 12), self.returns, self.risks])).all(axis=1)
+        every = np.column_stack([self.probabilities.reshape(len(self.side), -1), self.returns, self.risks])
+        finite: Bool = np.logical_and.reduce(np.isfinite(every), axis=1)
+        return finite
 
     def take(self, index: I64) -> Spoken:
         """Return what it said of the candles at index [K]."""

@@ -208,7 +208,7 @@ def _sum_up(judged: Judged, bar: I64, bars: int, costs: float) -> Sums:
     side = spoken.side.astype(np.float64)
     net = side * labels.returns[:, PNL_HORIZON].astype(np.float64) - costs * np.abs(side)
     for name, column in (("forecasts", np.ones(len(bar))), ("pnl", net), ("model_us", spoken.model_us)):
-        sums[name] = np.bincount(bar, column, minlength=bars)[:, None]
+        sums[name] = np.bincount(bar, column, minlength=bars)[:, None].astype(np.float64)
     return sums
 
 
