@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from candlecast.values import Model
 from tests.integration.conftest import INTERVAL_MS, START_MS, forecasts
 from tests.market_simulator import candles as market
 from tests.recorders import Store
+from tests.training.test_schedule import Server
 
 BARS = 800
 ALIGNED_MS = START_MS // INTERVAL_MS * INTERVAL_MS
@@ -75,3 +77,17 @@ async def test_what_nobody_said_cannot_be_compared_and_a_version_not_with_itself
     command = ["models", "compare", "1", "patchtst:1", "--database", dsn]
     assert await asyncio.to_thread(main, command) == 78
     assert "compared with itself" in capsys.readouterr().err
+
+
+async def test_a_shadow_that_is_not_better_is_unloaded_when_its_time_is_over(dsn, stored, capsys, monkeypatch):
+    server = Server(v1="CHAMPION", v2="SHADOW")
+    server.since_ms = 0
+    monkeypatch.setattr("candlecast.cli.schedule.model_server", lambda settings: nullcontext(server))
+
+    command = ["schedule", "judge", "--database", dsn, "--json"]
+    assert await asyncio.to_thread(main, command) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert (said["step"], said["champion"], said["version"]) == ("kept", 1, 2)
+    assert said["comparison"]["rows"] == {"champion": BARS - 8, "challenger": BARS - 8}
+    assert server.asked == ["unload 2"]

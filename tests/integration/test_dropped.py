@@ -6,13 +6,14 @@ import asyncio
 import json
 import re
 import shutil
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 
 from candlecast import outputs as layout
+from candlecast.cli.model_server import model_server
 from candlecast.client import AsyncClient, messages
 from candlecast.features import NAMES, WINDOW, Features
 from candlecast.lifecycle import poll
@@ -20,8 +21,6 @@ from candlecast.server.app import open_server
 from candlecast.settings import CHECKOUT, load
 from candlecast.triton.embedded import EmbeddedTriton
 from candlecast.triton.repository import write_config
-from candlecast.v1 import models_pb2 as pb
-from candlecast.v1 import models_pb2_grpc
 from candlecast.values import Candles
 from tests import bad_models
 from tests.market_simulator import candles
@@ -111,15 +110,15 @@ async def test_twelve_bad_models_hurt_nobody_and_a_good_one_is_heard(repository,
     async with (
         open_server(settings) as address,
         AsyncClient(address) as client,
-        grpc.aio.insecure_channel(address) as channel,
+        AsyncExitStack() as stack,
     ):
-        stub = models_pb2_grpc.ModelsStub(channel)
+        server = stack.enter_context(model_server(settings.model_copy(update={"grpc": address})))
 
-        async def state(version: int) -> str:
-            metadata = [("authorization", f"Bearer {TOKEN}")]
-            models = (await stub.List(pb.ListModelsRequest(), metadata=metadata)).models
-            states = {one.version: pb.ModelState.Name(one.state).removeprefix("MODEL_STATE_") for one in models}
-            return states.get(version, "UNKNOWN")
+        async def states() -> dict[int, str]:
+            return {one.version: one.state for one in await asyncio.to_thread(server.versions)}
+
+        async def is_shadow(version: int) -> bool:
+            return (await states()).get(version) == "SHADOW"
 
         async def ask_all_the_time() -> None:
             for at in given:
@@ -138,18 +137,26 @@ async def test_twelve_bad_models_hurt_nobody_and_a_good_one_is_heard(repository,
             return len(await asyncio.to_thread(reasons, incoming)) == len(bad_models.BAD)
 
         await poll("twelve refusals", all_refused, timeout_ms=60_000, interval_ms=100)
-        await poll("the good one as SHADOW", lambda: _is(state(GOOD), "SHADOW"), timeout_ms=20_000)
+        await poll("the good one as SHADOW", lambda: is_shadow(GOOD), timeout_ms=20_000)
         bad_models.good(repository / "patchtst" / str(WRITTEN), version=WRITTEN)
-        await poll("the written one as SHADOW", lambda: _is(state(WRITTEN), "SHADOW"), timeout_ms=20_000)
-        said = len(seen)
-        await poll("more forecasts", lambda: _is(_value(len(seen) > said + 20), True), timeout_ms=20_000)
+        await poll("the written one as SHADOW", lambda: is_shadow(WRITTEN), timeout_ms=20_000)
+        before = len(seen)
+
+        async def spoke() -> bool:
+            return len(seen) > before + 20
+
+        await poll("more forecasts", spoke, timeout_ms=20_000)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        states = {version: await state(version) for version in (1, GOOD, WRITTEN)}
+        reached = await states()
+        await asyncio.to_thread(server.promote, WRITTEN, "a test")
+        await asyncio.to_thread(server.unload, GOOD, "a test")
+        assert (await states())[WRITTEN] == "CHAMPION" and (await states())[GOOD] == "RETIRED"
 
     assert not failed
     assert {forecast.model.version for forecast in seen} == {1}
-    assert states == {1: "CHAMPION", GOOD: "WARM", WRITTEN: "SHADOW"}
+    passed = {version: state for version, state in reached.items() if state != "REFUSED"}
+    assert passed == {1: "CHAMPION", GOOD: "WARM", WRITTEN: "SHADOW"}
     found = reasons(incoming)
     for number, (what, (_, refusal)) in enumerate(bad_models.BAD.items(), 2):
         why = found[f"bad {number}"]
@@ -160,11 +167,3 @@ async def test_twelve_bad_models_hurt_nobody_and_a_good_one_is_heard(repository,
     rows = await pool.fetch("SELECT version, shadow, count(*) FROM ml_predictions GROUP BY 1, 2 ORDER BY 1")
     assert [(row["version"], row["shadow"]) for row in rows] == [(1, False), (GOOD, True), (WRITTEN, True)]
     assert rows[0]["count"] == len(seen)
-
-
-async def _is(found, wanted) -> bool:
-    return await found == wanted
-
-
-async def _value(value):
-    return value
