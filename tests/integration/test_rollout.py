@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from candlecast.cli.models import pieces
 from candlecast.client import AsyncClient, messages
 from candlecast.features import NAMES, WINDOW, Features
 from candlecast.lifecycle import poll
@@ -268,11 +269,7 @@ async def test_a_damaged_bundle_is_refused_with_its_reason_and_nobody_comes_in_w
 
 
 async def push(models, folder):
-    async def pieces():
-        for path in folder.iterdir():
-            yield pb.PushModelRequest(file=path.name, data=path.read_bytes(), why="a test")
-
-    return await models("Push", pieces())
+    return await models("Push", pieces(folder, "a test"))
 
 
 def nan_unless_wild():
