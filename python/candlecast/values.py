@@ -207,6 +207,11 @@ class Model:
     version: int
     bundle_sha256: str
     feature_set_hash: int  # 64 bits
+    trained_ms: int = 0  # when that was, since 1970; 0: not known
+
+    def age_ms(self, now_ms: float) -> float:
+        """Return how long ago it was trained; 0 where that is not known."""
+        return max(now_ms - self.trained_ms, 0.0) if self.trained_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +255,7 @@ class Forecasts:
     forming: Bool  # [B] from a candle that is not closed: answered, never stored
     state: NDArray[np.uint8]  # [B] index into STATES
     gap_filled: Bool  # [B]
-    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was
+    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was, or the model is too old
     model_agreement: F32  # [B] 0..1, weight of the members on the ensemble's side; NaN of a model alone
     features_hash: NDArray[np.uint64]  # [B] low 56 bits of xxh3 over the newest row
     rows: F32  # [B, F] newest feature row

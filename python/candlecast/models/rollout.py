@@ -36,6 +36,7 @@ from candlecast.errors import (
     WrongState,
 )
 from candlecast.forecaster import Forecaster
+from candlecast.models.age import described
 from candlecast.models.bundle import Bundle
 from candlecast.models.folder import MANIFEST
 from candlecast.models.library import KEPT_EVENTS_MAX, Library, require_size
@@ -371,7 +372,7 @@ class Rollouts:
             await connected.check_fit()
             lane = self._forecaster.lane(
                 connected.ask,
-                model=Model(manifest.name, manifest.version, bundle.sha256, bundle.feature_set_hash),
+                model=described(bundle),
                 temperatures=np.asarray(manifest.temperatures),
                 check=connected.check,
                 watch=Watch(self._policy.window_s),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -25,6 +26,7 @@ from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.gatekeeper import Gatekeeper
 from candlecast.journal import InUse, Journal
+from candlecast.models.age import complaint, described, max_age_ms
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
@@ -50,7 +52,7 @@ from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import forecasts_pb2_grpc, models_pb2_grpc, order_flow_pb2_grpc
-from candlecast.values import F32, Model
+from candlecast.values import F32
 
 __all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
 log = logging.getLogger(__name__)
@@ -165,7 +167,13 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         readiness = await stack.enter_async_context(
-            Readiness(lambda: canary(forecaster.routes.check), interval_ms=settings.canary_interval_ms)
+            Readiness(
+                lambda: canary(forecaster.routes.check),
+                interval_ms=settings.canary_interval_ms,
+                complaint=lambda: complaint(
+                    forecaster.routes.champion.model, settings.max_model_age_d, time.time() * 1000
+                ),
+            )
         )
         if rollouts is not None:
             await stack.enter_async_context(incoming_of(settings, rollouts))
@@ -272,12 +280,11 @@ def _forecaster(
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
 ) -> Forecaster:
-    manifest = served.manifest
     return Forecaster(
         features,
         model.ask,
         recorder,
-        model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
+        model=described(served),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
         thresholds=Thresholds(
@@ -295,6 +302,7 @@ def _forecaster(
         pick=shared.picked if shared else None,
         check=model.check,
         gate=gate,
+        max_model_age_ms=max_age_ms(settings.max_model_age_d),
     )
 
 
