@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults soak proto fmt clean
+.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults rollout-proof soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ bench: setup-dev  ## measure the main job beside its baselines (about 20 minutes
 
 faults: setup-dev  ## play the fault matrix (about 30 minutes; ROWS=1,5 plays some)
 	$(PY) -m tests.faults.run --rows "$(ROWS)" --json target/faults.json $(ARGS)
+
+rollout-proof: setup-dev  ## switch the model under load, 100 times (about 20 minutes; ARGS="--switches 10")
+	$(PY) -m tests.faults.rollout_proof $(ARGS)
 
 soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)
 	$(PY) -m tests.faults.soak --minutes $(or $(SOAK_MINUTES),60)

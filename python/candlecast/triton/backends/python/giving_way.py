@@ -1,7 +1,7 @@
 """A version that is loaded beside those that answer takes its time from what they leave. Knows no model.
 
-It is imported before anything that takes long, lowers this process's priority, and `done` raises it again. That takes a right
-(CAP_SYS_NICE, or RLIMIT_NICE of 20 or more); without, and while tritonserver itself is starting, nothing happens.
+It is imported before anything that takes long, lowers this process's priority, and `done` raises it again. That takes a
+right (CAP_SYS_NICE, or RLIMIT_NICE of 20 or more); without, and while tritonserver itself is starting, nothing happens.
 """
 
 from __future__ import annotations
