@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -68,6 +69,7 @@ class Forecaster:
         pick: takes rows [K] out of windows.
         check: compares the model's golden values.
         gate: is asked about symbols with live order flow, at the same time as the model.
+        max_model_age_ms: forecasts of a model that was trained longer ago are degraded.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class Forecaster:
         pick: Callable[[F32, I64], F32] | None = None,
         check: Callable[[], Awaitable[None]] | None = None,
         gate: Gatekeeper | None = None,
+        max_model_age_ms: float = math.inf,
     ) -> None:
         self._gate = gate
+        self._max_model_age_ms = max_model_age_ms
         self._features = features
         self._recorder = recorder
         self._thresholds = thresholds
@@ -485,7 +489,7 @@ class Forecaster:
             forming=source.forming,
             state=state,
             gap_filled=gap_filled,
-            degraded=degraded | decisions.degraded,
+            degraded=degraded | decisions.degraded | said.is_older_than(self._max_model_age_ms),
             model_agreement=model_agreement,
             features_hash=pushed.features_hash[of_window],
             rows=np.ascontiguousarray(windows[:, -1, :]),
@@ -524,7 +528,7 @@ class Forecaster:
         )
         return replace(
             heard,
-            degraded=degraded | decisions.degraded,
+            degraded=degraded | decisions.degraded | said.is_older_than(self._max_model_age_ms),
             model_agreement=model_agreement,
             outputs=outputs,
             meaning=meaning,

@@ -59,6 +59,10 @@ class Gatekeeper:
         self._absent_passes = absent_passes
         self._is_degraded = False
 
+    def changed(self, model: GateModel) -> None:
+        """Ask another model from now on; what is asked already goes on."""
+        self.model = model
+
     def passes(self, verdict: NDArray[np.uint8]) -> Bool:
         """Say with which verdicts [B] a signal leaves."""
         return gate.passes(verdict, self._absent_passes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -25,18 +26,20 @@ from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.gatekeeper import Gatekeeper
 from candlecast.journal import InUse, Journal
+from candlecast.models.age import complaint, described, max_age_ms
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
 from candlecast.server.admin import Admin, digest_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
+from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
-from candlecast.server.gate_serving import served_gate
+from candlecast.server.gate_versions import GateVersions
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
-from candlecast.server.rollouts import rollouts_of
+from candlecast.server.rollouts import rollouts_of, trials_of
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
@@ -45,11 +48,12 @@ from candlecast.settings import Settings, is_loopback, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
+from candlecast.store.model_events import record_model_events
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import forecasts_pb2_grpc, models_pb2_grpc, order_flow_pb2_grpc
-from candlecast.values import F32, Model
+from candlecast.values import F32
 
 __all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
 log = logging.getLogger(__name__)
@@ -106,10 +110,10 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         await model.check_fit()
-        gate_model = await stack.enter_async_context(served_gate(settings))
+        gates = await stack.enter_async_context(GateVersions(settings, trials_of(settings)))
 
         async def canary(check: Callable[[], Awaitable[None]] = model.check) -> None:
-            checks = [check(), *([gate_model.check()] if gate_model else [])]
+            checks = [check(), gates.check()]
             await asyncio.gather(*checks)
             await recorder.check()
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
@@ -126,7 +130,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         await stack.enter_async_context(FlowRecorder(flow, recorder.record_flow))
         gate = Gatekeeper(
             flow,
-            gate_model.model if gate_model else None,
+            gates.model,
             threshold=settings.ml_threshold,
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
@@ -164,8 +168,16 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         readiness = await stack.enter_async_context(
-            Readiness(lambda: canary(forecaster.routes.check), interval_ms=settings.canary_interval_ms)
+            Readiness(
+                lambda: canary(forecaster.routes.check),
+                interval_ms=settings.canary_interval_ms,
+                complaint=lambda: complaint(
+                    forecaster.routes.champion.model, settings.max_model_age_d, time.time() * 1000
+                ),
+            )
         )
+        gates.changed, gates.record = gate.changed, partial(record_model_events, pool)
+        await stack.enter_async_context(incoming_of(settings, rollouts, gates))
         order_flow = OrderFlowService(
             flow,
             gate,
@@ -269,12 +281,11 @@ def _forecaster(
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
 ) -> Forecaster:
-    manifest = served.manifest
     return Forecaster(
         features,
         model.ask,
         recorder,
-        model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
+        model=described(served),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
         thresholds=Thresholds(
@@ -292,6 +303,7 @@ def _forecaster(
         pick=shared.picked if shared else None,
         check=model.check,
         gate=gate,
+        max_model_age_ms=max_age_ms(settings.max_model_age_d),
     )
 
 
