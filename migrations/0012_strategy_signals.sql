@@ -35,7 +35,8 @@ CREATE TABLE ml_strategy_signals (
 );
 COMMENT ON TABLE ml_strategy_signals IS 'every signal that a strategy acted on; those with status OPEN are its positions';
 CREATE INDEX ml_strategy_signals_open ON ml_strategy_signals (strategy, symbol) WHERE status = 'OPEN';
-CREATE INDEX ml_strategy_signals_entry ON ml_strategy_signals (strategy, entry_time);
+CREATE INDEX ml_strategy_signals_entry ON ml_strategy_signals (strategy, entry_time, id);
+CREATE INDEX ml_strategy_signals_recent ON ml_strategy_signals (entry_time, id);
 CREATE INDEX ml_strategy_signals_exit ON ml_strategy_signals (strategy, exit_time) WHERE status = 'CLOSED';
 
 CREATE TABLE ml_signal_closes (
