@@ -292,7 +292,8 @@ SELECT
     key, strategy, version, coalesce(logged_at, now()), accuracy, duration_s, data_points, status, error, session_id,
     coalesce(metadata, '{}')
 FROM jsonb_populate_record(NULL::ml_training_log, $1::jsonb)
-ON CONFLICT (key) DO NOTHING;
+ON CONFLICT (key) DO NOTHING
+RETURNING id;
 
 -- name: register_model
 -- $1 is a row of ml_models as JSON. The same bundle again may have moved; its state is not touched.
