@@ -23,6 +23,9 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.Overloaded, code_pb2.RESOURCE_EXHAUSTED),
     (errors.DeadlineExceeded, code_pb2.DEADLINE_EXCEEDED),
     (errors.Unavailable, code_pb2.UNAVAILABLE),
+    (errors.Unauthenticated, code_pb2.UNAUTHENTICATED),
+    (errors.WrongState, code_pb2.FAILED_PRECONDITION),
+    (errors.ModelRefused, code_pb2.FAILED_PRECONDITION),
     (errors.CandlecastError, code_pb2.INTERNAL),
 )
 

@@ -6,7 +6,7 @@
 -- The inboxes have the columns of records.py, which says what stands there for words and for NULL; when rows are few,
 -- writer.py puts parameters in their place. A gate's verdict is its code in gate.py. $1 missed forecasts; of the forecasts $2 to $6 model, version, bundle's
 -- sha256, feature-set hash and number of features, $7 words of states, $8 of directions, $9 of strengths, $10 the
--- reasons that occur and $11 their words.
+-- reasons that occur and $11 their words, $12 whether they are a shadow's.
 WITH candle AS (
     INSERT INTO candles (
         symbol, interval_ms, open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
@@ -26,7 +26,7 @@ WITH candle AS (
         rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength,
         outputs, probabilities, direction, strength,
         confidence, quality, agreement, move, edge, stop_loss, take_profit,
-        reasons, gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us)
+        reasons, gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, shadow)
     SELECT
         symbol::text, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision),
         $2::text, $3::integer, $4::bytea, $5::bigint,
@@ -42,7 +42,7 @@ WITH candle AS (
         nullif(edge, 'NaN'), nullif(stop_loss, 'NaN'), nullif(take_profit, 'NaN'),
         ($11::text[])[array_position($10::integer[], reasons)]::text[],
         nullif(gate_probability, 'NaN'), (ARRAY[NULL, NULL, false, true])[gate_verdict + 1],
-        decode_us, features_us, queue_us, model_us, interpret_us
+        decode_us, features_us, queue_us, model_us, interpret_us, $12::boolean
     FROM prediction_inbox
     ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING
     RETURNING
@@ -137,7 +137,7 @@ SELECT
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
     gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
-WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
+WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6) AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
 
@@ -148,6 +148,7 @@ SELECT
     gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
+    AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
 
@@ -231,7 +232,7 @@ ORDER BY open_time;
 SELECT set_config('statement_timeout', $1, true), set_config('work_mem', '64MB', true);
 
 -- name: unforecast
--- Of the given closes of candles those without a forecast of model $4, version $5, made or missed.
+-- Of the given closes of candles those without an answer of model $4, version $5 (NULL: whichever), made or missed.
 -- LATERAL: one index look-up each, whatever the planner thinks of their number.
 SELECT given.symbol, given.interval_ms
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
@@ -241,7 +242,7 @@ LEFT JOIN LATERAL (
     FROM ml_predictions AS p
     WHERE p.symbol = given.symbol AND p.interval_ms = given.interval_ms
         AND p.close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
-        AND p.model = $4 AND p.version = $5
+        AND p.model = $4 AND ($5::integer IS NULL OR p.version = $5) AND NOT p.shadow
     LIMIT 1
 ) AS made ON true
 LEFT JOIN LATERAL (
@@ -249,7 +250,7 @@ LEFT JOIN LATERAL (
     FROM ml_missed_predictions AS m
     WHERE m.symbol = given.symbol AND m.interval_ms = given.interval_ms
         AND m.close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
-        AND m.model = $4 AND m.version = $5
+        AND m.model = $4 AND ($5::integer IS NULL OR m.version = $5)
     LIMIT 1
 ) AS missed ON true
 WHERE made.is_there IS NULL AND missed.is_there IS NULL
@@ -330,3 +331,30 @@ SELECT
     bundle_sha256
 FROM jsonb_populate_recordset(NULL::ml_feature_importance, $1::jsonb)
 ON CONFLICT (model, version, calculated_at, feature) DO NOTHING;
+
+-- name: record_model_events
+-- $1 is a JSON array of rows of ml_model_events; one that is there already is there once. Where the bundle is on record, its
+-- state is that of its newest event.
+WITH given AS (
+    SELECT * FROM jsonb_populate_recordset(NULL::ml_model_events, $1::jsonb)
+), added AS (
+    INSERT INTO ml_model_events (id, at, model, version, bundle_sha256, from_state, to_state, who, why, metrics)
+    SELECT id, at, model, version, bundle_sha256, from_state, to_state, who, why, metrics FROM given
+    ON CONFLICT (id) DO NOTHING
+), newest AS (
+    SELECT DISTINCT ON (model, version, bundle_sha256) * FROM given ORDER BY model, version, bundle_sha256, at DESC
+)
+UPDATE ml_models AS m SET
+    state = newest.to_state, updated_at = now(),
+    deployed_at = CASE WHEN newest.to_state = 'CHAMPION' THEN newest.at ELSE m.deployed_at END
+FROM newest
+WHERE m.name = newest.model AND m.version = newest.version AND m.bundle_sha256 = newest.bundle_sha256;
+
+-- name: model_events
+-- The newest first: $1 how many, of model $2 and version $3 (NULL: of all).
+SELECT id, (date_part('epoch', at) * 1000)::bigint AS at_ms, model, version, encode(bundle_sha256, 'hex') AS bundle_sha256,
+    from_state, to_state, who, why, metrics
+FROM ml_model_events
+WHERE model = $2 AND ($3::integer IS NULL OR version = $3)
+ORDER BY at DESC, sequence DESC
+LIMIT $1;
