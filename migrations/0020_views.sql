@@ -3,7 +3,7 @@
 -- Why safe: creates only; the counts of what is stored already are taken once, which reads every forecast.
 
 -- Counts by the hour of the close. `record` adds to them in the transaction that writes the forecasts, and a forecast that
--- was there already is not counted again. They outlive the forecasts: retention does not touch them.
+-- was there already is not counted again, nor is a shadow's. They outlive the forecasts: retention does not touch them.
 CREATE TABLE ml_prediction_hours (
     hour            timestamptz NOT NULL,
     interval_ms     bigint NOT NULL,
@@ -57,10 +57,12 @@ SELECT
     count(*) FILTER (WHERE gap_filled), count(*) FILTER (WHERE degraded), count(*) FILTER (WHERE gate_approved),
     count(*) FILTER (WHERE NOT gate_approved), sum(nan_count), sum(zero_variance_count)
 FROM ml_predictions
+WHERE NOT shadow
 GROUP BY 1, 2, 3, 4, 5, 6, 7;
 INSERT INTO ml_reason_hours
 SELECT date_trunc('hour', close_time, 'UTC'), interval_ms, model, version, reason, count(*)
 FROM ml_predictions, unnest(reasons) AS reason
+WHERE NOT shadow
 GROUP BY 1, 2, 3, 4, 5;
 INSERT INTO ml_latency_hours
 SELECT date_trunc('hour', created_at, 'UTC'), stage, latency_bucket(us), count(*)
@@ -68,6 +70,7 @@ FROM ml_predictions, LATERAL (VALUES
     ('decode', decode_us), ('features', features_us), ('queue', queue_us), ('model', model_us),
     ('interpret', interpret_us), ('total', decode_us + features_us + queue_us + model_us + interpret_us)
 ) AS spent (stage, us)
+WHERE NOT shadow
 GROUP BY 1, 2, 3;
 
 -- What came in since a moment, whatever time it is of: a live view of a replay finds its forecasts by this. BRIN, because
@@ -92,9 +95,10 @@ SELECT
     decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
-    hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48
-FROM ml_predictions;
-COMMENT ON VIEW ml_forecasts IS 'ml_predictions for programs: arrays stay bytes, little-endian float32; people read ml_predictions_decoded';
+    hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
+FROM ml_predictions
+WHERE NOT shadow;
+COMMENT ON VIEW ml_forecasts IS 'answers, for programs: arrays stay bytes, little-endian float32; people read ml_predictions_decoded';
 
 CREATE VIEW ml_missed AS
 SELECT symbol, interval_ms, close_time, model, version, reason, created_at FROM ml_missed_predictions;
@@ -188,3 +192,8 @@ SELECT
     gate_probability, gate_approved, degraded, created_at
 FROM order_flow_features;
 COMMENT ON VIEW ml_order_flow IS 'what the gate saw and said';
+
+CREATE VIEW ml_model_history AS
+SELECT at, model, version, encode(bundle_sha256, 'hex') AS bundle_sha256, from_state, to_state, who, why, metrics
+FROM ml_model_events;
+COMMENT ON VIEW ml_model_history IS 'who moved which version to which state, when and why';

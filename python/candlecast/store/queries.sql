@@ -2,7 +2,7 @@
 
 -- name: record
 -- One round trip and one commit for candles, forecasts and order flow; a key that is there already keeps its first values.
--- Only new forecasts are counted into the tables of hours (migrations/0020_views.sql), which the views read.
+-- Only new answers are counted into the tables of hours (migrations/0020_views.sql), which the views read.
 -- The inboxes have the columns of records.py, which says what stands there for words and for NULL; when rows are few,
 -- writer.py puts parameters in their place. A gate's verdict is its code in gate.py. $1 missed forecasts; of the forecasts $2 to $6 model, version, bundle's
 -- sha256, feature-set hash and number of features, $7 words of states, $8 of directions, $9 of strengths, $10 the
@@ -47,7 +47,8 @@ WITH candle AS (
     ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING
     RETURNING
         close_time, interval_ms, model, version, direction, strength, confidence, quality, move, gap_filled, degraded,
-        gate_approved, nan_count, zero_variance_count, reasons, decode_us, features_us, queue_us, model_us, interpret_us
+        gate_approved, nan_count, zero_variance_count, reasons, decode_us, features_us, queue_us, model_us, interpret_us,
+        shadow
 ), counted AS (
     INSERT INTO ml_prediction_hours AS hours (
         hour, interval_ms, model, version, direction, strength, confidence_bin, forecasts, confidence_sum, quality_sum,
@@ -59,6 +60,7 @@ WITH candle AS (
         count(*) FILTER (WHERE gap_filled), count(*) FILTER (WHERE degraded), count(*) FILTER (WHERE gate_approved),
         count(*) FILTER (WHERE NOT gate_approved), sum(nan_count), sum(zero_variance_count)
     FROM prediction
+    WHERE NOT shadow
     GROUP BY 1, 2, 3, 4, 5, 6, 7
     ORDER BY 1, 3, 4, 2, 5, 6, 7  -- whoever writes beside us takes the same locks in the same order
     ON CONFLICT (hour, model, version, interval_ms, direction, strength, confidence_bin) DO UPDATE SET
@@ -74,6 +76,7 @@ WITH candle AS (
     INSERT INTO ml_reason_hours AS hours (hour, interval_ms, model, version, reason, forecasts)
     SELECT date_trunc('hour', close_time, 'UTC'), interval_ms, model, version, reason, count(*)
     FROM prediction, unnest(reasons) AS reason
+    WHERE NOT shadow
     GROUP BY 1, 2, 3, 4, 5
     ORDER BY 1, 3, 4, 2, 5
     ON CONFLICT (hour, model, version, interval_ms, reason) DO UPDATE SET
@@ -84,6 +87,7 @@ WITH candle AS (
     FROM (
         SELECT decode_us, features_us, queue_us, model_us, interpret_us, count(*) AS forecasts
         FROM prediction
+        WHERE NOT shadow
         GROUP BY 1, 2, 3, 4, 5
     ) AS alike, LATERAL (VALUES
         ('decode', decode_us), ('features', features_us), ('queue', queue_us), ('model', model_us),
