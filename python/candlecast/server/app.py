@@ -32,7 +32,9 @@ from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
+from candlecast.server.history_service import HistoryService
 from candlecast.server.order_flow_service import OrderFlowService
+from candlecast.server.performance_service import PerformanceService
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
@@ -41,10 +43,12 @@ from candlecast.settings import Settings, is_loopback, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
+from candlecast.store.outcomes import Costs
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
+from candlecast.tracking.outcomes import Tracking
 from candlecast.triton.shared_memory import SharedWindows
-from candlecast.v1 import forecasts_pb2_grpc, order_flow_pb2_grpc
+from candlecast.v1 import forecasts_pb2_grpc, history_pb2_grpc, order_flow_pb2_grpc, performance_pb2_grpc
 from candlecast.values import F32, Model
 
 log = logging.getLogger(__name__)
@@ -89,7 +93,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             room=shared.room if shared else None,
         )
         features = empty()
-        pool, recorder = await stack.enter_async_context(_recorder(settings))
+        pool, recorder, tracking = await stack.enter_async_context(_recorder(settings))
         model = await stack.enter_async_context(
             answering(
                 served,
@@ -161,7 +165,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rows_per_message_max=settings.flow_rows_per_message_max,
             symbols_per_message_max=settings.candles_per_message_max,
         )
-        yield await stack.enter_async_context(_listening(settings, forecaster, features, order_flow, readiness))
+        await stack.enter_async_context(tracking)
+        yield await stack.enter_async_context(_listening(settings, forecaster, features, order_flow, pool, readiness))
 
 
 def features_for(
@@ -187,10 +192,11 @@ def features_for(
 
 
 @asynccontextmanager
-async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
+async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, Tracking]]:
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
+    tracking = Tracking(settings.database_url, Costs(fees=settings.tracked_fees, strong_size=settings.strong_size))
     async with (
         _journal(directory) as journal,
         open_pool(
@@ -204,6 +210,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
             refused_path=directory / "refused.jsonl",
             rows_max=settings.drain_rows_max,
             stop_timeout_ms=settings.stop_timeout_ms,
+            stored=tracking.stored,
         ) as drain,
         Recorder(
             journal,
@@ -218,7 +225,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
     ):
         await check_schema(pool)
         await drain.caught_up(journal.end)  # what was accepted before is read from the tables
-        yield pool, recorder
+        yield pool, recorder, tracking
 
 
 @asynccontextmanager
@@ -282,6 +289,7 @@ async def _listening(
     forecaster: Forecaster,
     features: Features,
     order_flow: OrderFlowService,
+    pool: Pool,
     readiness: Readiness,
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
@@ -307,6 +315,8 @@ async def _listening(
     tolerant: Any = TolerantServer(server)
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)
     order_flow_pb2_grpc.add_OrderFlowServicer_to_server(order_flow, tolerant)
+    performance_pb2_grpc.add_PerformanceServicer_to_server(PerformanceService(pool), tolerant)
+    history_pb2_grpc.add_HistoryServicer_to_server(HistoryService(pool), tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     port = _listen(server, settings.grpc)
