@@ -61,7 +61,7 @@ function toggleTheme() {
 }
 
 function useKeys(help: { current: HTMLDialogElement | null }) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
       if (event.metaKey || event.ctrlKey || event.altKey) return;
