@@ -6,6 +6,7 @@ import json
 import pytest
 
 from candlecast.dashboard import feed as feeds
+from candlecast.dashboard import gauges
 from candlecast.dashboard.board import Board
 from candlecast.dashboard.feed import Feed
 from candlecast.errors import Overloaded, StorageUnavailable
@@ -113,3 +114,31 @@ async def test_too_many_listeners_are_refused(monkeypatch):
             pass
         with feed.listen(lambda r: True):
             pass
+
+
+METRICS = """
+# HELP candlecast_queue_rows Candles under way in the server.
+candlecast_queue_rows 12.0
+candlecast_queue_rows_max 8192.0
+candlecast_journal_bytes 9.0e+08
+candlecast_journal_bytes_max 1.073741824e+09
+candlecast_drain_lag_seconds 0.25
+candlecast_triton_breaker_open{model="patchtst"} 0.0
+candlecast_triton_breaker_open{model="lstm"} 1.0
+"""
+
+
+async def test_gauges_are_said_in_words_and_what_is_nearly_full_or_ill_is_said_to_be(monkeypatch):
+    monkeypatch.setattr(gauges, "_fetched", lambda url: METRICS)
+    found = {part["name"]: (part["value"], part["ok"]) for part in await gauges.parts("127.0.0.1:1")}
+    assert found == {
+        "Queue": ("12 of 8,192", True),
+        "Journal": ("858 of 1,024 MB", False),
+        "Behind the journal": ("0.2 s", True),
+        "Triton": ("breaker open", False),
+    }
+
+
+async def test_a_server_without_gauges_or_away_has_none():
+    assert await gauges.parts("") == []
+    assert await gauges.parts("127.0.0.1:9") == []

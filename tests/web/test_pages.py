@@ -1,13 +1,15 @@
 """Every page in a real browser against the real product: it shows what is stored, in both themes and widths, calmly."""
 
+import asyncio
 import os
+import re
 from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
 from candlecast.settings import CHECKOUT
-from tests.web.conftest import SYMBOLS
+from tests.web.conftest import FORECASTS, NEED, SYMBOLS, written
 
 AXE = CHECKOUT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = os.environ.get("SCREENSHOTS")
@@ -27,6 +29,7 @@ rules => axe.run({ runOnly: rules })
 """
 SHIFT_MAX = 0.02
 """Of what is seen, by how far; 0.1 counts as good."""
+MORE = 60
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
@@ -142,3 +145,36 @@ async def test_an_answer_that_fails_is_shown_and_asked_again_and_old_data_is_cal
     await page.unroute("**/api/ml/pages/**")
     await trouble.get_by_role("button").click()
     await expect(page.locator(".trouble")).to_have_count(0)
+
+
+async def test_candles_are_replayed_forecasts_appear_outcomes_fill_and_a_strategy_updates(look, stack, tmp_path):
+    symbol = SYMBOLS[1]
+    now = await look()
+    row = now.locator("tbody tr").filter(has=now.get_by_role("link", name=symbol))
+    closed = row.locator("td span[title$=UTC]")
+    before = await closed.get_attribute("title")
+    strategies = await look("strategies")
+    own = strategies.locator("tbody tr").filter(has_text="candlecast")
+    await expect(own).to_have_count(1)
+    signals = int((await own.locator("td").first.inner_text()).replace(",", ""))
+
+    more = written(tmp_path, symbol, NEED - 1 + FORECASTS, MORE)
+    assert (await asyncio.to_thread(stack.replay, more))["forecasts"] == MORE
+    await expect(closed).not_to_have_attribute("title", before)
+    assert before < await closed.get_attribute("title")
+    page = await look(f"symbol?symbol={symbol}")
+    async with asyncio.timeout(20):
+        while not re.search("hit|miss", await last_horizon(page)):
+            await page.reload()
+    await expect((await look("accuracy")).locator("tbody tr").first).to_contain_text("15m")
+    async with asyncio.timeout(20):
+        while int((await own.locator("td").first.inner_text()).replace(",", "")) <= signals:
+            await strategies.reload()
+
+
+async def last_horizon(page):
+    """Return what is said of the longest horizon, 48 bars, of a forecast for which it is over."""
+    await expect(page.locator(".panel h2", has_text="Forecast at")).to_be_visible()
+    for _ in range(50):
+        await page.keyboard.press("ArrowLeft")
+    return await page.locator("tr", has_text="12h").inner_text()

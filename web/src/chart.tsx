@@ -46,6 +46,9 @@ export function Chart(props: {
       plot?.destroy();
       const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 } };
       const formatX = props.formatX;
+      // A single moment has no range of its own: an hour to either side.
+      const alone = !plain && props.x.length === 1 ? props.x[0]! / 1000 : null;
+      const xRange: [number, number] | undefined = props.xRange ?? (alone === null ? undefined : [alone - 3600, alone + 3600]);
       const options: uPlot.Options = {
         width: element.clientWidth,
         height,
@@ -53,7 +56,7 @@ export function Chart(props: {
         legend: { show: props.legend ?? props.lines.length > 1, live: true },
         cursor: { points: { size: 6 } },
         scales: {
-          x: { time: !plain, ...(props.xRange ? { range: () => props.xRange! } : {}) },
+          x: { time: !plain, ...(xRange ? { range: () => xRange } : {}) },
           y: props.range ? { range: () => props.range! } : {},
         },
         axes: [

@@ -7,7 +7,6 @@ from typing import Any
 
 from candlecast import settings as configuration
 
-
 WEBSOCKET_BYTES_MAX = 64 * 1024
 """Of a message from a listener: its filters."""
 LEAVE_S = 1
@@ -18,8 +17,8 @@ def register(commands: Any) -> None:
     command = commands.add_parser(
         "dashboard",
         help="run the web door against a server and its database",
-        description="Serve the pages at /ml/, the HTTP API (OpenAPI at /docs), the live feed, /healthz and /readyz. It reads"
-        " views and asks the server; a training that is begun here is a process of its own and needs the admin's token.",
+        description="Serve the pages at /ml/, the HTTP API (OpenAPI at /docs), the live feed, /healthz and /readyz. It"
+        " reads views and asks the server; a training begun here is a process of its own and needs the admin's token.",
     )
     command.add_argument("--http", metavar="HOST:PORT", help="listen here (default 127.0.0.1:8080)")
     command.add_argument("--grpc", metavar="HOST:PORT", help="the server (default 127.0.0.1:50051)")

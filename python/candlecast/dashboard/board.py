@@ -30,6 +30,7 @@ class Board:
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
         self.left_out = 0
+        self.newest_close_ms: int | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -44,12 +45,8 @@ class Board:
             elif known is None or (row["close_time_ms"] >= known["close_time_ms"] and row != known):
                 self._rows[row["symbol"]] = row
                 fresh.append(row)
+                self.newest_close_ms = max(row["close_time_ms"], self.newest_close_ms or 0)
         return fresh
-
-    @property
-    def newest_close_ms(self) -> int | None:
-        """Return the close of the newest forecast."""
-        return max((row["close_time_ms"] for row in self._rows.values()), default=None)
 
     def page(
         self, *, search: str = "", side: Side | None = None, order: Order = "symbol", offset: int = 0, limit: int
