@@ -30,6 +30,7 @@ rules => axe.run({ runOnly: rules })
 SHIFT_MAX = 0.02
 """Of what is seen, by how far; 0.1 counts as good."""
 MORE = 60
+WELL = re.compile("^ ?(Live|Quiet)$")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
@@ -187,3 +188,17 @@ async def last_horizon(page):
     for _ in range(50):
         await page.keyboard.press("ArrowLeft")
     return await page.locator("tr", has_text="12h").inner_text()
+
+
+async def test_a_door_and_a_server_that_are_away_are_said_to_be_and_the_page_comes_back_by_itself(stack, browser):
+    page = await browser.new_page()
+    await page.goto(f"http://{stack.http}/ml/")
+    health = page.locator(".health")
+    await expect(health).to_have_text(WELL)
+    stack.processes()["dashboard"].kill()
+    await expect(health).to_contain_text("Disconnected")
+    await expect(health).to_have_text(WELL, timeout=15_000)
+    stack.processes()["server"].kill()
+    await expect(health).to_contain_text("Server away")
+    await expect(health).to_have_text(WELL, timeout=20_000)
+    await page.close()

@@ -13,10 +13,11 @@ export const fixed = (x: number | null | undefined, digits = 3): string =>
 export const whole = (x: number | null | undefined): string =>
   x === null || x === undefined ? DASH : Math.round(x).toLocaleString("en-US");
 
-export const money = (x: number | null | undefined): string =>
-  x === null || x === undefined
-    ? DASH
-    : `${x < 0 ? "−" : ""}${Math.abs(x).toLocaleString("en-US", { maximumFractionDigits: 2, minimumFractionDigits: 2 })}`;
+export const money = (x: number | null | undefined): string => {
+  if (x === null || x === undefined) return DASH;
+  const digits = x !== 0 && Math.abs(x) < 10 ? 4 : 2;
+  return `${x < 0 ? "−" : ""}${Math.abs(x).toLocaleString("en-US", { maximumFractionDigits: digits, minimumFractionDigits: digits })}`;
+};
 
 export const price = (x: number | null | undefined): string => {
   if (x === null || x === undefined) return DASH;

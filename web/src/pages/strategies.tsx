@@ -141,7 +141,7 @@ function Curves(props: { data: Data; shown: string[]; of: "total_pnl" | "fall_fr
     return { label: name, values: days.map((ms) => (last = mine.get(ms) ?? last)) };
   });
   const ends = lines.map((l) => `${l.label} ${money(l.values.at(-1))}`).join(", ");
-  return <Chart label={`${props.label}: ${ends}`} x={days} lines={lines} height={240} format={(v) => money(v).replace(/\.00$/, "")} legend />;
+  return <Chart label={`${props.label}: ${ends}`} x={days} lines={lines} height={240} format={(v) => money(v).replace(/\.?0+$/, "") || "0"} legend />;
 }
 
 function Details({ name }: { name: string }) {
