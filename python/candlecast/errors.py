@@ -4,6 +4,7 @@ CandlecastError
 ├── ConfigurationError      a setting, file or environment is wrong; the program exits with 78
 │   └── BundleError         a model bundle is damaged or does not fit this server
 ├── InvalidRequest          the request as a whole is malformed; says which field
+├── NotFound                what was asked about is not there
 ├── Overloaded              a bounded queue is full; try again later
 ├── DeadlineExceeded        the answer did not come in time
 ├── Unauthenticated         no token, or not the one that this door wants
@@ -62,6 +63,10 @@ class InvalidRequest(CandlecastError):
         super().__init__(f"{field}: {description}")
         self.field = field
         self.description = description
+
+
+class NotFound(CandlecastError):
+    reason = "NOT_FOUND"
 
 
 class Overloaded(CandlecastError):

@@ -140,7 +140,7 @@ async def _run_parts(settings: Settings) -> None:
         keepers.append(await stack.enter_async_context(Keeper("dashboard", dashboard, _say, restarts_max=None)))
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
-        _say(f"  HTTP   http://{settings.http}/docs")
+        _say(f"  HTTP   http://{settings.http}/ml/ (API: /docs)")
         _say(f'  SQL    {_command("psql", psql())} "$(cat {url_file})"')
         _say(f"  logs   {logs}")
         _say(f"  try    {_command('candlecast', Path(sys.argv[0]))} replay SYMBOL-15m.parquet --server {settings.grpc}")

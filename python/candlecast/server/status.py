@@ -19,6 +19,7 @@ RETRY_AFTER_MS = 500
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidRequest, code_pb2.INVALID_ARGUMENT),
+    (errors.NotFound, code_pb2.NOT_FOUND),
     (errors.Overloaded, code_pb2.RESOURCE_EXHAUSTED),
     (errors.DeadlineExceeded, code_pb2.DEADLINE_EXCEEDED),
     (errors.Unavailable, code_pb2.UNAVAILABLE),

@@ -2,6 +2,7 @@
 
 -- name: record
 -- One round trip and one commit for candles, forecasts and order flow; a key that is there already keeps its first values.
+-- Only new answers are counted into the tables of hours (migrations/0020_views.sql), which the views read.
 -- The inboxes have the columns of records.py, which says what stands there for words and for NULL; when rows are few,
 -- writer.py puts parameters in their place. A gate's verdict is its code in gate.py. $1 missed forecasts; of the forecasts $2 to $6 model, version, bundle's
 -- sha256, feature-set hash and number of features, $7 words of states, $8 of directions, $9 of strengths, $10 the
@@ -44,6 +45,57 @@ WITH candle AS (
         decode_us, features_us, queue_us, model_us, interpret_us, $12::boolean
     FROM prediction_inbox
     ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING
+    RETURNING
+        close_time, interval_ms, model, version, direction, strength, confidence, quality, move, gap_filled, degraded,
+        gate_approved, nan_count, zero_variance_count, reasons, decode_us, features_us, queue_us, model_us, interpret_us,
+        shadow
+), counted AS (
+    INSERT INTO ml_prediction_hours AS hours (
+        hour, interval_ms, model, version, direction, strength, confidence_bin, forecasts, confidence_sum, quality_sum,
+        move_sum, gap_filled, degraded, gate_approved, gate_refused, nan_features, still_features)
+    SELECT
+        date_trunc('hour', close_time, 'UTC'), interval_ms, model, version, direction, strength,
+        coalesce(least(floor(confidence * 20), 19), -1)::smallint, count(*),
+        coalesce(sum(confidence), 0), coalesce(sum(quality), 0), coalesce(sum(move), 0),
+        count(*) FILTER (WHERE gap_filled), count(*) FILTER (WHERE degraded), count(*) FILTER (WHERE gate_approved),
+        count(*) FILTER (WHERE NOT gate_approved), sum(nan_count), sum(zero_variance_count)
+    FROM prediction
+    WHERE NOT shadow
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ORDER BY 1, 3, 4, 2, 5, 6, 7  -- whoever writes beside us takes the same locks in the same order
+    ON CONFLICT (hour, model, version, interval_ms, direction, strength, confidence_bin) DO UPDATE SET
+        forecasts = hours.forecasts + excluded.forecasts,
+        confidence_sum = hours.confidence_sum + excluded.confidence_sum,
+        quality_sum = hours.quality_sum + excluded.quality_sum, move_sum = hours.move_sum + excluded.move_sum,
+        gap_filled = hours.gap_filled + excluded.gap_filled, degraded = hours.degraded + excluded.degraded,
+        gate_approved = hours.gate_approved + excluded.gate_approved,
+        gate_refused = hours.gate_refused + excluded.gate_refused,
+        nan_features = hours.nan_features + excluded.nan_features,
+        still_features = hours.still_features + excluded.still_features
+), reasoned AS (
+    INSERT INTO ml_reason_hours AS hours (hour, interval_ms, model, version, reason, forecasts)
+    SELECT date_trunc('hour', close_time, 'UTC'), interval_ms, model, version, reason, count(*)
+    FROM prediction, unnest(reasons) AS reason
+    WHERE NOT shadow
+    GROUP BY 1, 2, 3, 4, 5
+    ORDER BY 1, 3, 4, 2, 5
+    ON CONFLICT (hour, model, version, interval_ms, reason) DO UPDATE SET
+        forecasts = hours.forecasts + excluded.forecasts
+), timed AS (
+    INSERT INTO ml_latency_hours AS hours (hour, stage, bucket, forecasts)
+    SELECT date_trunc('hour', now(), 'UTC'), stage, latency_bucket(us), sum(alike.forecasts)
+    FROM (
+        SELECT decode_us, features_us, queue_us, model_us, interpret_us, count(*) AS forecasts
+        FROM prediction
+        WHERE NOT shadow
+        GROUP BY 1, 2, 3, 4, 5
+    ) AS alike, LATERAL (VALUES
+        ('decode', decode_us), ('features', features_us), ('queue', queue_us), ('model', model_us),
+        ('interpret', interpret_us), ('total', decode_us + features_us + queue_us + model_us + interpret_us)
+    ) AS spent (stage, us)
+    GROUP BY 2, 3
+    ORDER BY 2, 3
+    ON CONFLICT (hour, stage, bucket) DO UPDATE SET forecasts = hours.forecasts + excluded.forecasts
 ), flow AS (
     INSERT INTO order_flow_features (
         symbol, ts, gate_asked, tick_ratio, depth_ratio, price_dist, price, vwap, std_dev, bid_vol, ask_vol,
@@ -280,7 +332,8 @@ SELECT
     key, strategy, version, coalesce(logged_at, now()), accuracy, duration_s, data_points, status, error, session_id,
     coalesce(metadata, '{}')
 FROM jsonb_populate_record(NULL::ml_training_log, $1::jsonb)
-ON CONFLICT (key) DO NOTHING;
+ON CONFLICT (key) DO NOTHING
+RETURNING id;
 
 -- name: register_model
 -- $1 is a row of ml_models as JSON. The same bundle again may have moved; its state is not touched.
