@@ -77,7 +77,7 @@ async def settle(
         await run("outcome_series", *columns, float(sure_s))
         # What is not asked by a key is joined by hashing: the planner knows nothing of what has just been found.
         await connection.execute("SET LOCAL enable_nestloop = off")
-        await run("outcome_rows", *outputs.THRESHOLDS, outputs.HOLD_BARS)
+        await run("outcome_rows", *outputs.THRESHOLDS, outputs.HOLD_BARS, candles_max)
         await connection.execute("SET LOCAL enable_nestloop = on")
         count = int(await connection.fetchval(STATEMENTS["outcome_count"]))
         if count:

@@ -71,7 +71,7 @@ LEFT JOIN ml_outcome_marks AS m ON m.symbol = s.symbol AND m.interval_ms = s.int
 
 -- name: outcome_rows
 -- The forecasts of these series that lack an outcome, and what is new. $1 to $4 above which |return| a horizon has a side;
--- $5 bars that a position is held. An exit is that of training/simulator.py without costs: entered at the open of the next
+-- $5 bars that a position is held, $6 candles that a pass looks at. An exit is that of training/simulator.py without costs: entered at the open of the next
 -- candle; at an open that has passed the take there, or past the last bar, at the open; then the stop before the take.
 INSERT INTO outcome_row (
     number, symbol, interval_ms, close_time, model, version, day, close, direction, strength, confidence, quality,
@@ -127,7 +127,9 @@ FROM (
             CASE f.direction WHEN 'LONG' THEN 1 ELSE -1 END AS side
         FROM ml_predictions AS f
         WHERE f.symbol = s.symbol AND f.interval_ms = s.interval_ms
-            AND f.close_time > s.settled_to AND f.close_time <= s.newest + s.bar
+            AND f.close_time > s.settled_to
+            -- Where more candles wait, what the next pass can do whole is left to it.
+            AND f.close_time <= s.newest + CASE WHEN s.candles >= $6::integer THEN -47 ELSE 1 END * s.bar
             AND (f.actual_return_1 IS NULL OR f.actual_return_4 IS NULL OR f.actual_return_16 IS NULL
                 OR f.actual_return_48 IS NULL OR (f.direction <> 'NEUTRAL' AND f.exit_reason IS NULL))
         OFFSET 0  -- stays apart, so that it is asked by the primary key for each series
