@@ -25,7 +25,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS outcome_row (
     is_new boolean NOT NULL, is_complete boolean NOT NULL
 ) ON COMMIT DELETE ROWS;
 
--- name: outcome_turn
+-- name: outcome_begin
 -- A lost commit is made again, so nobody waits for the disk.
 SELECT
     set_config('synchronous_commit', 'off', true), set_config('work_mem', '32MB', true),
@@ -209,6 +209,10 @@ UPDATE ml_predictions AS p SET
 FROM outcome_row AS r
 WHERE r.is_new AND p.symbol = r.symbol AND p.close_time = r.close_time AND p.interval_ms = r.interval_ms
     AND p.model = r.model AND p.version = r.version;
+
+-- name: outcome_turn
+-- What follows adds to rows that several passes share: one after the other, or two could wait for each other.
+SELECT pg_advisory_xact_lock(hashtextextended('candlecast.outcomes', 0));
 
 -- name: outcome_accuracy
 INSERT INTO ml_accuracy_counts AS kept (

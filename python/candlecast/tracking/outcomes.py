@@ -174,10 +174,11 @@ class Tracking:
             for series in some:  # before, for it may be heard of again meanwhile
                 del self._due[series]
             try:
-                self.forecasts += await self._settle_some(connection, some)
+                found = await self._settle_some(connection, some)
             except BaseException:
                 self._due.update(dict.fromkeys(some))
                 raise
+            self.forecasts += found
 
     async def _settle_some(self, connection: Connection, some: list[Series]) -> int:
         """Look at some series together; where PostgreSQL refuses what one of them gives, each by itself."""
