@@ -45,6 +45,23 @@ def test_the_blocks_of_the_outputs_cover_each_index_once():
     assert len(indices[outputs.RISKS]) == len(outputs.RISK_NAMES) == 2 * len(outputs.RISK_BARS)
 
 
+def test_the_statements_of_outcomes_name_the_horizons_and_the_hold_of_the_outputs():
+    text = (ROOT / "python" / "candlecast" / "store" / "outcomes.sql").read_text()
+    assert set(re.findall(r"actual_return_(\d+)", text)) == set(map(str, outputs.HORIZON_BARS))
+    for h, bars in enumerate(outputs.HORIZON_BARS):
+        later = "p.close_time" if bars == 1 else f"p.close_time + {bars - 1} * s.bar"
+        assert f"c{bars}.open_time = {later} AND NOT p.has_{bars}" in text
+        for c, name in enumerate(outputs.CLASSES):
+            place = outputs.LOGITS.start - 4 + 3 * h + c  # the probabilities lie as the logits do
+            assert f"CASE WHEN r.said_{bars} THEN float4_le(r.probabilities, {place}) END" in text, name
+        assert f"CASE WHEN r.said_{bars} THEN float4_le(r.outputs, {outputs.RETURNS.start + h}) END" in text
+        assert f"({bars}, r.came_{bars}, r.long_{bars}, r.short_{bars}, r.neutral_{bars}," in text
+    last = max(outputs.HORIZON_BARS) - 1
+    assert set(re.findall(r"(?:newest|sure) - (\d+) \* (?:s|of).bar", text)) == {str(last)}
+    documented = (ROOT / "migrations" / "0013_outcomes.sql").read_text()
+    assert f"TIME (after {outputs.HOLD_BARS} bars)" in documented
+
+
 def test_every_risk_has_its_field_on_the_wire():
     assert set(outputs.RISK_NAMES) <= {field.name for field in pb.Forecast.DESCRIPTOR.fields}
 
