@@ -71,6 +71,7 @@ class Forecaster:
         model_wait_ms: how long a model that is away is asked again before its forecasts are given up.
         join: puts the windows of several callers behind one another.
         gate: is asked about symbols with live order flow, at the same time as the model.
+        observe: is told of every answer, and whether it is to symbols without candles.
     """
 
     def __init__(
@@ -88,14 +89,16 @@ class Forecaster:
         model_wait_ms: int,
         join: Callable[[list[F32]], F32] = np.concatenate,
         gate: Gatekeeper | None = None,
+        observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
     ) -> None:
         self._gate = gate
+        self._observe = observe
         self._features = features
         self._recorder = recorder
         self._model = model
         self._temperatures = temperatures
         self._thresholds = thresholds
-        self._rows_max = rows_max
+        self.rows_max = rows_max
         self._model_wait_ms = model_wait_ms
         self.misses = Misses(model)
         """Candles whose forecast the model did not give in time."""
@@ -113,6 +116,16 @@ class Forecaster:
         self._batcher = Batcher(
             ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max, join=join
         )
+
+    @property
+    def rows(self) -> int:
+        """Return how many candles are under way."""
+        return self._rows
+
+    @property
+    def waiting(self) -> int:
+        """Return how many windows wait for a place in a request to the model."""
+        return self._batcher.waiting_rows
 
     async def __aenter__(self) -> Self:
         await self._batcher.__aenter__()
@@ -210,8 +223,8 @@ class Forecaster:
     def _require_room(self, rows: int) -> None:
         if self._stopping.is_set():
             raise Stopped("the server is shutting down")
-        if self._rows + rows > self._rows_max:
-            raise Overloaded(f"{self._rows} candles are under way, {self._rows_max} is the limit: try again later")
+        if self._rows + rows > self.rows_max:
+            raise Overloaded(f"{self._rows} candles are under way, {self.rows_max} is the limit: try again later")
 
     def _admit(self, rows: int) -> Place:
         self._require_room(rows)
@@ -344,6 +357,7 @@ class Forecaster:
             self._count_conflicts(candles, late, known)
             answer = replace(answer, known=dict(zip(late.tolist(), known, strict=True)))
         group.finish(answer)
+        self._observe(answer, group.asked)
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
 

@@ -18,6 +18,9 @@ from candlecast.values import SYMBOL
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The repository when running from a clone (an editable install): home of triton_models/ and .venv-triton/."""
 
+RESTARTS = "restarts.json"
+"""In the state directory: how often the supervisor started each part again, as a JSON object."""
+
 
 def default_state_dir() -> Path:
     """Return the user's data home for candlecast."""
@@ -33,6 +36,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default_factory=default_state_dir, description="what this installation keeps on disk")
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
     http: str = Field("127.0.0.1:8080", description="HOST:PORT the web server listens on")
+    metrics: str = Field(
+        "127.0.0.1:9464", description="HOST:PORT of the server's /metrics for Prometheus; empty: there is none"
+    )
     triton: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC door")
     triton_key: str | None = Field(
         None, description="what opens Triton's shared-memory protocol, where that is restricted"
@@ -91,6 +97,15 @@ class Settings(BaseSettings):
     journal_bytes_max: int = Field(1024**3, ge=2**20, description="rows on disk that wait for PostgreSQL")
     drain_rows_max: int = Field(4_000, ge=1, description="rows of one transaction")
     record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be on disk")
+    triton_metrics_port: int = Field(
+        0, ge=0, le=65535, description="port on loopback of the embedded Triton's own /metrics; 0: there is none"
+    )
+    loop_late_ms: int = Field(250, ge=1, description="delay of the server's event loop that is said in the log")
+    loop_stall_max_s: float = Field(
+        30,
+        ge=0,
+        description="an event loop that stands still so long ends the server, to be started anew; 0: never",
+    )
     triton_recycle_h: float = Field(
         0, ge=0, description="hours after which `up` restarts Triton in good order; 0: never"
     )
@@ -133,6 +148,11 @@ class Settings(BaseSettings):
     strong_confidence: float = Field(0.8, ge=0, le=1, description="at or above: STRONG")
     min_agreement: float = Field(0.5, ge=0, le=1, description="weighted share of horizons on the signal's side")
     min_expected_return: float = Field(0.0015, ge=0, description="largest |return| over the horizons, as a fraction")
+
+    @field_validator("metrics")
+    @classmethod
+    def _nothing_or_host_and_port(cls, value: str) -> str:
+        return cls._host_and_port(value) if value else value
 
     @field_validator("grpc", "http", "triton")
     @classmethod

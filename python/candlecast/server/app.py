@@ -32,20 +32,25 @@ from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
+from candlecast.server.loop_watch import LoopWatch, Watchdog
+from candlecast.server.metrics import ServerMetrics, SymbolStates, tell_forecaster, tell_parts, tell_storage
+from candlecast.server.metrics_door import MetricsDoor
 from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import TolerantServer
-from candlecast.settings import Settings, is_loopback, require_loopback
+from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
+from candlecast.telemetry import Telemetry
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import forecasts_pb2_grpc, order_flow_pb2_grpc
 from candlecast.values import F32, Model
+from candlecast.work import Answer
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +67,7 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
         ConfigurationError: settings, bundle, model or schema do not fit; says which and how.
         Unavailable: PostgreSQL or Triton did not answer at the start.
     """
-    async with open_server(settings) as address:
+    async with open_server(settings) as address, Watchdog(stall_max_s=settings.loop_stall_max_s):
         if listening:
             listening(address)
         await lifecycle.until_signal()
@@ -118,14 +123,16 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             record_interval_ms=settings.flow_record_interval_ms,
         )
         await stack.enter_async_context(FlowRecorder(flow, recorder.record_flow))
+        metrics = ServerMetrics(Telemetry())
         gate = Gatekeeper(
             flow,
             gate_model.model if gate_model else None,
             threshold=settings.ml_threshold,
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
+            observe=metrics.decided,
         )
-        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate)
+        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate, metrics.answered)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -161,6 +168,11 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rows_per_message_max=settings.flow_rows_per_message_max,
             symbols_per_message_max=settings.candles_per_message_max,
         )
+        telemetry = metrics.telemetry
+        tell_forecaster(telemetry, forecaster, forecaster.misses.model)
+        tell_storage(telemetry, recorder, pool, snapshots)
+        tell_parts(telemetry, model, gate, readiness, settings.state_dir / RESTARTS)
+        await stack.enter_async_context(_metrics_door(settings, telemetry, features, readiness))
         yield await stack.enter_async_context(_listening(settings, forecaster, features, order_flow, readiness))
 
 
@@ -251,6 +263,7 @@ def _forecaster(
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
+    observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
 ) -> Forecaster:
     manifest = served.manifest
     return Forecaster(
@@ -273,7 +286,24 @@ def _forecaster(
         model_wait_ms=settings.model_wait_ms,
         join=shared.joined if shared else np.concatenate,
         gate=gate,
+        observe=observe,
     )
+
+
+@asynccontextmanager
+async def _metrics_door(
+    settings: Settings, telemetry: Telemetry, features: Features, readiness: Readiness
+) -> AsyncIterator[None]:
+    lag = telemetry.histogram("candlecast_loop_lag_seconds", "How much later than asked for the event loop came back.")
+    symbols = SymbolStates(features, telemetry)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(LoopWatch(lag.observe_alike, late_s=settings.loop_late_ms / 1000))
+        if settings.metrics:
+            door = MetricsDoor(
+                settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
+            )
+            await stack.enter_async_context(door)
+        yield
 
 
 @asynccontextmanager
