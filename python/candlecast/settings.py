@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -14,6 +15,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from candlecast.errors import ConfigurationError
 from candlecast.values import SYMBOL
+
+log = logging.getLogger(__name__)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The repository when running from a clone (an editable install): home of triton_models/ and .venv-triton/."""
@@ -36,6 +39,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default_factory=default_state_dir, description="what this installation keeps on disk")
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
     http: str = Field("127.0.0.1:8080", description="HOST:PORT the web server listens on")
+    insecure: bool = Field(
+        False, description="listen beyond loopback without TLS: only on a private network, as of containers"
+    )
     metrics: str = Field(
         "127.0.0.1:9464", description="HOST:PORT of the server's /metrics for Prometheus; empty: there is none"
     )
@@ -208,14 +214,20 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def require_loopback(name: str, address: str) -> None:
-    """Refuse to listen where others could come in.
+def require_loopback(name: str, address: str, *, insecure: bool = False) -> None:
+    """Refuse to listen where others could come in, unless that was asked for.
 
     Raises:
         ConfigurationError: HOST of HOST:PORT is not loopback.
     """
-    if not is_loopback(address):
-        raise ConfigurationError(f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
+    if is_loopback(address):
+        return
+    if not insecure:
+        raise ConfigurationError(
+            f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1"
+            " (CANDLECAST_INSECURE=true allows it, for a network that only your own containers are in)"
+        )
+    log.warning("insecure: %s listens on %s in the clear, to whoever reaches it", name, address)
 
 
 def _is_setting(variable: str) -> bool:

@@ -35,12 +35,12 @@ SECONDS: Final = tuple(
 )
 """Bounds of durations, 10 µs to 25 s, three a decade."""
 
-Reading = float | Mapping[str, float] | Mapping[tuple[str, ...], float] | None
-"""One number, or one for each label value (for several labels: each tuple); None: not known now."""
+Reading = float | Mapping[Any, float] | None
+"""One number, or one for each label value (of several labels: for each tuple of values); None: not known now."""
 
 
 class _Metric(Protocol):
-    def family(self) -> Metric | None:
+    def family(self) -> Metric:
         """Return its samples as of now."""
 
 
@@ -59,7 +59,7 @@ class Counter:
         key = values if values in self._of or len(self._of) < SERIES_MAX else (OTHER,) * len(self._labels)
         self._of[key] = self._of.get(key, 0.0) + amount
 
-    def family(self) -> Metric | None:
+    def family(self) -> Metric:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for values, total in self._of.items():
             family.add_metric(values, total)
@@ -82,7 +82,7 @@ class Codes:
         """Count bits [B]: bit i stands for the label's value i."""
         self._counts += (bits[:, None] >> self._bits & 1).sum(axis=0, dtype=np.int64)
 
-    def family(self) -> Metric | None:
+    def family(self) -> Metric:
         family = CounterMetricFamily(self._name, self._text, labels=[self._label])
         for value, count in zip(self._values, self._counts.tolist(), strict=True):
             if value:
@@ -117,7 +117,7 @@ class Histogram:
         self._counts[code, bisect_left(self._bounds, number)] += count
         self._sums[code] += number * count
 
-    def family(self) -> Metric | None:
+    def family(self) -> Metric:
         family = HistogramMetricFamily(self._name, self._text, labels=[self._label] if self._label else [])
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         for value, counts, total in zip(
@@ -135,11 +135,11 @@ class _Read:
     ) -> None:
         self._kind, self._name, self._text, self._labels, self._read = kind, name, text, tuple(labels), read
 
-    def family(self) -> Metric | None:
+    def family(self) -> Metric:
         found = self._read()
-        if found is None:
-            return None
         family: Any = self._kind(self._name, self._text, labels=self._labels)
+        if found is None:
+            return family  # type: ignore[no-any-return]
         if not isinstance(found, Mapping):
             family.add_metric((), found)
             return family  # type: ignore[no-any-return]
@@ -193,8 +193,7 @@ class Telemetry(Collector):
                 log.warning("metric not read name=%s error=%r", name, error)
                 self._failed.add(1, name)
                 continue
-            if family is not None:
-                yield family
+            yield family
 
     def rendered(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics in the format that an Accept header asks for, and its content type."""

@@ -81,7 +81,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     bundle = members_of(served)[0]  # an ensemble's have the same features
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
-    require_loopback("grpc", settings.grpc)
+    require_loopback("grpc", settings.grpc, insecure=settings.insecure)
     async with AsyncExitStack() as stack:
         shared = _shared_windows(settings, stack)
         empty = partial(
@@ -299,6 +299,7 @@ async def _metrics_door(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(LoopWatch(lag.observe_alike, late_s=settings.loop_late_ms / 1000))
         if settings.metrics:
+            require_loopback("metrics", settings.metrics, insecure=settings.insecure)
             door = MetricsDoor(
                 settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
             )

@@ -107,7 +107,7 @@ class Watchdog:
         while True:
             self._beat_s = time.monotonic()
             if self._stall_max_s:
-                faulthandler.dump_traceback_later(self._stall_max_s, exit=True, file=sys.__stderr__)
+                faulthandler.dump_traceback_later(self._stall_max_s, exit=True, file=sys.stderr.fileno())
             await asyncio.sleep(self._say_s / 2)
 
     def _watch(self) -> None:

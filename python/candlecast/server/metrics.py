@@ -62,6 +62,10 @@ class ServerMetrics:
         self._inference = telemetry.histogram(
             "ml_inference_duration_seconds", "How long a forecast was with the model, from its request to the answer."
         )
+        self.cache_hits = telemetry.counter(
+            "ml_cache_hits_total",
+            "Forecasts answered from memory: the same symbol, close and model, asked again in time.",
+        )
         self._confidence = telemetry.histogram(
             "ml_signal_confidence",
             "Confidence of forecasts, by direction.",
@@ -130,13 +134,13 @@ class ServerMetrics:
             confidence, direction = confidence[finite], direction[finite]
         self._confidence.observe(confidence, direction)
         self._reasons.add_bits(forecasts.reasons)
-        if degraded := np.count_nonzero(forecasts.degraded):
+        if degraded := int(np.count_nonzero(forecasts.degraded)):
             self._degraded.add(degraded)
 
     def decided(self, said: Decisions) -> None:
         """Count what the gate said of [B] symbols."""
         self._gate.add(said.verdict)
-        if degraded := np.count_nonzero(said.degraded):
+        if degraded := int(np.count_nonzero(said.degraded)):
             self._gate_degraded.add(degraded)
 
 

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Final, Self
 
 from candlecast.errors import ConfigurationError
-from candlecast.settings import require_loopback
 from candlecast.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ class MetricsDoor:
     """Listens while it is entered.
 
     Args:
-        address: HOST:PORT on loopback.
+        address: HOST:PORT.
         prepare: runs before each scrape.
         ready: says whether the server is.
     """
@@ -38,7 +37,6 @@ class MetricsDoor:
     def __init__(
         self, address: str, telemetry: Telemetry, *, prepare: Callable[[], Awaitable[None]], ready: Callable[[], bool]
     ) -> None:
-        require_loopback("metrics", address)
         self.address = address
         self._telemetry = telemetry
         self._prepare = prepare
