@@ -84,7 +84,9 @@ gpu-kit: setup-dev  ## pack what bench/gpu.py needs on a GPU machine without a n
 PROTOC := $(PY) -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(RUN)/protoc-gen-mypy_grpc
 proto: setup-dev  ## generate python/candlecast/v1 from proto/
 	$(PROTOC) --python_out=python --pyi_out=python proto/candlecast/v1/*.proto
-	$(PROTOC) --grpc_python_out=python --mypy_grpc_out=python proto/candlecast/v1/forecasts.proto proto/candlecast/v1/order_flow.proto
+	$(PROTOC) --grpc_python_out=python --mypy_grpc_out=python proto/candlecast/v1/forecasts.proto proto/candlecast/v1/order_flow.proto \
+	  proto/candlecast/v1/performance.proto proto/candlecast/v1/history.proto \
+	  proto/candlecast/v1/models.proto
 
 fmt: setup-dev  ## format everything
 	$(RUN)/ruff format . && $(RUN)/ruff check --fix . && cargo fmt

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     triton_key: str | None = Field(
         None, description="what opens Triton's shared-memory protocol, where that is restricted"
     )
+    triton_control_key: str | None = Field(
+        None, description="what opens Triton's model-repository protocol, where that is restricted"
+    )
     database_url: str | None = Field(
         None,
         validation_alias=AliasChoices("CANDLECAST_DATABASE_URL", "DATABASE_URL"),
@@ -141,6 +144,51 @@ class Settings(BaseSettings):
         "pass", description="what becomes of a signal on a symbol without live order flow, or without a gate"
     )
     allow_simulated: bool = Field(False, description="serve a gate that was trained on simulated order flow")
+
+    # Models that change while traffic flows
+    admin_token: str | None = Field(
+        None, description="what `candlecast models` shows the server; absent: the file admin_token in state_dir"
+    )
+    admin_token_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the token that opens Models; absent: that of the file admin_token in state_dir",
+    )
+    model_bytes_max: int = Field(1024**3, ge=1, description="largest bundle that may be pushed")
+    model_memory_bytes_max: int = Field(4 * 1024**3, ge=2**20, description="memory that a pushed model may take")
+    model_trial_timeout_ms: int = Field(
+        60_000, ge=1, description="longest trial of a pushed model, before Triton sees it"
+    )
+    model_window_ms_max: float = Field(
+        50, gt=0, description="longest a pushed model may take for a window, on one core"
+    )
+    model_load_timeout_ms: int = Field(60_000, ge=1, description="longest load of a version by Triton")
+    model_drain_timeout_ms: int = Field(
+        10_000, ge=1, description="longest wait for a version's last request before unload"
+    )
+    rollback_standby: int = Field(1, ge=0, description="former champions that stay loaded, for a rollback at once")
+    shadow_rows_max: int = Field(
+        1_024, ge=1, description="windows that wait for the shadow; more of them it does not hear"
+    )
+    rollback_window_s: float = Field(60, gt=0, description="a version in traffic is judged by so much of late")
+    rollback_rows_min: int = Field(50, ge=1, description="forecasts, or failures, from which on a version is judged")
+    rollback_not_finite_max: int = Field(
+        3, ge=1, description="forecasts that are not finite, though their windows were"
+    )
+    rollback_error_ratio: float = Field(0.1, gt=0, le=1, description="share of failures that takes a version out")
+    rollback_latency_ratio: float = Field(3, gt=1, description="time a window, as multiple of the champion's before")
+    rollback_latency_ms: float = Field(20, ge=0, description="time a window up to which no version counts as slow")
+    rollback_compared_s: float = Field(
+        3_600,
+        ge=0,
+        description="after a promotion, how long latency and confidence are compared with the champion's before",
+    )
+    rollback_confidence_ratio: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="mean confidence above 0.5, as share of the champion's before, below which it collapsed",
+    )
 
     # After a restart
     snapshot_interval_s: float = Field(300, gt=0, description="pause between two snapshots of all symbols")

@@ -226,6 +226,9 @@ class Forecasts:
     gate_probability: F64  # [B] that the price reverts; NaN: no model said so
     model: Model
     times: StageTimes
+    challenger: Model | None = None  # that speaks in some of the rows
+    by_challenger: Bool | None = None  # [B], with a challenger: in which
+    shadow: bool = False  # of a version that nobody hears: no answers
 
     def __post_init__(self) -> None:
         if not isinstance(self.symbol, np.ndarray):
@@ -241,12 +244,38 @@ class Forecasts:
 
     def part(self, start: int, stop: int) -> Forecasts:
         """Return the forecasts from start to stop; the columns are views."""
-        meaning: Any = replace(self.meaning, **_cut(self.meaning, start, stop))
-        part: Forecasts = replace(self, meaning=meaning, **_cut(self, start, stop))
-        return part
+        return self._at(slice(start, stop))
+
+    def take(self, index: I64 | Bool) -> Forecasts:
+        """Return the forecasts at index [K], or where a mask [B] is true."""
+        return self._at(index)
+
+    def by_model(self) -> list[tuple[I64 | slice, Forecasts]]:
+        """Return the forecasts of each model that speaks here, and where they are."""
+        if self.challenger is None or self.by_challenger is None:
+            return [(slice(None), self)]
+        whole = replace(self, challenger=None, by_challenger=None)
+        places = (
+            (whole, np.flatnonzero(~self.by_challenger)),
+            (
+                replace(whole, model=self.challenger),
+                np.flatnonzero(self.by_challenger),
+            ),
+        )
+        return [(at, of.take(at)) for of, at in places if len(at)]
+
+    def _at(self, index: I64 | Bool | slice) -> Forecasts:
+        meaning: Any = replace(self.meaning, **_rows(self.meaning, index))
+        some: Forecasts = replace(self, meaning=meaning, **_rows(self, index))
+        return some
 
 
 def _cut(columns: Any, start: int, stop: int) -> dict[str, Any]:
     """Return the rows from start to stop of each array of a dataclass."""
+    return _rows(columns, slice(start, stop))
+
+
+def _rows(columns: Any, index: Any) -> dict[str, Any]:
+    """Return some rows of each array of a dataclass."""
     named = ((field.name, getattr(columns, field.name)) for field in fields(columns))
-    return {name: column[start:stop] for name, column in named if isinstance(column, np.ndarray)}
+    return {name: column[index] for name, column in named if isinstance(column, np.ndarray)}

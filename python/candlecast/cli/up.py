@@ -11,8 +11,8 @@ import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +26,6 @@ from candlecast.settings import RESTARTS, Settings, require_loopback
 if TYPE_CHECKING:
     from candlecast.models.bundle import Bundle
     from candlecast.models.ensemble import Ensemble
-    from candlecast.triton.watchdog import Canary
 
 _START_TIMEOUT_MS = 30_000
 _PYTORCH_START_TIMEOUT_MS = 120_000
@@ -82,6 +81,8 @@ async def up(settings: Settings) -> int:
 
 async def _run_parts(settings: Settings) -> None:
     from candlecast.models.ensemble import members_of
+    from candlecast.server.admin import made_token
+    from candlecast.server.champion import champion_check
     from candlecast.store.cluster import psql
     from candlecast.store.embedded import EmbeddedPostgres
     from candlecast.store.migrate import MIGRATIONS, migrate
@@ -91,6 +92,7 @@ async def _run_parts(settings: Settings) -> None:
     started = time.monotonic()
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_instance(settings.state_dir))
+        made_token(settings.state_dir)
         _require_free("grpc", settings.grpc)
         _require_free("http", settings.http)
         if settings.metrics:
@@ -110,7 +112,7 @@ async def _run_parts(settings: Settings) -> None:
             work_dir=settings.state_dir / "triton",
             **how,
             port=lifecycle.free_port(),  # stays over restarts
-            canary=lambda address: _golden_check(address, served, settings),
+            canary=lambda address: champion_check(address, settings),
             canary_interval_ms=settings.canary_interval_ms,
             canary_limit_ms=settings.infer_timeout_ms,
             recycle_h=settings.triton_recycle_h,
@@ -122,6 +124,7 @@ async def _run_parts(settings: Settings) -> None:
         env |= {"DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
         env["CANDLECAST_METRICS"] = settings.metrics
         env["CANDLECAST_TRITON_KEY"] = triton.memory_key
+        env["CANDLECAST_TRITON_CONTROL_KEY"] = triton.control_header[1]
         env.pop("PGPASSWORD", None)  # would go before the password file that the URL names
 
         def server() -> ReadyChild:
@@ -180,14 +183,14 @@ async def _served(settings: Settings) -> Bundle | Ensemble:
         ConfigurationError: the program cannot be made, or is a member's, which would be another than was weighed then.
     """
     from candlecast.models.ensemble import Ensemble, members_of
-    from candlecast.server.app import newest
+    from candlecast.server.champion import served
 
-    served = newest(settings.model_repository / settings.model)
-    lacking = [bundle for bundle in members_of(served) if not bundle.has_program]
+    first = served(settings)
+    lacking = [bundle for bundle in members_of(first) if not bundle.has_program]
     if settings.triton_backend == "onnxruntime" or not lacking:
-        return served
+        return first
     bundle = lacking[0]
-    if isinstance(served, Ensemble):
+    if isinstance(first, Ensemble):
         raise ConfigurationError(
             f"triton_backend: {settings.triton_backend} needs model.pt2, which {bundle.path} lacks: give it one by"
             " `candlecast export`, then weigh the members again by `candlecast ensemble` (trees have none)"
@@ -200,7 +203,7 @@ async def _served(settings: Settings) -> Bundle | Ensemble:
     if export.returncode != 0:
         lines = output.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise ConfigurationError(f"triton_backend: {lines[-1].removeprefix('candlecast: ')}")
-    return newest(settings.model_repository / settings.model)
+    return served(settings)
 
 
 def _how_to_run(settings: Settings) -> dict[str, Any]:
@@ -227,15 +230,6 @@ def _how_to_run(settings: Settings) -> dict[str, Any]:
         "gpu": on_gpu,
         "start_timeout_ms": _PYTORCH_START_TIMEOUT_MS,
     }
-
-
-@asynccontextmanager
-async def _golden_check(address: str, served: Bundle | Ensemble, settings: Settings) -> AsyncIterator[Canary]:
-    """Connect to Triton and give what asks it for the golden outputs; one well member of an ensemble is enough."""
-    from candlecast.server.serving import answering
-
-    async with answering(served, address, timeout_ms=settings.infer_timeout_ms) as model:
-        yield model.check
 
 
 class Restarts:

@@ -29,7 +29,6 @@ from candlecast.store.pool import Pool
 from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
 from candlecast.triton import breaker
-from candlecast.values import Model
 from candlecast.work import Answer
 
 STAGES: Final = ("decode", "features", "queue", "model", "interpret", "spool")
@@ -110,7 +109,7 @@ class ServerMetrics:
         forecasts = answer.forecasts
         if forecasts is None:
             return
-        count, times, model = len(forecasts), forecasts.times, forecasts.model
+        count, times = len(forecasts), forecasts.times
         stages_us = (
             times.decode_us,
             times.features_us,
@@ -125,10 +124,12 @@ class ServerMetrics:
         self._inference.observe_alike(times.model_us * 1e-6, count)
         self._batch.observe_alike(count)
         direction = forecasts.direction + 1
-        new = np.bincount(direction[answer.recorded.new], minlength=len(DIRECTIONS)).tolist()
-        for name, made in zip(DIRECTIONS, new, strict=True):
-            if made:
-                self._predictions.add(made, model.name, str(model.version), name)
+        for at, part in forecasts.by_model():
+            new = answer.recorded.new[at]
+            counts = np.bincount(direction[at][new], minlength=len(DIRECTIONS)).tolist()
+            for name, made in zip(DIRECTIONS, counts, strict=True):
+                if made:
+                    self._predictions.add(made, part.model.name, str(part.model.version), name)
         confidence = forecasts.meaning.confidence
         if not (finite := np.isfinite(confidence)).all():
             confidence, direction = confidence[finite], direction[finite]
@@ -144,8 +145,14 @@ class ServerMetrics:
             self._gate_degraded.add(degraded)
 
 
-def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster, served: Model) -> None:
+def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster) -> None:
     """Declare what is read of the use case and the model it serves."""
+
+    def served() -> dict[tuple[str, ...], float]:
+        lanes = {"champion": forecaster.routes.champion, "challenger": forecaster.routes.challenger}
+        models = {role: lane.model for role, lane in lanes.items() if lane is not None}
+        return {(role, m.name, str(m.version), m.bundle_sha256[:12]): 1.0 for role, m in models.items()}
+
     gauge, total = telemetry.gauge, telemetry.total
     gauge(
         "candlecast_build_info",
@@ -155,9 +162,9 @@ def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster, served: Model)
     )
     gauge(
         "candlecast_model_info",
-        "1; its labels say which model is served.",
-        lambda: {(served.name, str(served.version), served.bundle_sha256[:12]): 1},
-        ["model", "version", "bundle"],
+        "1; its labels say which model answers.",
+        served,
+        ["role", "model", "version", "bundle"],
     )
     gauge("candlecast_queue_rows", "Candles under way in the server.", lambda: forecaster.rows)
     gauge("candlecast_queue_rows_max", "Candles under way at which more are refused.", lambda: forecaster.rows_max)

@@ -22,9 +22,13 @@ FAILURES: Final = Counter[str]()
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidRequest, code_pb2.INVALID_ARGUMENT),
+    (errors.NotFound, code_pb2.NOT_FOUND),
     (errors.Overloaded, code_pb2.RESOURCE_EXHAUSTED),
     (errors.DeadlineExceeded, code_pb2.DEADLINE_EXCEEDED),
     (errors.Unavailable, code_pb2.UNAVAILABLE),
+    (errors.Unauthenticated, code_pb2.UNAUTHENTICATED),
+    (errors.WrongState, code_pb2.FAILED_PRECONDITION),
+    (errors.ModelRefused, code_pb2.FAILED_PRECONDITION),
     (errors.CandlecastError, code_pb2.INTERNAL),
 )
 

@@ -13,7 +13,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,16 +44,25 @@ class Drain:
         refused_path: where rows that PostgreSQL refuses are set aside, one JSON object a line.
         rows_max: rows of one transaction, unless a single record has more.
         stop_timeout_ms: longest wait for what is left when leaving; the rest stays in the journal.
+        stored: told of rows that are in PostgreSQL; it only takes note.
     """
 
     def __init__(
-        self, journal: Journal, pool: Pool, *, refused_path: Path, rows_max: int, stop_timeout_ms: int
+        self,
+        journal: Journal,
+        pool: Pool,
+        *,
+        refused_path: Path,
+        rows_max: int,
+        stop_timeout_ms: int,
+        stored: Callable[[Sequence[Batch]], None] = lambda batches: None,
     ) -> None:
         self._journal = journal
         self._pool = pool
         self._refused_path = refused_path
         self._rows_max = rows_max
         self._stop_timeout_ms = stop_timeout_ms
+        self._stored = stored
         self._stopping = asyncio.Event()
         self._moved = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -172,6 +181,8 @@ class Drain:
         self._moved.set()
         if position >= end:  # all that was there when we began
             self._stored_until_s = begun_s
+        for part in parts:
+            self._stored(part)
         rows = sum(len(batch) for part in parts for batch in part)
         self.written_rows += rows
         return rows
