@@ -10,6 +10,7 @@ import grpc
 from fastapi import FastAPI, HTTPException, Query, Request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from candlecast.dashboard.metered import add_metrics
 from candlecast.errors import ConfigurationError, InvalidRequest, StorageUnavailable
 from candlecast.settings import Settings, require_loopback
 from candlecast.store.pool import open_pool
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="candlecast", lifespan=connections)
+    add_metrics(app)
 
     @app.get("/healthz")
     async def live() -> dict[str, str]:
