@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         models,
         replay,
         replay_flow,
+        report,
         serve,
         train,
         up,
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     running = (up, serve, dashboard, migrate, models, replay, replay_flow)
-    offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, doctor, bench)
+    offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, report, doctor, bench)
     for command in (*running, *offline):
         command.register(commands)
     return top
