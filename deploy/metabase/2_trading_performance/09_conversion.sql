@@ -5,6 +5,6 @@
 -- y: signals, opened, closed
 SELECT day, max(signals) AS signals, sum(opened) AS opened, sum(closed) AS closed
 FROM ml_signal_conversion
-WHERE day > current_date - 90
+WHERE day > current_date - 30
 GROUP BY day
 ORDER BY day;

@@ -6,6 +6,6 @@
 -- y: signals
 SELECT exit_reason, direction, sum(signals)::bigint AS signals
 FROM ml_exits
-WHERE day > current_date - 90
+WHERE day > current_date - 30
 GROUP BY 1, 2
 ORDER BY 1, 2;

@@ -6,6 +6,6 @@ SELECT
     sum(mean_stop_loss * signals) / sum(signals) AS mean_stop_loss,
     sum(mean_take_profit * signals) / sum(signals) AS mean_take_profit
 FROM ml_stop_take_effectiveness
-WHERE day > current_date - 90
+WHERE day > current_date - 30
 GROUP BY 1, 2
 ORDER BY 1, 2;

@@ -5,6 +5,6 @@
 -- y: gap_filled, degraded
 SELECT day, sum(gap_filled)::bigint AS gap_filled, sum(degraded)::bigint AS degraded
 FROM ml_predictions_per_day
-WHERE day > now() - interval '90 days'
+WHERE day > now() - interval '30 days'
 GROUP BY day
 ORDER BY day;

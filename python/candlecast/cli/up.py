@@ -44,6 +44,7 @@ def register(commands: Any) -> None:
     )
     command.add_argument("--grpc", metavar="HOST:PORT", help="gRPC (default 127.0.0.1:50051)")
     command.add_argument("--http", metavar="HOST:PORT", help="HTTP (default 127.0.0.1:8080)")
+    command.add_argument("--metrics", metavar="HOST:PORT", help="for Prometheus (default 127.0.0.1:9464; '': none)")
     command.add_argument(
         "--allow-simulated",
         action="store_true",
@@ -55,7 +56,11 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = configuration.load(
-        state_dir=args.state_dir, grpc=args.grpc, http=args.http, allow_simulated=args.allow_simulated
+        state_dir=args.state_dir,
+        grpc=args.grpc,
+        http=args.http,
+        metrics=args.metrics,
+        allow_simulated=args.allow_simulated,
     )
     return asyncio.run(up(settings.model_copy(update={"state_dir": settings.state_dir.absolute()})))
 

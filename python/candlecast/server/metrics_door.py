@@ -56,8 +56,8 @@ class MetricsDoor:
             )
         except OSError as error:
             raise ConfigurationError(
-                f"metrics: cannot listen on {self.address}: {error.strerror}; choose another by CANDLECAST_METRICS, or"
-                " none by an empty one"
+                f"metrics: cannot listen on {self.address}: {error.strerror};"
+                " choose another by --metrics, or none by ''"
             ) from error
         self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
         log.info("metrics on http://%s/metrics", self.address)
