@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults prometheus test-monitoring dashboards soak proto fmt clean
+.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults rollout-proof prometheus test-monitoring dashboards soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ test-monitoring: setup-dev prometheus  ## alerts, dashboards and questions again
 
 dashboards:  ## write deploy/grafana/dashboards/*.json from their source
 	python3 -m deploy.grafana.build
+
+rollout-proof: setup-dev  ## switch the model under load, 100 times (about 20 minutes; ARGS="--switches 10")
+	$(PY) -m tests.faults.rollout_proof $(ARGS)
 
 soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)
 	$(PY) -m tests.faults.soak --minutes $(or $(SOAK_MINUTES),60)

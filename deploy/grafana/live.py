@@ -266,6 +266,7 @@ SYSTEM = Dashboard(
         ),
         Panel("Memory", "timeseries", {"{{instance}}": here("process_resident_memory_bytes")}, "bytes"),
         Panel("Open files", "timeseries", {"{{instance}}": here("process_open_fds")}),
+        Panel("Age of the model", "timeseries", {"{{role}}": here("candlecast_model_age_seconds")}, "s"),
         Panel(
             "What runs",
             "table",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -69,6 +70,7 @@ class Forecaster:
         check: compares the model's golden values.
         gate: is asked about symbols with live order flow, at the same time as the model.
         observe: is told of every answer, and whether it is to symbols without candles.
+        max_model_age_ms: forecasts of a model that was trained longer ago are degraded.
     """
 
     def __init__(
@@ -89,9 +91,11 @@ class Forecaster:
         check: Callable[[], Awaitable[None]] | None = None,
         gate: Gatekeeper | None = None,
         observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
+        max_model_age_ms: float = math.inf,
     ) -> None:
         self._gate = gate
         self._observe = observe
+        self._max_model_age_ms = max_model_age_ms
         self._features = features
         self._recorder = recorder
         self._thresholds = thresholds
@@ -500,7 +504,7 @@ class Forecaster:
             forming=source.forming,
             state=state,
             gap_filled=gap_filled,
-            degraded=degraded | decisions.degraded,
+            degraded=degraded | decisions.degraded | said.is_older_than(self._max_model_age_ms),
             model_agreement=model_agreement,
             features_hash=pushed.features_hash[of_window],
             rows=np.ascontiguousarray(windows[:, -1, :]),
@@ -539,7 +543,7 @@ class Forecaster:
         )
         return replace(
             heard,
-            degraded=degraded | decisions.degraded,
+            degraded=degraded | decisions.degraded | said.is_older_than(self._max_model_age_ms),
             model_agreement=model_agreement,
             outputs=outputs,
             meaning=meaning,

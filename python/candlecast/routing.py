@@ -130,6 +130,14 @@ class Said:
             return self.champion.temperatures
         return np.where(self.by_challenger[:, None], self.challenger.temperatures, self.champion.temperatures)
 
+    def is_older_than(self, age_ms: float) -> bool | Bool:
+        """Say of all rows, or of each [B], whether the version that answered was trained longer ago."""
+        now_ms = time.time() * 1000
+        champion = self.champion.model.age_ms(now_ms) > age_ms
+        if self.challenger is None or self.by_challenger is None:
+            return champion
+        return np.where(self.by_challenger, self.challenger.model.age_ms(now_ms) > age_ms, champion)
+
     def spoke(self, confidence: F64) -> None:
         """Tell each version's watch the confidence [B] of its forecasts."""
         if self.challenger is None or self.by_challenger is None:

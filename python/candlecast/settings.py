@@ -190,6 +190,21 @@ class Settings(BaseSettings):
         description="mean confidence above 0.5, as share of the champion's before, below which it collapsed",
     )
 
+    # Models that age, are trained again and dropped
+    max_model_age_d: float = Field(
+        0, ge=0, description="days since its training after which a model's forecasts are flagged degraded; 0: never"
+    )
+    promote_margin: float = Field(
+        0.001, ge=0, description="log-loss, mean over the horizons, by which a version must certainly be better"
+    )
+    shadow_days_max: float = Field(
+        30, gt=0, description="for so long a version may be heard before it is known to be better"
+    )
+    incoming_poll_ms: int = Field(2_000, ge=1, description="pause between two looks at what was dropped in incoming/")
+    incoming_patience_ms: int = Field(
+        60_000, ge=0, description="a dropped bundle that is not whole, and has not changed for so long, is refused"
+    )
+
     # After a restart
     snapshot_interval_s: float = Field(300, gt=0, description="pause between two snapshots of all symbols")
     rebuild_candles_max: int = Field(2_000, ge=1, description="stored candles that rebuild a symbol without a snapshot")

@@ -162,6 +162,44 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """What one version of a model said of N candles."""
+
+    probabilities: F64  # [N, 4, 3] by horizon and class
+    returns: F64  # [N, 4] expected
+    risks: F64  # [N, 4]
+    side: NDArray[np.int8]  # [N] 1 LONG, -1 SHORT, 0 NEUTRAL: after the filters
+    model_us: F64  # [N] time in the model, of its batch; NaN: not measured
+
+    @property
+    def finite(self) -> Bool:
+        """Return which of N it could say anything of."""
+        every = np.column_stack([self.probabilities.reshape(len(self.side), -1), self.returns, self.risks])
+        finite: Bool = np.logical_and.reduce(np.isfinite(every), axis=1)
+        return finite
+
+    def take(self, index: I64) -> Spoken:
+        """Return what it said of the candles at index [K]."""
+        return Spoken(*(getattr(self, column.name)[index] for column in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one version said, and of which N candles of one interval."""
+
+    symbol: Symbols | I64  # [N]; any number that stands for it is taken, too
+    close_time_ms: I64  # [N]
+    spoken: Spoken
+
+    def __len__(self) -> int:
+        return len(self.close_time_ms)
+
+    def take(self, index: I64) -> Heard:
+        """Return what it said of the candles at index [K]."""
+        return Heard(self.symbol[index], self.close_time_ms[index], self.spoken.take(index))
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Which model speaks."""
 
@@ -169,6 +207,11 @@ class Model:
     version: int
     bundle_sha256: str
     feature_set_hash: int  # 64 bits
+    trained_ms: int = 0  # when that was, since 1970; 0: not known
+
+    def age_ms(self, now_ms: float) -> float:
+        """Return how long ago it was trained; 0 where that is not known."""
+        return max(now_ms - self.trained_ms, 0.0) if self.trained_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +255,7 @@ class Forecasts:
     forming: Bool  # [B] from a candle that is not closed: answered, never stored
     state: NDArray[np.uint8]  # [B] index into STATES
     gap_filled: Bool  # [B]
-    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was
+    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was, or the model is too old
     model_agreement: F32  # [B] 0..1, weight of the members on the ensemble's side; NaN of a model alone
     features_hash: NDArray[np.uint64]  # [B] low 56 bits of xxh3 over the newest row
     rows: F32  # [B, F] newest feature row

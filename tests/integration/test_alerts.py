@@ -9,7 +9,7 @@ from tests.prometheus import DEPLOY, program
 
 RULES = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
 ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
-MINUTES = 60
+MINUTES = 90
 
 
 def series(name: str, **labels: str) -> str:
@@ -56,6 +56,7 @@ WELL = {
     series("candlecast_gate_degraded"): f"1x{MINUTES}",
     series("candlecast_gate_served"): STILL,  # without a gate its heuristic worries nobody
     series("candlecast_ensemble_absent"): STILL,
+    series("candlecast_model_age_seconds", role="champion"): f"86400x{MINUTES}",
 }
 LATE = f"0x{MINUTES // 2} 0+1x{MINUTES // 2}"
 """Nothing for half the time, then one a minute."""
@@ -78,6 +79,7 @@ ILL = {
     "CandlecastSnapshotsOld": {series("candlecast_snapshot_timestamp_seconds"): f"-4000x{MINUTES}"},
     "CandlecastForecastsMissed": {series("candlecast_missed_forecasts_total", why="TOO_OLD"): LATE},
     "CandlecastOutputsNotFinite": {series("candlecast_neutral_reasons_total", reason="OUTPUT_NOT_FINITE"): LATE},
+    "CandlecastModelOld": {series("candlecast_model_age_seconds", role="champion"): f"2600000x{MINUTES}"},
     "CandlecastSilent": {
         series("candlecast_candles_total", verdict="ACCEPTED"): f"7x{MINUTES}",
         series("candlecast_candles_total", verdict="REFUSED"): STILL,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from candlecast import settings as configuration
+from candlecast.cli import models_compare
 from candlecast.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ A version's way: PUSHED, VERIFIED, LOADED, WARM, then as you say SHADOW, CHALLEN
   candlecast models push runs/patchtst-7       its files are copied and verified; what answers does not notice
   candlecast models shadow 7                   it hears every burst, nobody hears it; its forecasts are stored
   candlecast models split 7 0.1                it answers a tenth of the symbols, the same ones all day
+  candlecast models compare 6 7 --days 14      which is better, on the candles of which both spoke
   candlecast models promote 7                  it answers; the champion of before stays loaded for a rollback
   candlecast models rollback                   the champion of before answers again
 
@@ -66,6 +68,7 @@ def register(commands: Any) -> None:
         step.add_argument("--server", metavar="HOST:PORT", help="gRPC of the server (default: the setting grpc)")
         step.add_argument("--state-dir", type=Path, metavar="DIR", help="where `candlecast up` keeps the admin's token")
         step.add_argument("--json", action="store_true", help="print JSON")
+    models_compare.add(steps)
     command.set_defaults(run=run)
 
 
@@ -119,7 +122,7 @@ def _take(args: argparse.Namespace, stub: Any, metadata: Sequence[tuple[str, str
             else:
                 _print_events(events)
         case "push":
-            _print([call(stub.Push, _pieces(args.bundle, args.why))], args.json)
+            _print([call(stub.Push, pieces(args.bundle, args.why))], args.json)
         case "load":
             _print([call(stub.Load, pb.LoadModelRequest(version=args.version, why=args.why))], args.json)
         case "shadow" | "split" | "promote":
@@ -138,7 +141,7 @@ def _take(args: argparse.Namespace, stub: Any, metadata: Sequence[tuple[str, str
     return 0
 
 
-def _pieces(bundle: Path, why: str) -> Iterator[pb.PushModelRequest]:
+def pieces(bundle: Path, why: str) -> Iterator[pb.PushModelRequest]:
     """Yield the files of a bundle, piece by piece."""
     from candlecast.models.bundle import FILES
     from candlecast.v1 import models_pb2 as pb

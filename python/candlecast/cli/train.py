@@ -129,6 +129,22 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: the train extra is missing, or the data or the configuration does not do.
     """
+    bundle = trained(args)
+    manifest = bundle.manifest
+    if args.report:
+        from candlecast.training import report
+
+        report.write(args.report, report.of_training(manifest))
+    if args.json:
+        print((args.out / "manifest.json").read_text(), end="")
+    else:
+        (_print_table if args.target is None else _print_answers)(manifest.metrics)
+        print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
+    return 0
+
+
+def trained(args: argparse.Namespace) -> Bundle:
+    """Train as the flags of this command say, and return the bundle that was written; raises as `run`."""
     if any(find_spec(name) is None for name in EXTRA):
         raise ConfigurationError("training needs torch: run `make train-env` (uv sync --extra train)")
     # Before torch is loaded: threads that wait must not spin while others want the cores (measured on two busy cores:
@@ -147,16 +163,7 @@ def run(args: argparse.Namespace) -> int:
 
         features = manifest.feature_set
         write_config(out.parent, manifest.name, features.window, len(features.columns), manifest.outputs["count"])
-    if args.report:
-        from candlecast.training import report
-
-        report.write(args.report, report.of_training(manifest))
-    if args.json:
-        print((args.out / "manifest.json").read_text(), end="")
-    else:
-        (_print_table if args.target is None else _print_answers)(manifest.metrics)
-        print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
-    return 0
+    return bundle
 
 
 def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bundle:

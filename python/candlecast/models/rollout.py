@@ -36,9 +36,10 @@ from candlecast.errors import (
     WrongState,
 )
 from candlecast.forecaster import Forecaster
+from candlecast.models.age import described
 from candlecast.models.bundle import Bundle
 from candlecast.models.folder import MANIFEST
-from candlecast.models.library import KEPT_EVENTS_MAX, Library
+from candlecast.models.library import KEPT_EVENTS_MAX, Library, require_size
 from candlecast.models.states import Event, Standing, State, Version, newest_first, noted, now_ms
 from candlecast.models.verify import Trials, verify
 from candlecast.routing import Lane
@@ -197,7 +198,7 @@ class Rollouts:
 
     async def push(self, folder: Path, *, who: str, why: str) -> Version:
         """Take a copy of the bundle in `folder` and verify it; the same bundle again changes nothing."""
-        name, number, sha256 = await asyncio.to_thread(_identity, folder)
+        name, number, sha256 = await asyncio.to_thread(_identity, folder, self._trials.bytes_max)
         if name != self._library.name:
             raise ModelRefused(Refusal.WRONG_MODEL, f"{folder} is a model {name}; {self._library.name} is served")
         known = self._standing.versions.get(number)
@@ -314,7 +315,7 @@ class Rollouts:
         for other in self._library.published():
             path = self._library.published_path(other)
             try:
-                sha256 = _identity(path)[2]
+                sha256 = _identity(path, self._trials.bytes_max)[2]
             except ModelRefused as error:
                 log.warning("not taken up: %s", error)
                 continue
@@ -371,7 +372,7 @@ class Rollouts:
             await connected.check_fit()
             lane = self._forecaster.lane(
                 connected.ask,
-                model=Model(manifest.name, manifest.version, bundle.sha256, bundle.feature_set_hash),
+                model=described(bundle),
                 temperatures=np.asarray(manifest.temperatures),
                 check=connected.check,
                 watch=Watch(self._policy.window_s),
@@ -657,17 +658,18 @@ class Rollouts:
         task.add_done_callback(self._tasks.discard)
 
 
-def _identity(folder: Path) -> tuple[str, int, str]:
+def _identity(folder: Path, bytes_max: int) -> tuple[str, int, str]:
     """Return name, version and SHA-256 of the manifest in a folder.
 
     Raises:
         ModelRefused: there is none that says them.
     """
+    require_size(folder, bytes_max)
     try:
         text = (folder / MANIFEST).read_bytes()
         document = json.loads(text)
         name, version = document["name"], document["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelRefused(Refusal.DAMAGED, f"{folder}: {MANIFEST} cannot be read: {error!r}") from error
     if not isinstance(name, str) or type(version) is not int or version < 1:
         raise ModelRefused(Refusal.DAMAGED, f"{folder}: {MANIFEST}: name {name!r} or version {version!r} is none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -25,12 +26,14 @@ from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.gatekeeper import Gatekeeper
 from candlecast.journal import InUse, Journal
+from candlecast.models.age import complaint, described, max_age_ms
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
 from candlecast.server.admin import Admin, digest_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
+from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
@@ -53,7 +56,7 @@ from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import forecasts_pb2_grpc, models_pb2_grpc, order_flow_pb2_grpc
-from candlecast.values import F32, Model
+from candlecast.values import F32
 from candlecast.work import Answer
 
 __all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
@@ -171,8 +174,16 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         readiness = await stack.enter_async_context(
-            Readiness(lambda: canary(forecaster.routes.check), interval_ms=settings.canary_interval_ms)
+            Readiness(
+                lambda: canary(forecaster.routes.check),
+                interval_ms=settings.canary_interval_ms,
+                complaint=lambda: complaint(
+                    forecaster.routes.champion.model, settings.max_model_age_d, time.time() * 1000
+                ),
+            )
         )
+        if rollouts is not None:
+            await stack.enter_async_context(incoming_of(settings, rollouts))
         order_flow = OrderFlowService(
             flow,
             gate,
@@ -282,12 +293,11 @@ def _forecaster(
     gate: Gatekeeper | None = None,
     observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
 ) -> Forecaster:
-    manifest = served.manifest
     return Forecaster(
         features,
         model.ask,
         recorder,
-        model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
+        model=described(served),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
         thresholds=Thresholds(
@@ -306,6 +316,7 @@ def _forecaster(
         check=model.check,
         gate=gate,
         observe=observe,
+        max_model_age_ms=max_age_ms(settings.max_model_age_d),
     )
 
 

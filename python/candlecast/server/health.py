@@ -22,12 +22,21 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Readiness:
     """Keeps gRPC health true while it is entered: SERVING exactly while the last canary passed."""
 
-    def __init__(self, canary: Callable[[], Awaitable[None]], *, interval_ms: int) -> None:
+    def __init__(
+        self,
+        canary: Callable[[], Awaitable[None]],
+        *,
+        interval_ms: int,
+        complaint: Callable[[], str] = lambda: "",
+    ) -> None:
         self.servicer = health.aio.HealthServicer()
         self._canary = canary
         self._interval_ms = interval_ms
         self.ready: bool | None = None
         """What the last canary said; None: none was sung yet."""
+        self._complaint = complaint
+        self.degraded = ""
+        """Why forecasts are degraded although they are made: a reason, a colon, words; nothing while they are not."""
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -49,6 +58,9 @@ class Readiness:
 
     async def check(self) -> None:
         """Run the canary once and say what it found, on a change in the log too."""
+        if (degraded := self._complaint()).partition(":")[0] != self.degraded.partition(":")[0]:
+            log.warning("degraded=%s", degraded or "no more")
+        self.degraded = degraded
         try:
             await self._canary()
         except Exception as error:  # whatever it is, a server whose canary fails is not ready

@@ -29,6 +29,7 @@ from candlecast.store.pool import Pool
 from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
 from candlecast.triton import breaker
+from candlecast.values import Model
 from candlecast.work import Answer
 
 STAGES: Final = ("decode", "features", "queue", "model", "interpret", "spool")
@@ -60,10 +61,6 @@ class ServerMetrics:
         )
         self._inference = telemetry.histogram(
             "ml_inference_duration_seconds", "How long a forecast was with the model, from its request to the answer."
-        )
-        self.cache_hits = telemetry.counter(
-            "ml_cache_hits_total",
-            "Forecasts answered from memory: the same symbol, close and model, asked again in time.",
         )
         self._confidence = telemetry.histogram(
             "ml_signal_confidence",
@@ -148,10 +145,12 @@ class ServerMetrics:
 def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster) -> None:
     """Declare what is read of the use case and the model it serves."""
 
-    def served() -> dict[tuple[str, ...], float]:
+    def models() -> dict[str, Model]:
         lanes = {"champion": forecaster.routes.champion, "challenger": forecaster.routes.challenger}
-        models = {role: lane.model for role, lane in lanes.items() if lane is not None}
-        return {(role, m.name, str(m.version), m.bundle_sha256[:12]): 1.0 for role, m in models.items()}
+        return {role: lane.model for role, lane in lanes.items() if lane is not None}
+
+    def served() -> dict[tuple[str, ...], float]:
+        return {(role, m.name, str(m.version), m.bundle_sha256[:12]): 1.0 for role, m in models().items()}
 
     gauge, total = telemetry.gauge, telemetry.total
     gauge(
@@ -165,6 +164,12 @@ def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster) -> None:
         "1; its labels say which model answers.",
         served,
         ["role", "model", "version", "bundle"],
+    )
+    gauge(
+        "candlecast_model_age_seconds",
+        "How long ago a model that answers was trained; 0: that is not known.",
+        lambda: {role: model.age_ms(time.time() * 1000) / 1000 for role, model in models().items()},
+        ["role"],
     )
     gauge("candlecast_queue_rows", "Candles under way in the server.", lambda: forecaster.rows)
     gauge("candlecast_queue_rows_max", "Candles under way at which more are refused.", lambda: forecaster.rows_max)
@@ -180,6 +185,11 @@ def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster) -> None:
         "Forecasts that were never made, by why they were given up.",
         lambda: dict(misses.given_up),
         ["why"],
+    )
+    total(
+        "ml_cache_hits_total",
+        "Forecasts answered from memory: the same symbol, close and model, asked again in time.",
+        lambda: float(getattr(forecaster, "ml_cache_hits_total", 0)),
     )
     total(
         "candlecast_calls_failed_total",

@@ -156,6 +156,12 @@ WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, mod
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
 
+-- name: spoken_by
+-- What model $1, version $2, said, as an answer or as a shadow, of candles of interval $3 that closed in [$4, $5).
+SELECT symbol, (date_part('epoch', close_time) * 1000)::bigint, outputs, probabilities, direction, model_us
+FROM ml_predictions
+WHERE model = $1 AND version = $2 AND interval_ms = $3 AND close_time >= $4 AND close_time < $5;
+
 -- name: recent_symbols
 -- Every symbol and interval with a candle since $1, $2 at most. Each step is one look-up in the primary key: there is no
 -- reading through the candles of a month to find the few names in them.
