@@ -69,6 +69,7 @@ class Forecaster:
         pick: takes rows [K] out of windows.
         check: compares the model's golden values.
         gate: is asked about symbols with live order flow, at the same time as the model.
+        observe: is told of every answer, and whether it is to symbols without candles.
         max_model_age_ms: forecasts of a model that was trained longer ago are degraded.
     """
 
@@ -89,14 +90,16 @@ class Forecaster:
         pick: Callable[[F32, I64], F32] | None = None,
         check: Callable[[], Awaitable[None]] | None = None,
         gate: Gatekeeper | None = None,
+        observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
         max_model_age_ms: float = math.inf,
     ) -> None:
         self._gate = gate
+        self._observe = observe
         self._max_model_age_ms = max_model_age_ms
         self._features = features
         self._recorder = recorder
         self._thresholds = thresholds
-        self._rows_max = rows_max
+        self.rows_max = rows_max
         self._model_wait_ms = model_wait_ms
         self.misses = Misses(model)
         """Candles whose forecast the model did not give in time."""
@@ -127,6 +130,17 @@ class Forecaster:
     def lane(self, ask: Asks, **about: Any) -> Lane:
         """Return a way to another version of the model, with the same limits; arguments as of Lane."""
         return Lane(ask, **about, **self._lane_limits)
+
+    @property
+    def rows(self) -> int:
+        """Return how many candles are under way."""
+        return self._rows
+
+    @property
+    def waiting(self) -> int:
+        """Return how many windows wait for a place in a request to the model."""
+        lanes = (self.routes.champion, self.routes.challenger)
+        return sum(lane.batcher.waiting_rows for lane in lanes if lane is not None)
 
     async def __aenter__(self) -> Self:
         await self._first.__aenter__()
@@ -233,8 +247,8 @@ class Forecaster:
     def _require_room(self, rows: int) -> None:
         if self._stopping.is_set():
             raise Stopped("the server is shutting down")
-        if self._rows + rows > self._rows_max:
-            raise Overloaded(f"{self._rows} candles are under way, {self._rows_max} is the limit: try again later")
+        if self._rows + rows > self.rows_max:
+            raise Overloaded(f"{self._rows} candles are under way, {self.rows_max} is the limit: try again later")
 
     def _admit(self, rows: int) -> Place:
         self._require_room(rows)
@@ -371,6 +385,7 @@ class Forecaster:
             self._count_conflicts(candles, late, known)
             answer = replace(answer, known=dict(zip(late.tolist(), known, strict=True)))
         group.finish(answer)
+        self._observe(answer, group.asked)
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -15,8 +16,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candlecast.errors import ConfigurationError
 from candlecast.values import SYMBOL
 
+log = logging.getLogger(__name__)
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The repository when running from a clone (an editable install): home of triton_models/ and .venv-triton/."""
+
+RESTARTS = "restarts.json"
+"""In the state directory: how often the supervisor started each part again, as a JSON object."""
 
 
 def default_state_dir() -> Path:
@@ -33,6 +39,12 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default_factory=default_state_dir, description="what this installation keeps on disk")
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
     http: str = Field("127.0.0.1:8080", description="HOST:PORT the web server listens on")
+    insecure: bool = Field(
+        False, description="listen beyond loopback without TLS: only on a private network, as of containers"
+    )
+    metrics: str = Field(
+        "127.0.0.1:9464", description="HOST:PORT of the server's /metrics for Prometheus; empty: there is none"
+    )
     triton: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC door")
     triton_key: str | None = Field(
         None, description="what opens Triton's shared-memory protocol, where that is restricted"
@@ -94,6 +106,15 @@ class Settings(BaseSettings):
     journal_bytes_max: int = Field(1024**3, ge=2**20, description="rows on disk that wait for PostgreSQL")
     drain_rows_max: int = Field(4_000, ge=1, description="rows of one transaction")
     record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be on disk")
+    triton_metrics_port: int = Field(
+        0, ge=0, le=65535, description="port on loopback of the embedded Triton's own /metrics; 0: there is none"
+    )
+    loop_late_ms: int = Field(250, ge=1, description="delay of the server's event loop that is said in the log")
+    loop_stall_max_s: float = Field(
+        30,
+        ge=0,
+        description="an event loop that stands still so long ends the server, to be started anew; 0: never",
+    )
     triton_recycle_h: float = Field(
         0, ge=0, description="hours after which `up` restarts Triton in good order; 0: never"
     )
@@ -206,6 +227,11 @@ class Settings(BaseSettings):
     )
     strong_size: float = Field(1.5, ge=1, le=1.5, description="stake of a STRONG signal; that of others is 1")
 
+    @field_validator("metrics")
+    @classmethod
+    def _nothing_or_host_and_port(cls, value: str) -> str:
+        return cls._host_and_port(value) if value else value
+
     @field_validator("grpc", "http", "triton")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -260,14 +286,20 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def require_loopback(name: str, address: str) -> None:
-    """Refuse to listen where others could come in.
+def require_loopback(name: str, address: str, *, insecure: bool = False) -> None:
+    """Refuse to listen where others could come in, unless that was asked for.
 
     Raises:
         ConfigurationError: HOST of HOST:PORT is not loopback.
     """
-    if not is_loopback(address):
-        raise ConfigurationError(f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
+    if is_loopback(address):
+        return
+    if not insecure:
+        raise ConfigurationError(
+            f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1"
+            " (CANDLECAST_INSECURE=true allows it, for a network that only your own containers are in)"
+        )
+    log.warning("insecure: %s listens on %s in the clear, to whoever reaches it", name, address)
 
 
 def _is_setting(variable: str) -> bool:

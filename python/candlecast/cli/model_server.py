@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from candlecast.errors import ConfigurationError
 from candlecast.settings import Settings
@@ -52,7 +52,8 @@ class ModelServer:
     def _alias(self, version: int, state: str, why: str) -> None:
         from candlecast.v1 import models_pb2 as pb
 
-        self._client.set_alias(version, pb.ModelState.Value(f"MODEL_STATE_{state}"), why)
+        alias: Any = pb.ModelState.Value(f"MODEL_STATE_{state}")
+        self._client.set_alias(version, alias, why)
 
 
 @contextmanager

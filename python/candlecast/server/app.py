@@ -38,6 +38,9 @@ from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_versions import GateVersions
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.history_service import HistoryService
+from candlecast.server.loop_watch import LoopWatch, Watchdog
+from candlecast.server.metrics import ServerMetrics, SymbolStates, tell_forecaster, tell_parts, tell_storage
+from candlecast.server.metrics_door import MetricsDoor
 from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.performance_service import PerformanceService
@@ -46,7 +49,7 @@ from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import TolerantServer
-from candlecast.settings import Settings, is_loopback, require_loopback
+from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
@@ -54,6 +57,7 @@ from candlecast.store.model_events import record_model_events
 from candlecast.store.outcomes import Costs
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
+from candlecast.telemetry import Telemetry
 from candlecast.tracking.outcomes import Tracking
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import (
@@ -64,6 +68,7 @@ from candlecast.v1 import (
     performance_pb2_grpc,
 )
 from candlecast.values import F32
+from candlecast.work import Answer
 
 __all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
 log = logging.getLogger(__name__)
@@ -81,7 +86,7 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
         ConfigurationError: settings, bundle, model or schema do not fit; says which and how.
         Unavailable: PostgreSQL or Triton did not answer at the start.
     """
-    async with open_server(settings) as address:
+    async with open_server(settings) as address, Watchdog(stall_max_s=settings.loop_stall_max_s):
         if listening:
             listening(address)
         await lifecycle.until_signal()
@@ -95,7 +100,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     bundle = members_of(first)[0]  # an ensemble's have the same features
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
-    require_loopback("grpc", settings.grpc)
+    require_loopback("grpc", settings.grpc, insecure=settings.insecure)
     async with AsyncExitStack() as stack:
         shared = _shared_windows(settings, stack)
         empty = partial(
@@ -138,14 +143,16 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             record_interval_ms=settings.flow_record_interval_ms,
         )
         await stack.enter_async_context(FlowRecorder(flow, recorder.record_flow))
+        metrics = ServerMetrics(Telemetry())
         gate = Gatekeeper(
             flow,
             gates.model,
             threshold=settings.ml_threshold,
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
+            observe=metrics.decided,
         )
-        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate)
+        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate, metrics.answered)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -194,6 +201,11 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rows_per_message_max=settings.flow_rows_per_message_max,
             symbols_per_message_max=settings.candles_per_message_max,
         )
+        telemetry = metrics.telemetry
+        tell_forecaster(telemetry, forecaster)
+        tell_storage(telemetry, recorder, pool, snapshots)
+        tell_parts(telemetry, model, gate, readiness, settings.state_dir / RESTARTS)
+        await stack.enter_async_context(_metrics_door(settings, telemetry, features, readiness))
         models = ModelsService(
             rollouts,
             Admin(digest_of(settings)),
@@ -295,6 +307,7 @@ def _forecaster(
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
+    observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
 ) -> Forecaster:
     return Forecaster(
         features,
@@ -318,8 +331,26 @@ def _forecaster(
         pick=shared.picked if shared else None,
         check=model.check,
         gate=gate,
+        observe=observe,
         max_model_age_ms=max_age_ms(settings.max_model_age_d),
     )
+
+
+@asynccontextmanager
+async def _metrics_door(
+    settings: Settings, telemetry: Telemetry, features: Features, readiness: Readiness
+) -> AsyncIterator[None]:
+    lag = telemetry.histogram("candlecast_loop_lag_seconds", "How much later than asked for the event loop came back.")
+    symbols = SymbolStates(features, telemetry)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(LoopWatch(lag.observe_alike, late_s=settings.loop_late_ms / 1000))
+        if settings.metrics:
+            require_loopback("metrics", settings.metrics, insecure=settings.insecure)
+            door = MetricsDoor(
+                settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
+            )
+            await stack.enter_async_context(door)
+        yield
 
 
 @asynccontextmanager

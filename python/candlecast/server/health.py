@@ -39,10 +39,11 @@ class Readiness:
         self.servicer = health.aio.HealthServicer()
         self._canary = canary
         self._interval_ms = interval_ms
+        self.ready: bool | None = None
+        """What the last canary said; None: none was sung yet."""
         self._complaint = complaint
         self.degraded = ""
         """Why forecasts are degraded although they are made: a reason, a colon, words; nothing while they are not."""
-        self._ready: bool | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,9 +77,9 @@ class Readiness:
             await self._say(ready=True)
 
     async def _say(self, *, ready: bool, why: str = "") -> None:
-        if ready == self._ready:
+        if ready == self.ready:
             return
-        self._ready = ready
+        self.ready = ready
         log.log(logging.INFO if ready else logging.WARNING, "ready=%s %s", str(ready).lower(), why)
         for service in SERVICES:
             await self.servicer.set(service, _SERVING if ready else _NOT_SERVING)

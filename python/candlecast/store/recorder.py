@@ -75,6 +75,8 @@ class Recorder:
         self._appended: OnDisk | None = None
         self._stopping = False
         self._level = 0
+        self.journal, self.drain, self.bytes_max = journal, drain, journal_bytes_max
+        """For those who watch."""
         self.dropped_bytes = 0
         """Given up since the start."""
 
