@@ -82,7 +82,7 @@ class FakeRecorder:
 
 
 def forecaster(
-    features, model, recorder, *, rows_max=2_000, model_wait_ms=10_000, gate=None, gate_absent_passes=True
+    features, model, recorder, *, rows_max=2_000, model_wait_ms=10_000, gate=None, gate_absent_passes=True, **more
 ) -> Forecaster:
     """Return a Forecaster with default limits over stand-ins."""
     return Forecaster(
@@ -97,6 +97,7 @@ def forecaster(
         rows_max=rows_max,
         model_wait_ms=model_wait_ms,
         gate=gate,
+        **more,
     )
 
 

@@ -162,6 +162,44 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """What one version of a model said of N candles."""
+
+    probabilities: F64  # [N, 4, 3] by horizon and class
+    returns: F64  # [N, 4] expected
+    risks: F64  # [N, 4]
+    side: NDArray[np.int8]  # [N] 1 LONG, -1 SHORT, 0 NEUTRAL: after the filters
+    model_us: F64  # [N] time in the model, of its batch; NaN: not measured
+
+    @property
+    def finite(self) -> Bool:
+        """Return which of N it could say anything of."""
+        every = np.column_stack([self.probabilities.reshape(len(self.side), -1), self.returns, self.risks])
+        finite: Bool = np.logical_and.reduce(np.isfinite(every), axis=1)
+        return finite
+
+    def take(self, index: I64) -> Spoken:
+        """Return what it said of the candles at index [K]."""
+        return Spoken(*(getattr(self, column.name)[index] for column in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one version said, and of which N candles of one interval."""
+
+    symbol: Symbols | I64  # [N]; any number that stands for it is taken, too
+    close_time_ms: I64  # [N]
+    spoken: Spoken
+
+    def __len__(self) -> int:
+        return len(self.close_time_ms)
+
+    def take(self, index: I64) -> Heard:
+        """Return what it said of the candles at index [K]."""
+        return Heard(self.symbol[index], self.close_time_ms[index], self.spoken.take(index))
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Which model speaks."""
 
@@ -169,6 +207,11 @@ class Model:
     version: int
     bundle_sha256: str
     feature_set_hash: int  # 64 bits
+    trained_ms: int = 0  # when that was, since 1970; 0: not known
+
+    def age_ms(self, now_ms: float) -> float:
+        """Return how long ago it was trained; 0 where that is not known."""
+        return max(now_ms - self.trained_ms, 0.0) if self.trained_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +255,7 @@ class Forecasts:
     forming: Bool  # [B] from a candle that is not closed: answered, never stored
     state: NDArray[np.uint8]  # [B] index into STATES
     gap_filled: Bool  # [B]
-    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was
+    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was, or the model is too old
     model_agreement: F32  # [B] 0..1, weight of the members on the ensemble's side; NaN of a model alone
     features_hash: NDArray[np.uint64]  # [B] low 56 bits of xxh3 over the newest row
     rows: F32  # [B, F] newest feature row
@@ -226,6 +269,9 @@ class Forecasts:
     gate_probability: F64  # [B] that the price reverts; NaN: no model said so
     model: Model
     times: StageTimes
+    challenger: Model | None = None  # that speaks in some of the rows
+    by_challenger: Bool | None = None  # [B], with a challenger: in which
+    shadow: bool = False  # of a version that nobody hears: no answers
 
     def __post_init__(self) -> None:
         if not isinstance(self.symbol, np.ndarray):
@@ -241,12 +287,38 @@ class Forecasts:
 
     def part(self, start: int, stop: int) -> Forecasts:
         """Return the forecasts from start to stop; the columns are views."""
-        meaning: Any = replace(self.meaning, **_cut(self.meaning, start, stop))
-        part: Forecasts = replace(self, meaning=meaning, **_cut(self, start, stop))
-        return part
+        return self._at(slice(start, stop))
+
+    def take(self, index: I64 | Bool) -> Forecasts:
+        """Return the forecasts at index [K], or where a mask [B] is true."""
+        return self._at(index)
+
+    def by_model(self) -> list[tuple[I64 | slice, Forecasts]]:
+        """Return the forecasts of each model that speaks here, and where they are."""
+        if self.challenger is None or self.by_challenger is None:
+            return [(slice(None), self)]
+        whole = replace(self, challenger=None, by_challenger=None)
+        places = (
+            (whole, np.flatnonzero(~self.by_challenger)),
+            (
+                replace(whole, model=self.challenger),
+                np.flatnonzero(self.by_challenger),
+            ),
+        )
+        return [(at, of.take(at)) for of, at in places if len(at)]
+
+    def _at(self, index: I64 | Bool | slice) -> Forecasts:
+        meaning: Any = replace(self.meaning, **_rows(self.meaning, index))
+        some: Forecasts = replace(self, meaning=meaning, **_rows(self, index))
+        return some
 
 
 def _cut(columns: Any, start: int, stop: int) -> dict[str, Any]:
     """Return the rows from start to stop of each array of a dataclass."""
+    return _rows(columns, slice(start, stop))
+
+
+def _rows(columns: Any, index: Any) -> dict[str, Any]:
+    """Return some rows of each array of a dataclass."""
     named = ((field.name, getattr(columns, field.name)) for field in fields(columns))
-    return {name: column[start:stop] for name, column in named if isinstance(column, np.ndarray)}
+    return {name: column[index] for name, column in named if isinstance(column, np.ndarray)}

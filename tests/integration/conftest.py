@@ -40,6 +40,14 @@ async def postgres(cluster, tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+async def seen(postgres):
+    """The address, as the viewers' role, of a schema with something to see in every view."""
+    from tests.viewers import filled
+
+    return await filled(postgres.dsn)
+
+
 @pytest.fixture
 async def empty_dsn(postgres):
     """The address of an empty schema of its own."""

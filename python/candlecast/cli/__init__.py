@@ -28,8 +28,12 @@ def parser() -> argparse.ArgumentParser:
         flow_features,
         gate,
         migrate,
+        models,
+        predictions,
         replay,
         replay_flow,
+        report,
+        schedule,
         serve,
         train,
         up,
@@ -42,9 +46,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    running = (up, serve, dashboard, migrate, replay, replay_flow)
-    offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, doctor, bench)
-    for command in (*running, *offline):
+    running = (up, serve, dashboard, migrate, models, replay, replay_flow, predictions)
+    training = (features, flow_features, train, gate, schedule, evaluate, ensemble, backtest, export)
+    for command in (*running, *training, report, doctor, bench):
         command.register(commands)
     return top
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from candlecast.cli.doctor_checks import Finding, fail, ok, refused, up_runs, warn
 from candlecast.errors import CandlecastError, ConfigurationError
+from candlecast.models.age import complaint, described
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
-from candlecast.server.app import newest
+from candlecast.server import champion
 from candlecast.server.serving import answering
 from candlecast.settings import Settings
 from candlecast.store.migrate import SERVER_VERSION_MIN, check_schema
@@ -136,9 +137,9 @@ def _said(journal: Journal) -> str:
 
 
 async def model(settings: Settings) -> list[Finding]:
-    """Load the newest bundle, compare it with the core, and ask Triton for its golden outputs."""
+    """Load the bundle that answers, compare it with the core, and ask Triton for its golden outputs."""
     try:
-        served = await asyncio.to_thread(newest, settings.model_repository / settings.model)
+        served = await asyncio.to_thread(champion.served, settings)
         bundle = members_of(served)[0]  # an ensemble's have the same features
         bundle.check_feature_set()
         bundle.check_reference(settings.reference_symbol)
@@ -147,6 +148,9 @@ async def model(settings: Settings) -> list[Finding]:
     manifest, feature_set = served.manifest, bundle.manifest.feature_set
     features = f"feature set {feature_set.name} 0x{feature_set.hash}"
     found = f"{manifest.name} v{manifest.version}, bundle {served.sha256[:12]}, {features} as computed here"
+    if old := complaint(described(served), settings.max_model_age_d, time.time() * 1000):
+        aged = warn("model", f"{found}; {old.partition(':')[0]}", old.partition(": ")[2])
+        return [aged, await _canary(settings, served)]
     return [ok("model", found), await _canary(settings, served)]
 
 

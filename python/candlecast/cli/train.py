@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError
@@ -101,6 +102,7 @@ def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
         help="keep the search there and go on with it: a file, or a postgresql:// URL (schema optuna)",
     )
     add("--database", metavar="URL", help="keep the training on record there (default: DATABASE_URL)")
+    add("--session", type=UUID, metavar="UUID", help="under this id (default: a new one)")
     add(
         "--report", type=Path, metavar="REPORT.html", help="write tables and plots of all folds here, and as .md beside"
     )
@@ -129,6 +131,22 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: the train extra is missing, or the data or the configuration does not do.
     """
+    bundle = trained(args)
+    manifest = bundle.manifest
+    if args.report:
+        from candlecast.training import report
+
+        report.write(args.report, report.of_training(manifest))
+    if args.json:
+        print((args.out / "manifest.json").read_text(), end="")
+    else:
+        (_print_table if args.target is None else _print_answers)(manifest.metrics)
+        print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
+    return 0
+
+
+def trained(args: argparse.Namespace) -> Bundle:
+    """Train as the flags of this command say, and return the bundle that was written; raises as `run`."""
     if any(find_spec(name) is None for name in EXTRA):
         raise ConfigurationError("training needs torch: run `make train-env` (uv sync --extra train)")
     # Before torch is loaded: threads that wait must not spin while others want the cores (measured on two busy cores:
@@ -147,16 +165,7 @@ def run(args: argparse.Namespace) -> int:
 
         features = manifest.feature_set
         write_config(out.parent, manifest.name, features.window, len(features.columns), manifest.outputs["count"])
-    if args.report:
-        from candlecast.training import report
-
-        report.write(args.report, report.of_training(manifest))
-    if args.json:
-        print((args.out / "manifest.json").read_text(), end="")
-    else:
-        (_print_table if args.target is None else _print_answers)(manifest.metrics)
-        print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
-    return 0
+    return bundle
 
 
 def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bundle:
@@ -170,7 +179,7 @@ def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bund
     if asked and "none" in asked and len(asked) > 1:
         raise ConfigurationError("--optional-inputs: none stands alone")
     target = _target(args)
-    with record.opened(settings.database_url) as log:
+    with record.opened(settings.database_url, session_id=args.session) as log:
         shared: dict[str, Any] = {
             "symbols": args.symbols,
             "start_ms": args.start,

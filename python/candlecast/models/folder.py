@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from candlecast.errors import BundleError
+from candlecast.errors import BundleError, Refusal
 from candlecast.values import F32
 
 MANIFEST: Final = "manifest.json"
@@ -41,7 +41,10 @@ def read_checked(path: Path, names: Collection[str], sha256: Mapping[str, str]) 
     contents = {name: read(path, name) for name in names}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != sha256[name]:
-            raise BundleError(f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle")
+            raise BundleError(
+                f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle",
+                Refusal.SHA256_MISMATCH,
+            )
     return contents
 
 
@@ -53,7 +56,7 @@ def array(path: Path, name: str, content: bytes, shape: tuple[int, ...]) -> F32:
     """
     try:
         found = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:  # a header may promise more than there is
         raise BundleError(f"{path}: {name} is no array: {error}") from error
     if found.dtype != np.float32 or found.shape != shape or not np.isfinite(found).all():
         raise BundleError(f"{path}: {name} is {found.dtype} {list(found.shape)}, expected finite float32 {list(shape)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,37 +17,60 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from candlecast import features as feature_state
-from candlecast import lifecycle, outputs
+from candlecast import lifecycle
 from candlecast._rust import crc32c
 from candlecast.catch_up import CatchUp
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import ConfigurationError
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.gatekeeper import Gatekeeper
 from candlecast.journal import InUse, Journal
-from candlecast.models.bundle import FORECAST, Bundle
-from candlecast.models.ensemble import Ensemble, is_ensemble, members_of
+from candlecast.models.age import complaint, described, max_age_ms
+from candlecast.models.bundle import Bundle
+from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
+from candlecast.server.admin import Admin, digest_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
+from candlecast.server.champion import newest, newest_bundle, served
+from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
-from candlecast.server.gate_serving import served_gate
+from candlecast.server.gate_versions import GateVersions
 from candlecast.server.health import SERVICES, Readiness
+from candlecast.server.history_service import HistoryService
+from candlecast.server.loop_watch import LoopWatch, Watchdog
+from candlecast.server.metrics import ServerMetrics, SymbolStates, tell_forecaster, tell_parts, tell_storage
+from candlecast.server.metrics_door import MetricsDoor
+from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
+from candlecast.server.performance_service import PerformanceService
+from candlecast.server.rollouts import rollouts_of, trials_of
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import TolerantServer
-from candlecast.settings import Settings, is_loopback, require_loopback
+from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopback
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
+from candlecast.store.model_events import record_model_events
+from candlecast.store.outcomes import Costs
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
+from candlecast.telemetry import Telemetry
+from candlecast.tracking.outcomes import Tracking
 from candlecast.triton.shared_memory import SharedWindows
-from candlecast.v1 import forecasts_pb2_grpc, order_flow_pb2_grpc
-from candlecast.values import F32, Model
+from candlecast.v1 import (
+    forecasts_pb2_grpc,
+    history_pb2_grpc,
+    models_pb2_grpc,
+    order_flow_pb2_grpc,
+    performance_pb2_grpc,
+)
+from candlecast.values import F32
+from candlecast.work import Answer
 
+__all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
 log = logging.getLogger(__name__)
 
 KEEPALIVE_TIME_MS = 30_000
@@ -62,7 +86,7 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
         ConfigurationError: settings, bundle, model or schema do not fit; says which and how.
         Unavailable: PostgreSQL or Triton did not answer at the start.
     """
-    async with open_server(settings) as address:
+    async with open_server(settings) as address, Watchdog(stall_max_s=settings.loop_stall_max_s):
         if listening:
             listening(address)
         await lifecycle.until_signal()
@@ -72,11 +96,11 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
 @asynccontextmanager
 async def open_server(settings: Settings) -> AsyncIterator[str]:
     """Start the server, yield its HOST:PORT once a canary forecast went through all of it, stop it afterwards."""
-    served = newest(settings.model_repository / settings.model)
-    bundle = members_of(served)[0]  # an ensemble's have the same features
+    first = served(settings)
+    bundle = members_of(first)[0]  # an ensemble's have the same features
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
-    require_loopback("grpc", settings.grpc)
+    require_loopback("grpc", settings.grpc, insecure=settings.insecure)
     async with AsyncExitStack() as stack:
         shared = _shared_windows(settings, stack)
         empty = partial(
@@ -89,10 +113,11 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             room=shared.room if shared else None,
         )
         features = empty()
-        pool, recorder = await stack.enter_async_context(_recorder(settings))
-        model = await stack.enter_async_context(
+        pool, recorder, tracking = await stack.enter_async_context(_recorder(settings))
+        way = await stack.enter_async_context(AsyncExitStack())
+        model = await way.enter_async_context(
             answering(
-                served,
+                first,
                 settings.triton,
                 timeout_ms=settings.infer_timeout_ms,
                 shared=shared,
@@ -100,17 +125,17 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         await model.check_fit()
-        gate_model = await stack.enter_async_context(served_gate(settings))
+        gates = await stack.enter_async_context(GateVersions(settings, trials_of(settings)))
 
-        async def canary() -> None:
-            checks = [model.check(), *([gate_model.check()] if gate_model else [])]
+        async def canary(check: Callable[[], Awaitable[None]] = model.check) -> None:
+            checks = [check(), gates.check()]
             await asyncio.gather(*checks)
             await recorder.check()
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
 
         await canary()
         rehearsed = features_for(bundle, symbols_max=1, conflicts_max=1)
-        async with _forecaster(settings, served, model, rehearsed, Rehearsal(recorder)) as rehearsal:
+        async with _forecaster(settings, first, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
         flow = OrderFlow(
             symbols_max=settings.flow_symbols_max,
@@ -118,14 +143,16 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             record_interval_ms=settings.flow_record_interval_ms,
         )
         await stack.enter_async_context(FlowRecorder(flow, recorder.record_flow))
+        metrics = ServerMetrics(Telemetry())
         gate = Gatekeeper(
             flow,
-            gate_model.model if gate_model else None,
+            gates.model,
             threshold=settings.ml_threshold,
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
+            observe=metrics.decided,
         )
-        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate)
+        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate, metrics.answered)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -144,6 +171,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         for close in owed:
             forecaster.misses.add(*close, RESTARTED)
         await stack.enter_async_context(snapshots)
+        rollouts = await stack.enter_async_context(
+            rollouts_of(settings, first, way, forecaster, pool, recorder, shared)
+        )
         await stack.enter_async_context(forecaster)
         await stack.enter_async_context(
             CatchUp(
@@ -154,14 +184,38 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
                 fresh_intervals=settings.forecast_fresh_intervals,
             )
         )
-        readiness = await stack.enter_async_context(Readiness(canary, interval_ms=settings.canary_interval_ms))
+        readiness = await stack.enter_async_context(
+            Readiness(
+                lambda: canary(forecaster.routes.check),
+                interval_ms=settings.canary_interval_ms,
+                complaint=lambda: complaint(
+                    forecaster.routes.champion.model, settings.max_model_age_d, time.time() * 1000
+                ),
+            )
+        )
+        gates.changed, gates.record = gate.changed, partial(record_model_events, pool)
+        await stack.enter_async_context(incoming_of(settings, rollouts, gates))
         order_flow = OrderFlowService(
             flow,
             gate,
             rows_per_message_max=settings.flow_rows_per_message_max,
             symbols_per_message_max=settings.candles_per_message_max,
         )
-        yield await stack.enter_async_context(_listening(settings, forecaster, features, order_flow, readiness))
+        telemetry = metrics.telemetry
+        tell_forecaster(telemetry, forecaster)
+        tell_storage(telemetry, recorder, pool, snapshots)
+        tell_parts(telemetry, model, gate, readiness, settings.state_dir / RESTARTS)
+        await stack.enter_async_context(_metrics_door(settings, telemetry, features, readiness))
+        models = ModelsService(
+            rollouts,
+            Admin(digest_of(settings)),
+            scratch=settings.state_dir / "models",
+            bytes_max=settings.model_bytes_max,
+        )
+        await stack.enter_async_context(tracking)
+        yield await stack.enter_async_context(
+            _listening(settings, forecaster, features, order_flow, models, pool, readiness)
+        )
 
 
 def features_for(
@@ -187,10 +241,11 @@ def features_for(
 
 
 @asynccontextmanager
-async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
+async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, Tracking]]:
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
+    tracking = Tracking(settings.database_url, Costs(fees=settings.tracked_fees, strong_size=settings.strong_size))
     async with (
         _journal(directory) as journal,
         open_pool(
@@ -204,6 +259,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
             refused_path=directory / "refused.jsonl",
             rows_max=settings.drain_rows_max,
             stop_timeout_ms=settings.stop_timeout_ms,
+            stored=tracking.stored,
         ) as drain,
         Recorder(
             journal,
@@ -218,7 +274,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
     ):
         await check_schema(pool)
         await drain.caught_up(journal.end)  # what was accepted before is read from the tables
-        yield pool, recorder
+        yield pool, recorder, tracking
 
 
 @asynccontextmanager
@@ -251,13 +307,13 @@ def _forecaster(
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
+    observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
 ) -> Forecaster:
-    manifest = served.manifest
     return Forecaster(
         features,
         model.ask,
         recorder,
-        model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
+        model=described(served),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
         thresholds=Thresholds(
@@ -272,8 +328,29 @@ def _forecaster(
         rows_max=settings.queue_rows_max,
         model_wait_ms=settings.model_wait_ms,
         join=shared.joined if shared else np.concatenate,
+        pick=shared.picked if shared else None,
+        check=model.check,
         gate=gate,
+        observe=observe,
+        max_model_age_ms=max_age_ms(settings.max_model_age_d),
     )
+
+
+@asynccontextmanager
+async def _metrics_door(
+    settings: Settings, telemetry: Telemetry, features: Features, readiness: Readiness
+) -> AsyncIterator[None]:
+    lag = telemetry.histogram("candlecast_loop_lag_seconds", "How much later than asked for the event loop came back.")
+    symbols = SymbolStates(features, telemetry)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(LoopWatch(lag.observe_alike, late_s=settings.loop_late_ms / 1000))
+        if settings.metrics:
+            require_loopback("metrics", settings.metrics, insecure=settings.insecure)
+            door = MetricsDoor(
+                settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
+            )
+            await stack.enter_async_context(door)
+        yield
 
 
 @asynccontextmanager
@@ -282,6 +359,8 @@ async def _listening(
     forecaster: Forecaster,
     features: Features,
     order_flow: OrderFlowService,
+    models: ModelsService,
+    pool: Pool,
     readiness: Readiness,
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
@@ -307,6 +386,9 @@ async def _listening(
     tolerant: Any = TolerantServer(server)
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)
     order_flow_pb2_grpc.add_OrderFlowServicer_to_server(order_flow, tolerant)
+    models_pb2_grpc.add_ModelsServicer_to_server(models, tolerant)
+    performance_pb2_grpc.add_PerformanceServicer_to_server(PerformanceService(pool), tolerant)
+    history_pb2_grpc.add_HistoryServicer_to_server(HistoryService(pool), tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     port = _listen(server, settings.grpc)
@@ -318,38 +400,6 @@ async def _listening(
         service.stop()
         order_flow.stop()
         await server.stop(grace=STOP_GRACE_MS / 1000)
-
-
-def newest(directory: Path) -> Bundle | Ensemble:
-    """Load the bundle, or the ensemble, of the highest version in a model's folder of the repository.
-
-    Raises:
-        BundleError: there is none, or it is damaged.
-    """
-    path = _newest_version(directory)
-    return Ensemble.load(path) if is_ensemble(path) else newest_bundle(directory)
-
-
-def newest_bundle(directory: Path) -> Bundle:
-    """Load the bundle of the highest version in a model's folder of the repository.
-
-    Raises:
-        BundleError: there is none, or it is damaged.
-    """
-    bundle = Bundle.load(_newest_version(directory))
-    if bundle.target != FORECAST:
-        raise BundleError(
-            f"{bundle.path} is a model of {bundle.target} with {bundle.manifest.outputs['count']} outputs, no"
-            f" forecaster with {outputs.COUNT}: serve another model"
-        )
-    return bundle
-
-
-def _newest_version(directory: Path) -> Path:
-    versions = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
-    if not versions:
-        raise BundleError(f"{directory} holds no model version: train one with `candlecast train patchtst`")
-    return directory / str(max(versions))
 
 
 def _listen(server: grpc.aio.Server, address: str) -> int:

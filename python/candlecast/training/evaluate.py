@@ -104,7 +104,9 @@ def persistence(rates: F64, train: Labels, train_past: Labels, past: Labels) -> 
 def average(folds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the plain mean over the folds of every metric in `measure`'s answers; rows and bins are added up.
 
-    Intervals are those of a mean of independent folds: their half-widths are added in squares.
+    Intervals are those of a mean of independent folds: their half-widths are added in squares. A calibration error is
+    the mean of errors whose signs differ from one market to the next; `calibration_error_pooled` is that of all test
+    parts taken as one.
     """
 
     def mean(values: list[Any], metric: str = "") -> Any:
@@ -122,9 +124,18 @@ def average(folds: list[dict[str, Any]]) -> dict[str, Any]:
                 joined[bound] = round(float(metrics.within(joined["model"] + sign * width, metric)), 6)
         return joined
 
-    return {"rows": sum(fold["rows"] for fold in folds)} | {
-        key: mean([fold[key] for fold in folds]) for key in ("horizons", "risks", "reliability")
-    }
+    joined = {key: mean([fold[key] for fold in folds]) for key in ("horizons", "risks", "reliability")}
+    for horizon, bins in joined["reliability"].items():
+        joined["horizons"][horizon]["calibration_error_pooled"] = {
+            "raw": _calibration_error(bins["raw"]),
+            "model": _calibration_error(bins["scaled"]),
+        }
+    return {"rows": sum(fold["rows"] for fold in folds)} | joined
+
+
+def _calibration_error(bins: dict[str, list[float]]) -> float:
+    rows, hits, confidence = (np.asarray(bins[name]) for name in ("rows", "hits", "confidence"))
+    return round(float(np.abs(hits - confidence).sum() / rows.sum()), 6)
 
 
 def verdict(measured: dict[str, Any]) -> str:

@@ -250,11 +250,13 @@ class CandleResult(_message.Message):
     def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., open_time_ms: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., status: _Optional[_Union[SymbolStatus, _Mapping]] = ..., forecast: _Optional[_Union[Forecast, _Mapping]] = ...) -> None: ...
 
 class PackedResults(_message.Message):
-    __slots__ = ("records", "model", "times")
+    __slots__ = ("records", "model", "times", "challenger")
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGER_FIELD_NUMBER: _ClassVar[int]
     records: bytes
     model: ModelVersion
     times: StageTimes
-    def __init__(self, records: _Optional[bytes] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
+    challenger: ModelVersion
+    def __init__(self, records: _Optional[bytes] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., challenger: _Optional[_Union[ModelVersion, _Mapping]] = ...) -> None: ...
