@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     )
     rollback_error_ratio: float = Field(0.1, gt=0, le=1, description="share of failures that takes a version out")
     rollback_latency_ratio: float = Field(3, gt=1, description="time a window, as multiple of the champion's before")
-    rollback_latency_ms: float = Field(20, ge=0, description="time a window up to which no version counts as slow")
+    rollback_latency_ms: float = Field(5, ge=0, description="time a window up to which no version counts as slow")
     rollback_compared_s: float = Field(
         3_600,
         ge=0,

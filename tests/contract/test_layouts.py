@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from candlecast import _rust, candle_files, features, flow_messages, gate, outputs, packed
+from candlecast import _rust, candle_files, features, flow_messages, gate, models_client, outputs, packed
+from candlecast.errors import Refusal
 from candlecast.filters import REASONS, Reason
+from candlecast.models import bundle
+from candlecast.models.states import State
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
 from candlecast.triton.repository import configs
+from candlecast.v1 import models_pb2 as models_pb
 from candlecast.v1 import order_flow_pb2 as flow_pb
 from candlecast.v1 import types_pb2 as pb
 
@@ -119,3 +123,20 @@ def test_order_flow_has_the_columns_of_the_core_and_of_the_messages():
     assert tuple(counts) == _rust.FLOW_TAKEN
     documented = (ROOT / "proto" / "candlecast" / "v1" / "order_flow.proto").read_text()
     assert ", ".join(_rust.FLOW_UNDEFINED[1:]) in documented
+
+
+def test_the_wire_and_the_migration_spell_the_states_of_a_model_version_as_the_rollout_does():
+    states = tuple(state.value for state in State)
+    assert names(models_pb.ModelState, "MODEL_STATE_") == states
+    migration = (ROOT / "migrations" / "0009_model_events.sql").read_text()
+    assert re.findall(r"'([A-Z]+)'", migration[migration.index("CHECK (to_state IN") :])[: len(states)] == list(states)
+
+
+def test_the_client_sends_all_files_of_a_bundle():
+    assert set(models_client.FILES) == set(bundle.FILES)
+
+
+def test_every_reason_to_refuse_a_model_is_documented():
+    documented = (ROOT / "README.md").read_text()
+    for refusal in Refusal:
+        assert f"`{refusal.value}`" in documented, f"{refusal.value} is missing from README.md"

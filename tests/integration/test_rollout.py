@@ -15,11 +15,11 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from candlecast.cli.models import pieces
 from candlecast.client import AsyncClient, messages
 from candlecast.features import NAMES, WINDOW, Features
 from candlecast.lifecycle import poll
 from candlecast.models.library import champion_of
+from candlecast.models_client import pieces
 from candlecast.routing import chosen
 from candlecast.server.app import open_server
 from candlecast.settings import CHECKOUT, load
@@ -231,7 +231,11 @@ async def test_switches_under_load_fail_nobody_and_each_answer_has_the_numbers_o
     contents = {3: tiny(3)}
     written(tmp_path / "run", 3)
     said = []
-    async with serving(triton, dsn, tmp_path / "state", rollback_standby=0) as (_, client, models):
+    async with serving(triton, dsn, tmp_path / "state", rollback_standby=0, rollback_compared_s=0) as (
+        _,
+        client,
+        models,
+    ):
         bars, stop = Bars(), asyncio.Event()
         await bars.warm(client)
 
@@ -244,7 +248,7 @@ async def test_switches_under_load_fail_nobody_and_each_answer_has_the_numbers_o
         await push(models, tmp_path / "run")
         first = next(number for number, state in (await states(models)).items() if state == "CHAMPION")
         contents[first] = (triton[0] / "patchtst" / str(first) / "model.onnx").read_bytes()
-        for number in (3, first, 3):
+        for number in (3, first):
             await alias(models, number, "CHAMPION")
 
             async def alone(number=number):

@@ -154,6 +154,12 @@ class Rollouts:
         else:
             self._standing, self._recorded, self._pending = found[0], tuple(found[1]), tuple(found[2])
         assert self._standing.champion.version == number, "the forecaster answers with the champion"
+        champion = self._standing.champion
+        if champion.sha256 != self._first.sha256:  # trained again in its place while nobody served it
+            await asyncio.to_thread(self._library.drop, number)
+            replaced = replace(champion, sha256=self._first.sha256)
+            standing = replace(self._standing, versions={**self._standing.versions, number: replaced})
+            await self._keep(standing, [noted(replaced, SERVER, "its bundle was replaced while no server ran", {})])
         self._lanes[number] = self._forecaster.routes.champion
         self._some_pending.set()
         for work in (self._restore, self._guard, self._send):
@@ -283,9 +289,9 @@ class Rollouts:
     async def promote(self, version: int, *, who: str, why: str) -> Version:
         """Let a version answer; the champion of before stays loaded for a rollback, as many as `standby` says."""
         await self.load(version, who=who, why=why)
+        await self._well(self._lanes[version])
         if self._standing[version].state is State.CHAMPION:
             return self._standing[version]
-        await self._well(self._lanes[version])
         before = asdict(self._forecaster.routes.champion.watch.of_late())
         champion = await self._move(
             version, State.CHAMPION, who=who, why=why, metrics={"before": _finite(before)} if before["rows"] else {}
@@ -605,14 +611,16 @@ class Rollouts:
             one = now.the(state)
             if one is None or (lane := self._lanes.get(one.version)) is None:
                 continue
-            if why := fault(lane.watch.of_late(), answers, limits):
+            why = fault(lane.watch.of_late(), answers, limits)
+            if why and await self._is_its_own(lane, why, self._forecaster.routes.champion):
                 await self._move(one.version, State.FAILED, who=SERVER, why=why, reason=why)
                 self._trim()
         champion = now.champion
         if (why := fault(answers, self._before(champion), limits)) is None:
             return
         try:
-            if await self._is_its_own(champion, why):
+            other = self._lanes.get(self._standing.rollback_target)
+            if await self._is_its_own(self._lanes[champion.version], why, other):
                 await self._roll_back(State.FAILED, who=SERVER, why=why, reason=why)
         except CandlecastError as error:  # no other is better
             word = why.partition(":")[0]
@@ -623,20 +631,16 @@ class Rollouts:
                     event = noted(champion, SERVER, f"no rollback: {error}", {"fault": why})
                     await self._keep(self._standing, [event])
 
-    async def _is_its_own(self, champion: Version, why: str) -> bool:
-        """Say whether the version is at fault, or what all of them run on: then what was counted is forgotten.
-
-        Raises:
-            WrongState: there is no former champion.
-        """
-        other, lane = self._lanes.get(self._standing.rollback_target), self._lanes[champion.version]
+    async def _is_its_own(self, lane: Lane, why: str, other: Lane | None) -> bool:
+        """Say whether a version is at fault, or what all of them run on: then what was counted is forgotten."""
+        version = lane.model.version
         match why.partition(":")[0]:
             case "ERRORS":
                 if other is not None and not await self._is_well(other):
                     lane.watch = Watch(self._policy.window_s)
                     return False
-                if await self._is_well(lane) and champion.version not in self._doubted:
-                    self._doubted.add(champion.version)  # it may have been an outage: once more, and it was none
+                if await self._is_well(lane) and version not in self._doubted:
+                    self._doubted.add(version)  # it may have been an outage: once more, and it was none
                     lane.watch = Watch(self._policy.window_s)
                     return False
                 return True
