@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults rollout-proof prometheus test-monitoring dashboards soak proto fmt clean
+.PHONY: help up setup train-env setup-dev web pages check test test-api chromium test-learning bench bench-features gpu-kit faults rollout-proof prometheus test-monitoring dashboards soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,21 +40,49 @@ train-env: setup  ## add what `candlecast train` needs (torch: several GB)
 setup-dev: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done
 	@$(UV) sync --quiet --locked --all-extras
 
-up: setup  ## build what is needed, start everything, print where it listens
+# The pages: built once by Node.js from web/, then served without it.
+NODE_MIN := 20
+PAGES := python/candlecast/dashboard/static/index.html
+HAS_NODE = command -v npm >/dev/null && printf '%s\n' $(NODE_MIN) "$$(node --version | tr -d v)" | sort -VC
+
+web/node_modules/.done: web/package-lock.json web/package.json
+	@$(HAS_NODE) || { echo "Node.js is missing or older than $(NODE_MIN): install it with npm (Debian: apt-get install nodejs npm; or https://nodejs.org), then run make again"; exit 1; }
+	@npm ci --prefix web --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+$(PAGES): web/node_modules/.done web/build.mjs $(shell find web/src -type f)
+	@node web/build.mjs
+
+web: $(PAGES)  ## build the dashboard's pages (needs Node.js 20)
+
+pages:
+	@if $(HAS_NODE); then $(MAKE) --no-print-directory web; \
+	elif ! test -e $(PAGES); then echo "Node.js $(NODE_MIN) is missing, so the pages at /ml/ are not built; all else works. Install it (Debian: apt-get install nodejs npm), then run make again"; fi
+
+up: setup pages  ## build what is needed, start everything, print where it listens
 	@exec $(RUN)/candlecast up $(ARGS)
 
-check: setup-dev  ## linters, types, import directions, generated files
+check: setup-dev web  ## linters, types, import directions, generated files
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	cd web && node_modules/.bin/tsc --noEmit
 	cargo fmt --check
 	cargo clippy --quiet --all-targets --all-features -- -D warnings
 	$(PY) -m mypy.stubtest candlecast._rust --ignore-missing-stub
 
-test: setup-dev  ## every test, with the real Triton and PostgreSQL
+# The pages are tested in a real browser.
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	|| { echo "Chromium is missing: install it (Debian: apt-get install chromium), then run make again"; exit 1; }
+
+test: setup-dev web chromium  ## every test, with the real Triton and PostgreSQL
 	cargo test --quiet
 	$(RUN)/pytest
+
+test-api: setup-dev  ## schemathesis against the running HTTP API (5 minutes; EXAMPLES=100)
+	SCHEMA_EXAMPLES=$(or $(EXAMPLES),100) $(RUN)/pytest tests/web/test_schema.py
 
 bench: setup-dev  ## measure the main job beside its baselines (about 20 minutes; ARGS=--quick: 3)
 	$(PY) bench/run.py $(ARGS)
@@ -110,4 +138,4 @@ fmt: setup-dev  ## format everything
 	$(RUN)/ruff format . && $(RUN)/ruff check --fix . && cargo fmt
 
 clean:  ## remove what was built
-	rm -rf target .venv .venv-triton .venv-peers .uv
+	rm -rf target .venv .venv-triton .venv-peers .uv web/node_modules python/candlecast/dashboard/static

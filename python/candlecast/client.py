@@ -1,5 +1,7 @@
 """The Python client: `Client` blocks, `AsyncClient` does not; one method per call of the server. Knows only the wire.
 
+Those about signals, trainings, accuracy and stored forecasts are in `performance_calls.py`.
+
 Candles and results are the messages of candlecast/v1/types.proto, typed and keyword-constructible; who has many at once
 gives columns (`Candles`) and reads columns (`Results.columns`), which travel packed:
 
@@ -25,6 +27,7 @@ import numpy as np
 from candlecast import packed
 from candlecast.calls import Attempts, BlockingSource, ServerError, Source
 from candlecast.flow_messages import flow_request
+from candlecast.performance_calls import AsyncPerformanceCalls, PerformanceCalls
 from candlecast.results import Batch, Results, carried, columns, messages
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
@@ -83,6 +86,8 @@ _OPTIONS: list[tuple[str, Any]] = [
                             {"service": "candlecast.v1.Forecasts", "method": "Predict"},
                             {"service": "candlecast.v1.Forecasts", "method": "GetSymbol"},
                             {"service": "candlecast.v1.OrderFlow", "method": "Gate"},
+                            {"service": "candlecast.v1.Performance"},
+                            {"service": "candlecast.v1.History"},
                         ],
                         "retryPolicy": {
                             "maxAttempts": 5,
@@ -135,7 +140,7 @@ def _backfill_messages(candles: Iterable[Candle] | Candles) -> Iterator[pb.Backf
         yield pb.BackfillRequest(**carried(part_of_them))
 
 
-class Client:
+class Client(PerformanceCalls):
     """The blocking client; a context manager. Unary calls retry what is retryable, up to four times.
 
     Args:
@@ -248,7 +253,7 @@ class Client:
             time.sleep(attempts.pause_s())
 
 
-class AsyncClient:
+class AsyncClient(AsyncPerformanceCalls):
     """The same for asyncio.
 
     Args:

@@ -218,6 +218,15 @@ class Settings(BaseSettings):
     min_agreement: float = Field(0.5, ge=0, le=1, description="weighted share of horizons on the signal's side")
     min_expected_return: float = Field(0.0015, ge=0, description="largest |return| over the horizons, as a fraction")
 
+    # The server's own signals, as they are logged
+    tracked_fees: float = Field(
+        0.0004,
+        ge=0,
+        lt=0.5,
+        description="charged on each fill of the server's own signals in its log, of the value",
+    )
+    strong_size: float = Field(1.5, ge=1, le=1.5, description="stake of a STRONG signal; that of others is 1")
+
     @field_validator("metrics")
     @classmethod
     def _nothing_or_host_and_port(cls, value: str) -> str:

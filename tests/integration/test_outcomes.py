@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from candlecast import outputs
-from candlecast.store import outcomes
-from candlecast.store.outcomes import CANDLES_MIN, Costs
-from candlecast.store.writer import Writer
-from candlecast.store import records
+from candlecast.store import outcomes, records
 from candlecast.store.batch import Batch
+from candlecast.store.outcomes import CANDLES_MIN, Costs
 from candlecast.store.records import Origin
+from candlecast.store.writer import Writer
 from candlecast.training import labels
 from candlecast.training.simulator import Bars, Exit, Rules, Signals, simulate
 from candlecast.values import Candles
@@ -98,7 +97,9 @@ def simulated(candles, given, kept):
     open_, high, low, close = (np.repeat(column[:, None], count, axis=1) for column in columns.T)
     bars = Bars(tuple(map(str, range(count))), INTERVAL_MS, candles.open_time_ms, open_, high, low, close)
     side = np.diag(given.direction)
-    stop, take = (np.repeat(column[None], count, axis=0) for column in (given.meaning.stop_loss, given.meaning.take_profit))
+    stop, take = (
+        np.repeat(column[None], count, axis=0) for column in (given.meaning.stop_loss, given.meaning.take_profit)
+    )
     outcome = simulate(bars, Signals(side.astype(np.int8), np.ones(side.shape), stop, take), Rules(fees=0, slippage=0))
     return {int(trade.symbol[0]): trade for trade in map(outcome.trades.take, np.arange(len(outcome.trades))[:, None])}
 

@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         gate,
         migrate,
         models,
+        predictions,
         replay,
         replay_flow,
         report,
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    running = (up, serve, dashboard, migrate, models, replay, replay_flow)
+    running = (up, serve, dashboard, migrate, models, replay, replay_flow, predictions)
     training = (features, flow_features, train, gate, schedule, evaluate, ensemble, backtest, export)
     for command in (*running, *training, report, doctor, bench):
         command.register(commands)

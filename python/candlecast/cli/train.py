@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError
@@ -101,6 +102,7 @@ def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
         help="keep the search there and go on with it: a file, or a postgresql:// URL (schema optuna)",
     )
     add("--database", metavar="URL", help="keep the training on record there (default: DATABASE_URL)")
+    add("--session", type=UUID, metavar="UUID", help="under this id (default: a new one)")
     add(
         "--report", type=Path, metavar="REPORT.html", help="write tables and plots of all folds here, and as .md beside"
     )
@@ -177,7 +179,7 @@ def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bund
     if asked and "none" in asked and len(asked) > 1:
         raise ConfigurationError("--optional-inputs: none stands alone")
     target = _target(args)
-    with record.opened(settings.database_url) as log:
+    with record.opened(settings.database_url, session_id=args.session) as log:
         shared: dict[str, Any] = {
             "symbols": args.symbols,
             "start_ms": args.start,

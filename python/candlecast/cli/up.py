@@ -152,7 +152,7 @@ async def _run_parts(settings: Settings) -> None:
         keepers.append(await stack.enter_async_context(web))
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
-        _say(f"  HTTP   http://{settings.http}/docs")
+        _say(f"  HTTP   http://{settings.http}/ml/ (API: /docs)")
         if settings.metrics:
             _say(f"  metric http://{settings.metrics}/metrics")
         _say(f'  SQL    {_command("psql", psql())} "$(cat {url_file})"')

@@ -1,22 +1,28 @@
-"""The web door: FastAPI over the views and the server's health. It writes nothing and computes nothing."""
+"""The web door: the HTTP API, the live feed, the pages. It reads views and the server; trainings are processes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import grpc
-from fastapi import FastAPI, HTTPException, Query, Request
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from fastapi import FastAPI, Request
+from starlette.middleware.gzip import GZipMiddleware
 
+from candlecast import __version__
+from candlecast.client import AsyncClient
+from candlecast.dashboard import api, live, pages, rollouts, sources, static
 from candlecast.dashboard.metered import add_metrics
-from candlecast.errors import ConfigurationError, InvalidRequest, StorageUnavailable
+from candlecast.dashboard.problems import RESPONSES, Refused, answer_with_problems
+from candlecast.dashboard.trainings import Trainings
+from candlecast.dashboard.watch import Watch
+from candlecast.errors import ConfigurationError
 from candlecast.settings import Settings, require_loopback
 from candlecast.store.pool import open_pool
-from candlecast.store.predictions import recent_predictions
 
-_HEALTH_TIMEOUT_S = 1.0
+CONNECTIONS_MAX = 4
+GZIP_BYTES_MIN = 1_000
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,41 +39,42 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def connections(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            open_pool(url, connections_max=2, command_timeout_ms=settings.database_timeout_ms) as pool,
+            open_pool(url, connections_max=CONNECTIONS_MAX, command_timeout_ms=settings.database_timeout_ms) as pool,
             grpc.aio.insecure_channel(settings.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel,
+            AsyncClient(settings.grpc) as client,
+            sources.opened(pool, channel) as coming,
+            Watch(channel, pool, coming) as watch,
+            Trainings(settings, url) as trainings,
         ):
-            app.state.pool, app.state.health = pool, health_pb2_grpc.HealthStub(channel)
+            app.state.pool, app.state.channel, app.state.client, app.state.feed = pool, channel, client, coming
+            app.state.watch, app.state.trainings = watch, trainings
             yield
 
-    app = FastAPI(title="candlecast", lifespan=connections)
+    app = FastAPI(title="candlecast", version=__version__, lifespan=connections)
+    app.state.settings = settings
+    answer_with_problems(app)
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_BYTES_MIN, compresslevel=5)
+    app.add_middleware(static.Headers)
     add_metrics(app)
 
-    @app.get("/healthz")
-    async def live() -> dict[str, str]:
+    @app.get("/healthz", tags=["health"])
+    async def live_() -> dict[str, str]:
         """This process is alive."""
         return {"status": "ok"}
 
-    @app.get("/readyz")
-    async def ready(request: Request) -> dict[str, str]:
+    @app.get("/readyz", tags=["health"], responses=RESPONSES)
+    async def ready(request: Request) -> dict[str, Any]:
         """The server's last canary forecast went through model and database; 503 otherwise."""
-        try:
-            answer = await request.app.state.health.Check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_S)
-        except grpc.RpcError as error:
-            raise HTTPException(503, f"the server does not answer: {error.code().name}") from error
-        if answer.status != health_pb2.HealthCheckResponse.SERVING:
-            raise HTTPException(503, "the server's canary forecast fails")
-        return {"status": "ready"}
+        match await request.app.state.watch.ask_server():
+            case "SERVING":
+                return {"status": "ready"}
+            case "NOT_SERVING":
+                raise Refused(503, "NOT_READY", "the server's canary forecast fails")
+        raise Refused(503, "UNREACHABLE", f"the server at {settings.grpc} does not answer")
 
-    @app.get("/api/ml/predictions/")
-    async def predictions(
-        request: Request, symbol: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    ) -> dict[str, Any]:
-        """The newest stored forecasts, of one symbol or of all."""
-        try:
-            return {"predictions": await recent_predictions(request.app.state.pool, symbol, limit)}
-        except StorageUnavailable as error:
-            raise HTTPException(503, str(error)) from error
-        except InvalidRequest as error:
-            raise HTTPException(422, str(error)) from error
-
+    app.include_router(api.router)
+    app.include_router(rollouts.router)
+    app.include_router(live.router)
+    app.include_router(pages.router)
+    static.mount(app)
     return app

@@ -37,11 +37,13 @@ from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
+from candlecast.server.history_service import HistoryService
 from candlecast.server.loop_watch import LoopWatch, Watchdog
 from candlecast.server.metrics import ServerMetrics, SymbolStates, tell_forecaster, tell_parts, tell_storage
 from candlecast.server.metrics_door import MetricsDoor
 from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
+from candlecast.server.performance_service import PerformanceService
 from candlecast.server.rollouts import rollouts_of
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
@@ -51,11 +53,19 @@ from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopbac
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
+from candlecast.store.outcomes import Costs
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
+from candlecast.tracking.outcomes import Tracking
 from candlecast.triton.shared_memory import SharedWindows
-from candlecast.v1 import forecasts_pb2_grpc, models_pb2_grpc, order_flow_pb2_grpc
+from candlecast.v1 import (
+    forecasts_pb2_grpc,
+    history_pb2_grpc,
+    models_pb2_grpc,
+    order_flow_pb2_grpc,
+    performance_pb2_grpc,
+)
 from candlecast.values import F32
 from candlecast.work import Answer
 
@@ -102,7 +112,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             room=shared.room if shared else None,
         )
         features = empty()
-        pool, recorder = await stack.enter_async_context(_recorder(settings))
+        pool, recorder, tracking = await stack.enter_async_context(_recorder(settings))
         way = await stack.enter_async_context(AsyncExitStack())
         model = await way.enter_async_context(
             answering(
@@ -201,7 +211,10 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             scratch=settings.state_dir / "models",
             bytes_max=settings.model_bytes_max,
         )
-        yield await stack.enter_async_context(_listening(settings, forecaster, features, order_flow, models, readiness))
+        await stack.enter_async_context(tracking)
+        yield await stack.enter_async_context(
+            _listening(settings, forecaster, features, order_flow, models, pool, readiness)
+        )
 
 
 def features_for(
@@ -227,10 +240,11 @@ def features_for(
 
 
 @asynccontextmanager
-async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
+async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, Tracking]]:
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
+    tracking = Tracking(settings.database_url, Costs(fees=settings.tracked_fees, strong_size=settings.strong_size))
     async with (
         _journal(directory) as journal,
         open_pool(
@@ -244,6 +258,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
             refused_path=directory / "refused.jsonl",
             rows_max=settings.drain_rows_max,
             stop_timeout_ms=settings.stop_timeout_ms,
+            stored=tracking.stored,
         ) as drain,
         Recorder(
             journal,
@@ -258,7 +273,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder]]:
     ):
         await check_schema(pool)
         await drain.caught_up(journal.end)  # what was accepted before is read from the tables
-        yield pool, recorder
+        yield pool, recorder, tracking
 
 
 @asynccontextmanager
@@ -344,6 +359,7 @@ async def _listening(
     features: Features,
     order_flow: OrderFlowService,
     models: ModelsService,
+    pool: Pool,
     readiness: Readiness,
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
@@ -370,6 +386,8 @@ async def _listening(
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)
     order_flow_pb2_grpc.add_OrderFlowServicer_to_server(order_flow, tolerant)
     models_pb2_grpc.add_ModelsServicer_to_server(models, tolerant)
+    performance_pb2_grpc.add_PerformanceServicer_to_server(PerformanceService(pool), tolerant)
+    history_pb2_grpc.add_HistoryServicer_to_server(HistoryService(pool), tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     port = _listen(server, settings.grpc)

@@ -14,7 +14,14 @@ from candlecast.errors import CandlecastError
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("", "candlecast.v1.Forecasts", "candlecast.v1.OrderFlow", "candlecast.v1.Models")
+SERVICES = (
+    "",
+    "candlecast.v1.Forecasts",
+    "candlecast.v1.OrderFlow",
+    "candlecast.v1.Performance",
+    "candlecast.v1.History",
+    "candlecast.v1.Models",
+)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 

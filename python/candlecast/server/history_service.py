@@ -36,9 +36,7 @@ class HistoryService(history_pb2_grpc.HistoryServicer):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def ListPredictions(
-        self, request: pb.ListPredictionsRequest, context: Context
-    ) -> pb.ListPredictionsResponse:
+    async def ListPredictions(self, request: pb.ListPredictionsRequest, context: Context) -> pb.ListPredictionsResponse:
         try:
             return await self._list(parsed(request))
         except Exception as error:
@@ -102,19 +100,18 @@ def stored(row: Mapping[str, Any]) -> pb.StoredPrediction:
 
 def _forecast(row: Mapping[str, Any], numbers: list[float]) -> types_pb2.Forecast:
     probabilities = np.frombuffer(row["probabilities"], dtype="<f4").reshape(-1, 3).tolist()
-    risks = dict(zip(outputs.RISK_NAMES, numbers[outputs.RISKS], strict=True))
     forecast = types_pb2.Forecast(
         symbol=row["symbol"],
         interval_ms=row["interval_ms"],
         close_time_ms=ms_of(row["close_time"]),
-        direction=types_pb2.Direction.Value(f"DIRECTION_{row['direction']}"),
-        strength=types_pb2.Strength.Value(f"STRENGTH_{row['strength']}"),
+        direction=f"DIRECTION_{row['direction']}",
+        strength=f"STRENGTH_{row['strength']}",
         horizons=[
             types_pb2.Horizon(expected_return=expected, p_long=p[0], p_short=p[1], p_neutral=p[2])
             for expected, p in zip(numbers[outputs.RETURNS], probabilities, strict=True)
         ],
         reasons=row["reasons"],
-        state=types_pb2.SymbolState.Value(f"SYMBOL_STATE_{row['state']}"),
+        state=f"SYMBOL_STATE_{row['state']}",
         gap_filled=row["gap_filled"],
         degraded=row["degraded"],
         model=types_pb2.ModelVersion(
@@ -127,8 +124,9 @@ def _forecast(row: Mapping[str, Any], numbers: list[float]) -> types_pb2.Forecas
         durability=types_pb2.DURABILITY_STORED,
         times=types_pb2.StageTimes(**{name: row[name] for name in _TIMES}),
         already_stored=True,
-        **risks,
     )
+    for name, risk in zip(outputs.RISK_NAMES, numbers[outputs.RISKS], strict=True):
+        setattr(forecast, name, risk)
     for name in _NUMBERS:
         setattr(forecast, name, math.nan if row[name] is None else row[name])
     for name in ("gate_probability", "gate_approved", "model_agreement"):
@@ -148,11 +146,9 @@ def _features(row: Mapping[str, Any]) -> pb.FeatureSummary:
 
 
 def _outcome(row: Mapping[str, Any], bars: int) -> pb.HorizonOutcome:
-    outcome = pb.HorizonOutcome(bars=bars)
-    if row[f"actual_return_{bars}"] is not None:
-        outcome.actual_return = row[f"actual_return_{bars}"]
-        outcome.actual_direction = types_pb2.Direction.Value(f"DIRECTION_{row[f'actual_direction_{bars}']}")
-    for name in ("hit", "error"):
+    came = row[f"actual_direction_{bars}"]
+    outcome = pb.HorizonOutcome(bars=bars, actual_direction=f"DIRECTION_{came or 'UNSPECIFIED'}")
+    for name in ("actual_return", "hit", "error"):
         if row[f"{name}_{bars}"] is not None:
             setattr(outcome, name, row[f"{name}_{bars}"])
     return outcome

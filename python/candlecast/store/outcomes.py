@@ -1,4 +1,4 @@
-"""What happened after forecasts, written back series by series, each pass one transaction. Knows when nothing is due."""
+"""What happened after forecasts, written back series by series, each pass one transaction. Knows not when it is due."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATEMENTS: Final = statements("outcomes.sql")
 OWN_STRATEGY: Final = "candlecast"
 """The name that the server's own signals are logged under; nobody else may use it."""
 SURE_S: Final = 60
-"""Once a candle has been stored so long, an older one of its series that is not there will not come: it would be late."""
+"""Once a candle has been stored so long, an older one of its series that is not there will not come: it is late."""
 TIMEOUT_MS: Final = 60_000
 """Longest statement of a pass."""
 CANDLES_MIN: Final = 2 * max(outputs.HORIZON_BARS)
@@ -72,9 +72,13 @@ async def settle(
 
     async with connection.transaction():
         await run("outcome_turn", str(TIMEOUT_MS))
+        await run("outcome_locks", *columns)
         await run("outcome_candles", *columns, candles_max)
         await run("outcome_series", *columns, float(sure_s))
+        # What is not asked by a key is joined by hashing: the planner knows nothing of what has just been found.
+        await connection.execute("SET LOCAL enable_nestloop = off")
         await run("outcome_rows", *outputs.THRESHOLDS, outputs.HOLD_BARS)
+        await connection.execute("SET LOCAL enable_nestloop = on")
         count = int(await connection.fetchval(STATEMENTS["outcome_count"]))
         if count:
             # Row by row through the primary key: a join by hashing would read whole partitions.

@@ -26,10 +26,17 @@ CREATE TEMPORARY TABLE IF NOT EXISTS outcome_row (
 ) ON COMMIT DELETE ROWS;
 
 -- name: outcome_turn
--- One pass at a time, whoever makes it; a lost commit is made again, so nobody waits for the disk.
+-- A lost commit is made again, so nobody waits for the disk.
 SELECT
-    pg_advisory_xact_lock(hashtextextended('candlecast.outcomes', 0)), set_config('synchronous_commit', 'off', true),
-    set_config('work_mem', '32MB', true), set_config('statement_timeout', $1, true);
+    set_config('synchronous_commit', 'off', true), set_config('work_mem', '32MB', true),
+    set_config('statement_timeout', $1, true);
+
+-- name: outcome_locks
+-- One pass at a time over a series, whoever makes it.
+SELECT count(pg_advisory_xact_lock(hashtextextended('candlecast.outcomes ' || s.symbol, s.interval_ms)))
+FROM (
+    SELECT symbol, interval_ms FROM unnest($1::text[], $2::bigint[]) AS given (symbol, interval_ms) ORDER BY 1, 2
+) AS s;
 
 -- name: outcome_candles
 -- The next $3 candles of each series ($1 symbols, $2 intervals) that an outcome may need.
@@ -123,6 +130,7 @@ FROM (
             AND f.close_time > s.settled_to AND f.close_time <= s.newest + s.bar
             AND (f.actual_return_1 IS NULL OR f.actual_return_4 IS NULL OR f.actual_return_16 IS NULL
                 OR f.actual_return_48 IS NULL OR (f.direction <> 'NEUTRAL' AND f.exit_reason IS NULL))
+        OFFSET 0  -- stays apart, so that it is asked by the primary key for each series
     ) AS p
     LEFT JOIN outcome_candle AS c1 ON c1.number = s.number AND c1.open_time = p.close_time AND NOT p.has_1
     LEFT JOIN outcome_candle AS c4 ON c4.number = s.number AND c4.open_time = p.close_time + 3 * s.bar AND NOT p.has_4
@@ -168,6 +176,7 @@ FROM (
         ) AS left_at ON true
         WHERE entered.symbol = s.symbol AND entered.interval_ms = s.interval_ms AND entered.open_time = p.close_time
             AND NOT p.has_exit
+        LIMIT 1
     ) AS came ON true
 ) AS r;
 
@@ -300,18 +309,19 @@ ON CONFLICT (strategy, day) DO UPDATE SET marked_at = now();
 -- candles wait than were looked at, and whether its mark has moved.
 WITH moved AS (
     SELECT
-        s.number, s.symbol, s.interval_ms, s.settled_to, s.candles,
+        s.symbol, s.interval_ms, s.settled_to, s.candles,
         greatest(s.settled_to, CASE
             WHEN f.first_incomplete IS NULL THEN s.newest - 47 * s.bar
             ELSE greatest(s.sure - 47 * s.bar, f.first_incomplete - interval '1 microsecond')
         END) AS settled_now
     FROM outcome_series AS s
-    LEFT JOIN LATERAL (
-        SELECT min(r.close_time) AS first_incomplete
+    LEFT JOIN (
+        SELECT of.number, min(r.close_time) AS first_incomplete
         FROM outcome_row AS r
-        WHERE r.number = s.number AND NOT r.is_complete AND r.close_time <= s.newest - 47 * s.bar
-            AND r.close_time > s.sure - 47 * s.bar
-    ) AS f ON true
+        JOIN outcome_series AS of USING (number)
+        WHERE NOT r.is_complete AND r.close_time <= of.newest - 47 * of.bar AND r.close_time > of.sure - 47 * of.bar
+        GROUP BY of.number
+    ) AS f USING (number)
 ), kept AS (
     INSERT INTO ml_outcome_marks (symbol, interval_ms, settled_to)
     SELECT symbol, interval_ms, settled_now FROM moved WHERE settled_now > settled_to

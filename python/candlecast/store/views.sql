@@ -10,11 +10,11 @@ WITH RECURSIVE found AS (
     WHERE found.symbol IS NOT NULL
 )
 SELECT
-    newest.symbol, newest.interval_ms, newest.close_time, newest.model, newest.version, newest.close, newest.state,
+    newest.symbol, newest.interval_ms, newest.close_time, newest.model, newest.version, newest.state,
     newest.gap_filled, newest.degraded, newest.direction, newest.strength, newest.confidence, newest.quality,
     newest.agreement, newest.move, newest.edge, newest.stop_loss, newest.take_profit, newest.reasons,
     newest.gate_probability, newest.gate_approved, newest.outputs, newest.decode_us, newest.features_us,
-    newest.queue_us, newest.model_us, newest.interpret_us, newest.created_at
+    newest.queue_us, newest.model_us, newest.interpret_us
 FROM (SELECT symbol FROM found WHERE symbol IS NOT NULL LIMIT $1) AS named
 CROSS JOIN LATERAL (
     SELECT f.* FROM ml_forecasts AS f WHERE f.symbol = named.symbol ORDER BY f.close_time DESC LIMIT 1
@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
 -- name: forecasts_since
 -- What was written since $1, oldest first, $2 at most.
 SELECT
-    symbol, interval_ms, close_time, model, version, close, state, gap_filled, degraded, direction, strength, confidence,
+    symbol, interval_ms, close_time, model, version, state, gap_filled, degraded, direction, strength, confidence,
     quality, agreement, move, edge, stop_loss, take_profit, reasons, gate_probability, gate_approved, outputs,
     decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_forecasts

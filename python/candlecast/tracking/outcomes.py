@@ -1,7 +1,8 @@
 """Keeps outcomes and the results of strategies up to date beside serving. Knows when, not how.
 
-Whoever stores candles says of which series; those are looked at a moment later, in passes that are bounded, over a connection of
-its own. At the start every series with candles is looked at, so what closed while nobody looked is found. Nothing waits for this.
+Whoever stores candles says of which series; those are looked at a moment later, in passes that are bounded, over a
+connection of its own. At the start every series with candles is looked at, so what closed while nobody looked is found.
+Nobody waits for this.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -34,8 +36,10 @@ SERIES_PAGE: Final = 1_000
 """Listed at once at the start."""
 BACKOFF_MIN_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0
-NICE: Final = 10
-"""Of the backend that makes the passes, where PostgreSQL runs on this machine: serving goes first."""
+WORKERS: Final = 2
+"""Passes at once while much is to be found, each over a connection of its own."""
+NICE: Final = 19
+"""Of the backends that make the passes, where PostgreSQL runs on this machine: serving goes first."""
 STOP_TIMEOUT_S: Final = 2.0
 log = logging.getLogger(__name__)
 
@@ -54,12 +58,11 @@ class Tracking:
         self._due = dict[Series, None]()  # in the order in which they were heard of
         self._stuck = dict[Series, float]()  # and when they may be looked at again, by the monotonic clock
         self._heard = asyncio.Event()
+        self._idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._knows_all = False
         self.forecasts = 0
         """That learnt of an outcome since the start."""
-        self.seconds = 0.0
-        """Spent in passes since the start."""
         self.failure: str | None = None
         """Why outcomes cannot be written now."""
 
@@ -88,22 +91,29 @@ class Tracking:
                 self._due.update(dict.fromkeys((symbol.decode("latin-1").rstrip(" "), ms) for symbol, ms in pairs))
         if self._due:
             self._heard.set()
+            self._idle.clear()
+
+    async def caught_up(self) -> None:
+        """Return once everything that was heard of has been looked at, and the days of strategies are counted."""
+        await self._idle.wait()
 
     async def _run(self) -> None:
         pause_s = BACKOFF_MIN_S
         while True:
             try:
-                async with (
-                    open_pool(
-                        self._database_url, connections_max=2, command_timeout_ms=outcomes.TIMEOUT_MS
-                    ) as pool,
-                    pool.connection() as connection,
-                ):
-                    await outcomes.prepare(connection)
-                    await _step_back(connection, self._database_url)
-                    await self._remember(connection)
+                async with AsyncExitStack() as stack:
+                    pool = await stack.enter_async_context(
+                        open_pool(
+                            self._database_url, connections_max=WORKERS + 1, command_timeout_ms=outcomes.TIMEOUT_MS
+                        )
+                    )
+                    lent = [await stack.enter_async_context(pool.connection()) for _ in range(WORKERS)]
+                    for connection in lent:
+                        await outcomes.prepare(connection)
+                        await _step_back(connection, self._database_url)
+                    await self._remember(lent[0])
                     self.failure, pause_s = None, BACKOFF_MIN_S
-                    await self._follow(connection, pool)
+                    await self._follow(lent, pool)
             except Exception as error:
                 if not isinstance(error, CandlecastError):
                     log.exception("a mistake of ours: outcomes are tried again")
@@ -122,15 +132,16 @@ class Tracking:
             if page:
                 last = page[-1]
 
-    async def _follow(self, connection: Connection, pool: Pool) -> None:
+    async def _follow(self, lent: Sequence[Connection], pool: Pool) -> None:
         while True:
-            await self._settle(connection)
+            await self._settle(lent)
             await performance.refresh(pool)
             self._heard.clear()
             now = time.monotonic()
             self._due.update(dict.fromkeys(series for series, at in self._stuck.items() if at <= now))
             self._stuck = {series: at for series, at in self._stuck.items() if at > now}
             if not self._due:
+                self._idle.set()
                 try:
                     async with asyncio.timeout(TICK_S):
                         await self._heard.wait()
@@ -138,22 +149,30 @@ class Tracking:
                 except TimeoutError:
                     pass
 
-    async def _settle(self, connection: Connection) -> None:
+    async def _settle(self, lent: Sequence[Connection]) -> None:
         """Look at every series that is due, until there is nothing to find."""
-        begin, found = time.monotonic(), 0
+        begin, before = time.monotonic(), self.forecasts
+        workers = [asyncio.create_task(self._work(connection)) for connection in lent]
+        try:
+            await asyncio.gather(*workers)
+        finally:  # a connection is of no use while a statement of its runs
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        spent = time.monotonic() - begin
+        if found := self.forecasts - before:
+            log.info("outcomes forecasts=%d seconds=%.2f", found, spent)
+
+    async def _work(self, connection: Connection) -> None:
         while self._due:
             some = list(self._due)[:SERIES_MAX]
             for series in some:  # before, for it may be heard of again meanwhile
                 del self._due[series]
             try:
-                found += await self._settle_some(connection, some)
+                self.forecasts += await self._settle_some(connection, some)
             except BaseException:
                 self._due.update(dict.fromkeys(some))
                 raise
-        spent = time.monotonic() - begin
-        self.forecasts, self.seconds = self.forecasts + found, self.seconds + spent
-        if found:
-            log.info("outcomes forecasts=%d seconds=%.2f", found, spent)
 
     async def _settle_some(self, connection: Connection, some: list[Series]) -> int:
         """Look at some series together; where PostgreSQL refuses what one of them gives, each by itself."""
@@ -177,7 +196,10 @@ async def _step_back(connection: Connection, url: str) -> None:
     """Let serving go first where the backend is a process of this machine and ours to say; else nothing happens."""
     if "host=/" not in url and "host=%2F" not in url:
         return
-    pid = int(await connection.fetchval("SELECT pg_backend_pid()"))
+    _renice(int(await connection.fetchval("SELECT pg_backend_pid()")))
+
+
+def _renice(pid: int) -> None:
     try:
         if "postgres" in Path(f"/proc/{pid}/comm").read_text():
             os.setpriority(os.PRIO_PROCESS, pid, NICE)

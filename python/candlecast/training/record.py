@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from candlecast import _rust, outputs
 from candlecast.errors import CandlecastError
@@ -56,8 +56,11 @@ class Ending:
 class Log:
     """One training's place in the registry; a thread of its own does the writing. Made by `opened`."""
 
-    def __init__(self, url: str | None, *, finish_timeout_s: float = FINISH_TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str | None, *, session_id: UUID | None = None, finish_timeout_s: float = FINISH_TIMEOUT_S
+    ) -> None:
         self._url = url
+        self._id = session_id or uuid4()
         self._finish_timeout_s = finish_timeout_s
         self._session: Session | None = None
         self._ending: Ending | None = None
@@ -88,7 +91,7 @@ class Log:
             horizon_bars: empty when they are not known before the data is.
         """
         self._session = Session(
-            id=uuid4(),
+            id=self._id,
             model=model,
             version=version,
             family=family,
@@ -214,9 +217,11 @@ class Log:
 
 
 @contextmanager
-def opened(url: str | None, *, finish_timeout_s: float = FINISH_TIMEOUT_S) -> Iterator[Log]:
-    """Keep the training that the body runs on record in the database at `url`."""
-    entry = Log(url, finish_timeout_s=finish_timeout_s)
+def opened(
+    url: str | None, *, session_id: UUID | None = None, finish_timeout_s: float = FINISH_TIMEOUT_S
+) -> Iterator[Log]:
+    """Keep the training that the body runs on record in the database at `url`, under that id or a new one."""
+    entry = Log(url, session_id=session_id, finish_timeout_s=finish_timeout_s)
     try:
         yield entry
     except BaseException as error:

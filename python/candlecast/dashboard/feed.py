@@ -1,0 +1,156 @@
+"""The live feed: forecasts as they come, handed to whoever looks. Knows neither where from nor by what door they leave.
+
+A source yields batches of rows for as long as it can; when it fails it is asked again, after a pause. Each listener
+keeps at most the newest forecast of each symbol it wants: one that reads slowly gets fewer, and holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from candlecast.dashboard.board import SYMBOLS_MAX, Board, Row
+from candlecast.errors import CandlecastError, Overloaded
+
+LISTENERS_MAX: Final = 500
+"""Pages and programs that look on at once."""
+RETRY_PAUSE_MS: Final = 1_000
+MINUTE_S: Final = 60.0
+RELOAD_S: Final = 60.0
+"""After so long the board is loaded anew: what another server made, or came while we began, is found then."""
+log = logging.getLogger(__name__)
+
+Source = Callable[[], AsyncIterator[Sequence[Row]]]
+Wants = Callable[[Row], bool]
+
+
+@dataclass(slots=True)
+class Listener:
+    """What waits for one who looks on: the newest forecast of each symbol, as JSON."""
+
+    wants: Wants
+    _waiting: dict[str, str] = field(default_factory=dict)
+    _some: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def offer(self, row: Row, text: str) -> None:
+        if self.wants(row) and (len(self._waiting) < SYMBOLS_MAX or row["symbol"] in self._waiting):
+            self._waiting[row["symbol"]] = text
+            self._some.set()
+
+    async def take(self, timeout_s: float) -> list[str]:
+        """Return what waits, as JSON texts; nothing when nothing comes within the time."""
+        try:
+            await asyncio.wait_for(self._some.wait(), timeout_s)
+        except TimeoutError:
+            return []
+        self._some.clear()
+        taken = list(self._waiting.values())
+        self._waiting.clear()
+        return taken
+
+
+class Feed:
+    """Keeps a board current and tells listeners, while it is entered.
+
+    Args:
+        load: the newest forecast of every symbol; asked for whenever the source begins anew.
+        source: what comes from then on.
+    """
+
+    def __init__(self, load: Callable[[], Any], source: Source) -> None:
+        self.board = Board()
+        self.trouble: str | None = "not begun"
+        """Why nothing comes; None while all is well."""
+        self.loaded = False
+        self.heard_at = 0.0
+        """When the source last gave a sign of life, on the monotonic clock."""
+        self._counts: deque[tuple[float, int]] = deque()
+        self._load = load
+        self._source = source
+        self._listeners: dict[int, Listener] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._task is not None, "not entered"
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def per_minute(self) -> int:
+        """Return how many forecasts came within the last minute."""
+        since = time.monotonic() - MINUTE_S
+        return sum(count for at, count in self._counts if at >= since)
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether LISTENERS_MAX listen already."""
+        return len(self._listeners) >= LISTENERS_MAX
+
+    @contextmanager
+    def listen(self, wants: Wants) -> Iterator[Listener]:
+        """Listen for as long as the body runs.
+
+        Raises:
+            Overloaded: too many do.
+        """
+        if self.is_full:
+            raise Overloaded(f"{LISTENERS_MAX} look on already: close some pages")
+        listener = Listener(wants)
+        self._listeners[id(listener)] = listener
+        try:
+            yield listener
+        finally:
+            del self._listeners[id(listener)]
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                rows = self._source()
+                first = await anext(rows)  # before the board is loaded, so that nothing falls between
+                self.board.put(await self._load())
+                self.loaded = True
+                self._tell(first)
+                loaded_at = time.monotonic()
+                async for batch in rows:
+                    self._tell(batch)
+                    if time.monotonic() > loaded_at + RELOAD_S:
+                        self._hand_out(await self._load())
+                        loaded_at = time.monotonic()
+                self.trouble = "the source has ended"
+            except CandlecastError as error:
+                if self.trouble != str(error):
+                    log.warning("feed down: %s", error)
+                self.trouble = str(error)
+            except Exception as error:  # a fault of ours: said, and tried again, for pages must not fall silent
+                log.exception("feed failed")
+                self.trouble = f"a fault of ours: {error!r}"
+            await asyncio.sleep(RETRY_PAUSE_MS / 1000)
+
+    def _tell(self, batch: Sequence[Row]) -> None:
+        self.trouble, self.heard_at = None, time.monotonic()
+        if batch:
+            self._counts.append((self.heard_at, len(batch)))
+            while self._counts[0][0] < self.heard_at - MINUTE_S:
+                self._counts.popleft()
+        self._hand_out(batch)
+
+    def _hand_out(self, rows: Sequence[Row]) -> None:
+        for row in self.board.put(rows):
+            if self._listeners:
+                text = json.dumps(row, separators=(",", ":"))
+                for listener in self._listeners.values():
+                    listener.offer(row, text)

@@ -1,0 +1,144 @@
+"""The board and the live feed without a server: slow readers get the newest, a source that fails is asked again."""
+
+import asyncio
+import json
+
+import pytest
+
+from candlecast.dashboard import feed as feeds
+from candlecast.dashboard import gauges
+from candlecast.dashboard.board import Board
+from candlecast.dashboard.feed import Feed
+from candlecast.errors import Overloaded, StorageUnavailable
+
+
+def row(symbol, close=1, direction="LONG", confidence=0.7, edge=0.1, stages=(1, 1, 1, 1, 1)):
+    return {
+        "symbol": symbol,
+        "close_time_ms": close,
+        "direction": direction,
+        "confidence": confidence,
+        "edge": edge,
+        "stages_us": list(stages),
+    }
+
+
+def test_the_board_keeps_the_newest_of_each_symbol():
+    board = Board()
+    assert len(board.put([row("A", 5), row("B", 5)])) == 2
+    assert board.put([row("A", 4)]) == []
+    again = row("A", 5, confidence=0.9)
+    assert board.put([again]) == [again]
+    assert board.page(limit=10).rows[0] is again
+    assert board.newest_close_ms == 5
+
+
+def test_the_board_finds_orders_and_pages():
+    board = Board()
+    board.put(row(f"S{i:03}", confidence=i / 1000, direction=("LONG", "SHORT", "NEUTRAL")[i % 3]) for i in range(300))
+    page = board.page(search="s01", order="confidence", limit=4)
+    assert [r["symbol"] for r in page.rows] == ["S019", "S018", "S017", "S016"]
+    assert (page.total, page.symbols) == (10, 300)
+    assert board.page(side="SIGNAL", limit=1).total == 200
+    assert board.page(side="SHORT", limit=1).total == 100
+    assert [r["symbol"] for r in board.page(offset=298, limit=5).rows] == ["S298", "S299"]
+
+
+def test_a_board_that_is_full_counts_what_it_leaves_out(monkeypatch):
+    monkeypatch.setattr("candlecast.dashboard.board.SYMBOLS_MAX", 2)
+    board = Board()
+    assert len(board.put([row("A"), row("B"), row("C"), row("A", 2)])) == 3
+    assert (len(board), board.left_out) == (2, 1)
+
+
+class Scripted:
+    """A source that yields what it is given, or fails with it; `idle` when all of it has been taken in."""
+
+    def __init__(self):
+        self.batches, self.idle, self.begun = asyncio.Queue(), asyncio.Event(), 0
+
+    async def __call__(self):
+        self.begun += 1
+        yield []
+        while True:
+            if self.batches.empty():
+                self.idle.set()
+            batch = await self.batches.get()
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+    async def give(self, *batches):
+        self.idle.clear()
+        for batch in batches:
+            self.batches.put_nowait(batch)
+        async with asyncio.timeout(5):
+            await self.idle.wait()
+
+
+async def nothing():
+    return []
+
+
+async def test_who_reads_slowly_gets_the_newest_of_each_symbol_and_holds_nobody_up():
+    source = Scripted()
+    async with Feed(nothing, source) as feed:
+        with feed.listen(lambda r: True) as slow, feed.listen(lambda r: r["symbol"] == "A") as one:
+            await source.give(*([row("A", close), row("B", close)] for close in range(1, 500)))
+            got = [json.loads(text) for text in await slow.take(1)]
+            assert [(r["symbol"], r["close_time_ms"]) for r in got] == [("A", 499), ("B", 499)]
+            assert [json.loads(text)["symbol"] for text in await one.take(1)] == ["A"]
+            assert await slow.take(0.01) == []
+        assert feed.per_minute == 998
+
+
+async def test_a_source_that_fails_is_said_and_asked_again(monkeypatch, caplog):
+    monkeypatch.setattr(feeds, "RETRY_PAUSE_MS", 1)
+    source, loads = Scripted(), []
+
+    async def load():
+        loads.append(1)
+        return [row("A", len(loads))]
+
+    async with Feed(load, source) as feed:
+        await source.give(StorageUnavailable("away"))  # idle again: the second time round
+        assert (source.begun, feed.trouble) == (2, None)
+        assert feed.board.newest_close_ms == 2  # what came meanwhile is on the board
+    assert "feed down: away" in caplog.text
+
+
+async def test_too_many_listeners_are_refused(monkeypatch):
+    monkeypatch.setattr(feeds, "LISTENERS_MAX", 1)
+    async with Feed(nothing, Scripted()) as feed:
+        with feed.listen(lambda r: True), pytest.raises(Overloaded), feed.listen(lambda r: True):
+            pass
+        with feed.listen(lambda r: True):
+            pass
+
+
+METRICS = """
+# HELP candlecast_queue_rows Candles under way in the server.
+candlecast_queue_rows 12.0
+candlecast_queue_rows_max 8192.0
+candlecast_journal_bytes 9.0e+08
+candlecast_journal_bytes_max 1.073741824e+09
+candlecast_drain_lag_seconds 0.25
+candlecast_triton_breaker_open{model="patchtst"} 0.0
+candlecast_triton_breaker_open{model="lstm"} 1.0
+"""
+
+
+async def test_gauges_are_said_in_words_and_what_is_nearly_full_or_ill_is_said_to_be(monkeypatch):
+    monkeypatch.setattr(gauges, "_fetched", lambda url: METRICS)
+    found = {part["name"]: (part["value"], part["ok"]) for part in await gauges.parts("127.0.0.1:1")}
+    assert found == {
+        "Queue": ("12 of 8,192", True),
+        "Journal": ("858 of 1,024 MB", False),
+        "Behind the journal": ("0.2 s", True),
+        "Triton": ("breaker open", False),
+    }
+
+
+async def test_a_server_without_gauges_or_away_has_none():
+    assert await gauges.parts("") == []
+    assert await gauges.parts("127.0.0.1:9") == []

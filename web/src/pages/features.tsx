@@ -1,0 +1,171 @@
+// Features: what a model looks at, how that changed, and how the features themselves are of late.
+import { useState } from "preact/hooks";
+import { query, useAsked } from "../api";
+import { Chart } from "../chart";
+import { day, fixed, percent, time, whole } from "../format";
+import { Ask, Bar, Choice, Panel, Stat, tone } from "../ui";
+
+interface Importance {
+  model: string;
+  version: number;
+  calculated_at_ms: number;
+  feature: string;
+  score: number;
+  rank: number;
+  correlation: number | null;
+  correlation_bars: number | null;
+  method: string;
+}
+
+interface Data {
+  models: { model: string; version: number; calculated_at_ms: number; method: string }[];
+  top: Importance[];
+  evolution: Record<string, { calculated_at_ms: number; version: number; score: number; rank: number }[]>;
+  quality: { hour_ms: number; forecasts: number; nan_features: number; still_features: number }[];
+  names: string[];
+}
+
+interface Distribution {
+  feature: string;
+  definition: { formula: string; convention: string; group_name: string; warmup_bars: number; low: number | null; high: number | null } | null;
+  newest_close_ms: number | null;
+  rows: number;
+  finite: number;
+  counts: number[];
+  edges: number[];
+  quantiles: number[];
+}
+
+export function Page() {
+  const [model, setModel] = useState("");
+  const [feature, setFeature] = useState("");
+  const asked = useAsked<Data>(`/api/ml/pages/features/${query({ model })}`, 60_000);
+  const data = asked.data;
+  const chosen = feature || data?.top[0]?.feature || data?.names[0] || "";
+  const none = (d: Data) =>
+    d.top.length === 0 && (
+      <>
+        <strong>No importance is on record.</strong> A training with a database writes it: <code>candlecast train … --database URL</code>, or
+        begin one on the page Models.
+      </>
+    );
+  const models = [...new Set(data?.models.map((m) => m.model) ?? [])];
+  return (
+    <>
+      <h1>Features</h1>
+      <div class="halves">
+        <Panel
+          title="What the model looks at"
+          note={data?.top[0] ? `Share of ${data.top[0].model} v${data.top[0].version}'s answers (${data.top[0].method.replaceAll("_", " ")}, ${day(data.top[0].calculated_at_ms)}), and correlation with the return ${data.top[0].correlation_bars ?? "–"} bars later.` : "Share of a model's answers."}
+          tools={models.length > 1 && <Choice label="Model" value={model || data!.top[0]!.model} options={models.map((m) => [m, m] as const)} pick={setModel} />}
+        >
+          <Ask asked={asked} height={420} empty={none}>
+            {(d) => (
+              <div class="scroll tall" tabIndex={0}>
+                <table>
+                  <thead>
+                    <tr>
+                      <th scope="col" class="num">#</th>
+                      <th scope="col">Feature</th>
+                      <th scope="col">Share</th>
+                      <th scope="col" class="num">Correlation</th>
+                    </tr>
+                  </thead>
+                  <tbody>
+                    {d.top.map((row) => (
+                      <tr key={row.feature} class={row.feature === chosen ? "chosen" : ""}>
+                        <td class="num muted">{row.rank}</td>
+                        <th scope="row">
+                          <button type="button" class="link" onClick={() => setFeature(row.feature)}>
+                            {row.feature}
+                          </button>
+                        </th>
+                        <td class="share">
+                          <Bar share={row.score / (d.top[0]?.score || 1)} tone="accent" /> {percent(row.score, 1)}
+                        </td>
+                        <td class={`num ${tone(row.correlation)}`}>{fixed(row.correlation, 3)}</td>
+                      </tr>
+                    ))}
+                  </tbody>
+                </table>
+              </div>
+            )}
+          </Ask>
+        </Panel>
+        <div class="stack">
+          <Distributed feature={chosen} names={data?.names ?? []} pick={setFeature} />
+          <Panel title="Importance over time" note="Of the features that lead now, across trainings.">
+            <Ask asked={asked} height={250} empty={none}>
+              {(d) => <Evolution data={d} />}
+            </Ask>
+          </Panel>
+        </div>
+      </div>
+      <Panel title="Quality by hour" note="Features of a forecast that are NaN, and that did not move within their window; by the hour of the close, 14 days up to the newest.">
+        <Ask asked={asked} height={220} empty={(d) => d.quality.length === 0 && "No forecasts yet."}>
+          {(d) => (
+            <Chart
+              label={`Features without a value and features that stand still, for each forecast, ${d.quality.length} hours`}
+              x={d.quality.map((q) => q.hour_ms)}
+              height={180}
+              lines={[
+                { label: "NaN", values: d.quality.map((q) => q.nan_features), color: "--short" },
+                { label: "still", values: d.quality.map((q) => q.still_features), color: "--c3" },
+              ]}
+            />
+          )}
+        </Ask>
+      </Panel>
+    </>
+  );
+}
+
+function Evolution({ data }: { data: Data }) {
+  const times = [...new Set(Object.values(data.evolution).flatMap((h) => h.map((p) => p.calculated_at_ms)))].sort((a, b) => a - b);
+  const lines = Object.entries(data.evolution).map(([feature, history]) => {
+    const at = new Map(history.map((p) => [p.calculated_at_ms, p.score]));
+    return { label: feature, values: times.map((ms) => at.get(ms) ?? null) };
+  });
+  return <Chart label={`Importance of ${lines.map((l) => l.label).join(", ")} over ${times.length} trainings`} x={times} lines={lines} height={200} format={(v) => percent(v, 1)} legend />;
+}
+
+function Distributed(props: { feature: string; names: string[]; pick: (name: string) => void }) {
+  const asked = useAsked<Distribution>(props.feature ? `/api/ml/pages/features/distribution/${query({ feature: props.feature })}` : null, 15_000);
+  return (
+    <Panel
+      title="Live distribution"
+      tools={<Choice label="Feature" value={props.feature} options={props.names.map((n) => [n, n] as const)} pick={props.pick} />}
+    >
+      <Ask asked={asked} height={330} empty={(d) => d.rows === 0 && "No forecasts yet: their rows are what this is drawn from."}>
+        {(d) => (
+          <>
+            <Chart
+              label={`${d.feature} over the newest ${d.rows} forecasts: median ${fixed(d.quantiles[2], 4)}`}
+              plain
+              x={d.counts.map((_, i) => (d.edges[i]! + d.edges[i + 1]!) / 2)}
+              lines={[{ label: "forecasts", values: d.counts, kind: "bars", color: "--accent" }]}
+              height={170}
+              format={(v) => whole(v)}
+              formatX={(v) => String(Number(v.toPrecision(4)))}
+              legend={false}
+            />
+            <dl class="stats small">
+              <Stat label="Forecasts">{whole(d.rows)}</Stat>
+              <Stat label="Without a value">{whole(d.rows - d.finite)}</Stat>
+              <Stat label="Median">{fixed(d.quantiles[2], 4)}</Stat>
+              <Stat label="1 % – 99 %">
+                {fixed(d.quantiles[0], 3)} – {fixed(d.quantiles[4], 3)}
+              </Stat>
+              <Stat label="Newest close">{time(d.newest_close_ms)}</Stat>
+            </dl>
+            {d.definition && (
+              <p class="note">
+                <code>{d.definition.formula}</code> {d.definition.convention}
+              </p>
+            )}
+          </>
+        )}
+      </Ask>
+    </Panel>
+  );
+}
