@@ -77,9 +77,9 @@ chromium:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	|| { echo "Chromium is missing: install it (Debian: apt-get install chromium), then run make again"; exit 1; }
 
-test: setup-dev web chromium  ## every test, with the real Triton and PostgreSQL
+test: setup-dev web chromium  ## every test, with the real Triton and PostgreSQL (TEST_WORKERS=2 files at a time)
 	cargo test --quiet
-	$(RUN)/pytest
+	$(RUN)/pytest -n $(or $(TEST_WORKERS),2) --dist loadfile
 
 test-api: setup-dev  ## schemathesis against the running HTTP API (5 minutes; EXAMPLES=100)
 	SCHEMA_EXAMPLES=$(or $(EXAMPLES),100) $(RUN)/pytest tests/web/test_schema.py

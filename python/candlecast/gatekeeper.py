@@ -63,6 +63,10 @@ class Gatekeeper:
         self.is_degraded = False
         """The heuristic decides, because the model did not answer."""
 
+    def changed(self, model: GateModel) -> None:
+        """Ask another model from now on; what is asked already goes on."""
+        self.model = model
+
     def passes(self, verdict: NDArray[np.uint8]) -> Bool:
         """Say with which verdicts [B] a signal leaves."""
         return gate.passes(verdict, self._absent_passes)

@@ -122,8 +122,9 @@ class Results(Sequence[CandleResult]):
 def messages(batch: Candles) -> list[Candle]:
     """Turn columns into messages; NaN in an optional column means absent."""
     messages = []
-    for symbol, interval_ms, open_time_ms, row in zip(
-        batch.names, batch.interval_ms.tolist(), batch.open_time_ms.tolist(), batch.values.tolist(), strict=True
+    times, rows = batch.open_time_ms.tolist(), batch.values.tolist()
+    for symbol, interval_ms, open_time_ms, row, forming in zip(
+        batch.names, batch.interval_ms.tolist(), times, rows, batch.forming.tolist(), strict=True
     ):
         optional = {name: value for name, value in zip(_OPTIONAL, row[5:], strict=True) if not math.isnan(value)}
         messages.append(
@@ -136,6 +137,7 @@ def messages(batch: Candles) -> list[Candle]:
                 low=row[2],
                 close=row[3],
                 volume=row[4],
+                forming=forming,
                 **optional,
             )
         )

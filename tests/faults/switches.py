@@ -17,9 +17,9 @@ import psutil
 
 from candlecast.bench.market import Market, names, simulated
 from candlecast.bench.pace import Schedule
-from candlecast.cli.models import pieces
 from candlecast.client import AsyncClient, ServerError
 from candlecast.features import Features
+from candlecast.models_client import pieces
 from candlecast.server.admin import FILE
 from candlecast.v1 import models_pb2 as pb
 from candlecast.v1 import models_pb2_grpc

@@ -15,11 +15,11 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from candlecast.cli.models import pieces
 from candlecast.client import AsyncClient, messages
 from candlecast.features import NAMES, WINDOW, Features
 from candlecast.lifecycle import poll
 from candlecast.models.library import champion_of
+from candlecast.models_client import pieces
 from candlecast.routing import chosen
 from candlecast.server.app import open_server
 from candlecast.settings import CHECKOUT, load
@@ -62,8 +62,8 @@ class Bars:
     """Bar closes of all symbols, one after the other."""
 
     def __init__(self):
-        one = candles("R0USDT", NEED + 200)
-        self._bars = [self._bar(one, i) for i in range(NEED + 200)]
+        one = candles("R0USDT", NEED + 900)
+        self._bars = [self._bar(one, i) for i in range(NEED + 900)]
         self._next = NEED - 1
 
     @staticmethod
@@ -72,6 +72,12 @@ class Bars:
         values = bar.values.copy()
         values[:, :4] *= 1 + np.arange(COUNT)[:, None] / 50
         return Candles(symbols(SYMBOLS), bar.interval_ms, bar.open_time_ms, values, bar.forming)
+
+    def windows(self, count):
+        """Return the windows of the first `count` bars after warm-up, bar by bar."""
+        state = Features(symbols_max=COUNT, conflicts_max=3)
+        state.push(Candles.joined(self._bars[: NEED - 1]), windows=False)
+        return np.concatenate([state.push(bar).windows for bar in self._bars[NEED - 1 : NEED - 1 + count]])
 
     async def warm(self, client):
         await client.backfill(Candles.joined(self._bars[: NEED - 1]))
@@ -217,6 +223,54 @@ async def test_a_version_goes_its_whole_way_and_back_and_every_forecast_is_of_on
     assert shadowed == {(one.symbol, one.close_time_ms) for one in said[1].values()}
     assert {row["version"] for row in await recent_predictions(pool, limit=500)} == {1, 2}
     assert len(await recent_predictions(pool, limit=500)) == len(answers)
+
+
+async def test_switches_under_load_fail_nobody_and_each_answer_has_the_numbers_of_its_version(
+    triton, pool, dsn, tmp_path
+):
+    contents = {3: tiny(3)}
+    written(tmp_path / "run", 3)
+    said = []
+    async with serving(triton, dsn, tmp_path / "state", rollback_standby=0, rollback_compared_s=0) as (
+        _,
+        client,
+        models,
+    ):
+        bars, stop = Bars(), asyncio.Event()
+        await bars.warm(client)
+
+        async def load():
+            while not stop.is_set():
+                said.append(await bars.close(client))
+                await asyncio.sleep(0.02)
+
+        closing = asyncio.create_task(load())
+        await push(models, tmp_path / "run")
+        first = next(number for number, state in (await states(models)).items() if state == "CHAMPION")
+        contents[first] = (triton[0] / "patchtst" / str(first) / "model.onnx").read_bytes()
+        for number in (3, first, 3):
+            await alias(models, number, "CHAMPION")
+
+            async def alone(number=number):
+                found = (await models("List", pb.ListModelsRequest())).models
+                return [one.version for one in found if one.loaded] == [number]
+
+            await poll("one version in Triton", alone, timeout_ms=10_000)
+        stop.set()
+        await closing  # nothing failed
+
+    assert {version for forecasts in said for version in of_version(forecasts).values()} == {first, 3}
+    assert all(len(set(of_version(forecasts).values())) == 1 for forecasts in said)
+    windows = bars.windows(len(said))
+    expected = {number: answer(contents[number], windows) for number in (first, 3)}
+    for i, forecasts in enumerate(said):
+        for k, symbol in enumerate(SYMBOLS):
+            one = forecasts[symbol]
+            returns = [horizon.expected_return for horizon in one.horizons]
+            of_its_version = expected[one.model.version][i * COUNT + k, :4]
+            np.testing.assert_allclose(returns, of_its_version, rtol=1e-4, atol=1e-5)
+    rows = await pool.fetch("SELECT count(*) AS n, count(DISTINCT (symbol, close_time)) AS d FROM ml_predictions")
+    assert (rows[0]["n"], rows[0]["d"]) == (len(said) * COUNT, len(said) * COUNT)
 
 
 async def test_a_champion_whose_outputs_are_not_finite_is_rolled_back_at_once_and_says_no_signal(

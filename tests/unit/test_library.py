@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,18 @@ def test_a_copy_that_is_cut_off_leaves_nothing_and_what_was_there_stays(library,
     assert (library.published(), others(library, tmp_path)) == ([1], before)
     calls.clear()
     with pytest.raises(OSError, match="no space"):
+        library.put(pushed.path, 2, 10**9)
+    assert Bundle.load(library.path(2)).sha256 == pushed.sha256
+    monkeypatch.undo()
+    renamed = Path.rename
+
+    def fails_in_place(path, to):
+        if path.parent.name.startswith(".new-") and path.name == "2":
+            raise OSError(5, "input/output error")
+        return renamed(path, to)
+
+    monkeypatch.setattr(Path, "rename", fails_in_place)
+    with pytest.raises(OSError, match="input/output"):
         library.put(pushed.path, 2, 10**9)
     assert Bundle.load(library.path(2)).sha256 == pushed.sha256
 

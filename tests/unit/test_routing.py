@@ -52,7 +52,9 @@ async def two():
     """Two voices and their lanes, entered."""
     async with AsyncExitStack() as stack:
         voices = [Voice(1), Voice(2)]
-        yield voices, [await stack.enter_async_context(lane(voice)) for voice in voices]
+        lanes = [await stack.enter_async_context(lane(voice)) for voice in voices]
+        stack.callback(lambda: [voice.go.set() for voice in voices])  # also when a test has failed
+        yield voices, lanes
 
 
 def windows(count: int):

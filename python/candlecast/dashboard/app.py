@@ -53,9 +53,9 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="candlecast", version=__version__, lifespan=connections)
     app.state.settings = settings
     answer_with_problems(app)
+    add_metrics(app)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_BYTES_MIN, compresslevel=5)
     app.add_middleware(static.Headers)
-    add_metrics(app)
 
     @app.get("/healthz", tags=["health"])
     async def live_() -> dict[str, str]:

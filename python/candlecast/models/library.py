@@ -184,6 +184,8 @@ def _copy(source: Path, to: Path, scratch_in: Path) -> None:
         new.rename(to)
         _sync(to.parent)
     finally:
+        if (scratch / "old").exists() and not to.exists():
+            (scratch / "old").rename(to)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -137,6 +137,7 @@ class Rollouts:
         self._some_pending = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: set[tuple[int, str]] = set()
+        self._doubted: set[int] = set()  # versions whose failures may have been an outage
 
     async def __aenter__(self) -> Self:
         """Take up what was written; what was in traffic beside the champion comes back by itself.
@@ -153,6 +154,12 @@ class Rollouts:
         else:
             self._standing, self._recorded, self._pending = found[0], tuple(found[1]), tuple(found[2])
         assert self._standing.champion.version == number, "the forecaster answers with the champion"
+        champion = self._standing.champion
+        if champion.sha256 != self._first.sha256:  # trained again in its place while nobody served it
+            await asyncio.to_thread(self._library.drop, number)
+            replaced = replace(champion, sha256=self._first.sha256)
+            standing = replace(self._standing, versions={**self._standing.versions, number: replaced})
+            await self._keep(standing, [noted(replaced, SERVER, "its bundle was replaced while no server ran", {})])
         self._lanes[number] = self._forecaster.routes.champion
         self._some_pending.set()
         for work in (self._restore, self._guard, self._send):
@@ -282,9 +289,9 @@ class Rollouts:
     async def promote(self, version: int, *, who: str, why: str) -> Version:
         """Let a version answer; the champion of before stays loaded for a rollback, as many as `standby` says."""
         await self.load(version, who=who, why=why)
+        await self._well(self._lanes[version])
         if self._standing[version].state is State.CHAMPION:
             return self._standing[version]
-        await self._well(self._lanes[version])
         before = asdict(self._forecaster.routes.champion.watch.of_late())
         champion = await self._move(
             version, State.CHAMPION, who=who, why=why, metrics={"before": _finite(before)} if before["rows"] else {}
@@ -611,7 +618,8 @@ class Rollouts:
         if (why := fault(answers, self._before(champion), limits)) is None:
             return
         try:
-            await self._roll_back(State.FAILED, who=SERVER, why=why, reason=why)
+            if await self._is_its_own(champion, why):
+                await self._roll_back(State.FAILED, who=SERVER, why=why, reason=why)
         except CandlecastError as error:  # no other is better
             word = why.partition(":")[0]
             if (champion.version, word) not in self._told:
@@ -620,6 +628,52 @@ class Rollouts:
                 async with self._moving:
                     event = noted(champion, SERVER, f"no rollback: {error}", {"fault": why})
                     await self._keep(self._standing, [event])
+
+    async def _is_its_own(self, champion: Version, why: str) -> bool:
+        """Say whether the version is at fault, or what all of them run on: then what was counted is forgotten.
+
+        Raises:
+            WrongState: there is no former champion.
+        """
+        other, lane = self._lanes.get(self._standing.rollback_target), self._lanes[champion.version]
+        match why.partition(":")[0]:
+            case "ERRORS":
+                if other is not None and not await self._is_well(other):
+                    lane.watch = Watch(self._policy.window_s)
+                    return False
+                if await self._is_well(lane) and champion.version not in self._doubted:
+                    self._doubted.add(champion.version)  # it may have been an outage: once more, and it was none
+                    lane.watch = Watch(self._policy.window_s)
+                    return False
+                return True
+            case "LATENCY":
+                if other is None:
+                    return False
+                ours_s, theirs_s = await self._seconds(lane), await self._seconds(other)
+                if ours_s <= self._policy.limits.latency_ratio * theirs_s:
+                    lane.watch = Watch(self._policy.window_s)
+                    return False
+                return True
+            case _:
+                return True
+
+    async def _is_well(self, lane: Lane) -> bool:
+        try:
+            await self._well(lane)
+        except CandlecastError:
+            return False
+        return True
+
+    async def _seconds(self, lane: Lane) -> float:
+        """Return how long a version takes now for a full batch, the best of some."""
+        inputs = (await asyncio.to_thread(self._bundle_of, lane.model.version)).golden_inputs
+        rows: F32 = np.resize(inputs, (self._policy.batch_rows_max, *inputs.shape[1:]))
+        took_s = []
+        for _ in range(WARM_RUNS):
+            begun = time.monotonic()
+            await lane.ask(rows)
+            took_s.append(time.monotonic() - begun)
+        return min(took_s)
 
     def _before(self, champion: Version) -> Traffic | None:
         """Return what the champion is compared with, for some time after it was promoted."""

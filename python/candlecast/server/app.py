@@ -35,7 +35,7 @@ from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
 from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
-from candlecast.server.gate_serving import served_gate
+from candlecast.server.gate_versions import GateVersions
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.history_service import HistoryService
 from candlecast.server.loop_watch import LoopWatch, Watchdog
@@ -44,7 +44,7 @@ from candlecast.server.metrics_door import MetricsDoor
 from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.performance_service import PerformanceService
-from candlecast.server.rollouts import rollouts_of
+from candlecast.server.rollouts import rollouts_of, trials_of
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
@@ -53,6 +53,7 @@ from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopbac
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
+from candlecast.store.model_events import record_model_events
 from candlecast.store.outcomes import Costs
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
@@ -124,10 +125,10 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         await model.check_fit()
-        gate_model = await stack.enter_async_context(served_gate(settings))
+        gates = await stack.enter_async_context(GateVersions(settings, trials_of(settings)))
 
         async def canary(check: Callable[[], Awaitable[None]] = model.check) -> None:
-            checks = [check(), *([gate_model.check()] if gate_model else [])]
+            checks = [check(), gates.check()]
             await asyncio.gather(*checks)
             await recorder.check()
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
@@ -145,7 +146,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         metrics = ServerMetrics(Telemetry())
         gate = Gatekeeper(
             flow,
-            gate_model.model if gate_model else None,
+            gates.model,
             threshold=settings.ml_threshold,
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
@@ -192,8 +193,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
                 ),
             )
         )
-        if rollouts is not None:
-            await stack.enter_async_context(incoming_of(settings, rollouts))
+        gates.changed, gates.record = gate.changed, partial(record_model_events, pool)
+        await stack.enter_async_context(incoming_of(settings, rollouts, gates))
         order_flow = OrderFlowService(
             flow,
             gate,

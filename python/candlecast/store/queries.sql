@@ -237,6 +237,35 @@ FROM candles
 WHERE symbol = $1 AND interval_ms = $2 AND open_time >= $3 AND open_time < $4
 ORDER BY open_time;
 
+-- name: symbols_with_order_flow
+-- Every symbol with a record in [$1, $2). Each step is one look-up in the primary key.
+WITH RECURSIVE found AS (
+    (SELECT min(symbol) AS symbol FROM order_flow_features WHERE ts >= $1 AND ts < $2)
+    UNION ALL
+    SELECT (SELECT min(f.symbol) FROM order_flow_features AS f WHERE f.symbol > found.symbol AND f.ts >= $1 AND f.ts < $2)
+    FROM found
+    WHERE found.symbol IS NOT NULL
+)
+SELECT symbol FROM found WHERE symbol IS NOT NULL;
+
+-- name: order_flow_beyond
+-- The time of the newest record in [$1, $2) that is not among the newest $3, of symbols $4; none when there are no more.
+SELECT ts
+FROM order_flow_features
+WHERE ts >= $1 AND ts < $2 AND NOT gate_asked AND symbol = ANY($4::text[])
+ORDER BY ts DESC
+OFFSET $3 LIMIT 1;
+
+-- name: order_flow_of_symbol
+-- The records of symbol $1 in [$2, $3) as of the last trade of each interval, in the order of the key; NaN: undefined.
+SELECT
+    (date_part('epoch', ts) * 1000)::bigint, coalesce(tick_ratio, 'NaN'), coalesce(depth_ratio, 'NaN'),
+    coalesce(price_dist, 'NaN'), coalesce(price, 'NaN'), coalesce(vwap, 'NaN'), coalesce(std_dev, 'NaN'),
+    coalesce(bid_vol, 'NaN'), coalesce(ask_vol, 'NaN')
+FROM order_flow_features
+WHERE symbol = $1 AND ts >= $2 AND ts < $3 AND NOT gate_asked
+ORDER BY ts;
+
 -- name: be_patient
 -- For the rest of the transaction: a statement that reads and sorts much may take $1 ms, and memory enough to do it well.
 SELECT set_config('statement_timeout', $1, true), set_config('work_mem', '64MB', true);
@@ -331,6 +360,17 @@ SELECT
     data_points, data_from, data_to
 FROM jsonb_populate_recordset(NULL::ml_model_performance, $1::jsonb)
 ON CONFLICT (model, version, source, measured_at, fold, horizon, metric) DO NOTHING;
+
+-- name: record_measurements
+-- $1 is an array of rows of ml_measurement_runs as JSON; one that is there already keeps its first values.
+INSERT INTO ml_measurement_runs (
+    id, source, bundle_path, model, version, bundle_sha256, status, error, measured_at, duration_s, data_from, data_to,
+    data_points, verdict, warnings, config, host)
+SELECT
+    id, source, bundle_path, model, version, bundle_sha256, status, error, measured_at, duration_s, data_from, data_to,
+    data_points, verdict, warnings, config, host
+FROM jsonb_populate_recordset(NULL::ml_measurement_runs, $1::jsonb)
+ON CONFLICT (id) DO NOTHING;
 
 -- name: record_importance
 INSERT INTO ml_feature_importance (

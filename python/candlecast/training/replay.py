@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candlecast.candle_files import closes_ms
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import ConfigurationError
 from candlecast.feature_files import Advance, Recording
 from candlecast.features import ACCEPTED, NAMES, STATES, WINDOW
 from candlecast.filters import REASONS, Thresholds, judge
 from candlecast.interpret import interpret
-from candlecast.models.bundle import MODEL, Bundle
+from candlecast.models.bundle import Bundle
+from candlecast.training.runtime import Ask, opened
 from candlecast.training.simulator import Bars, Signals
+from candlecast.training.subject import Subject
 from candlecast.values import F32, F64, I64, Bool, Candles
 
 THREADS: Final = 2
@@ -31,9 +33,6 @@ PIECE_ROWS: Final = 64
 """Windows of one question to the model: the fastest of 16 to 256, one thread each."""
 STRONG: Final = 2
 SIZE_WHEN_STRONG: Final = 1.5
-
-Ask = Callable[[F32], F32]
-"""Answers windows [B, 96, F] with outputs [B, 20]; called from several threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +74,20 @@ def onnx(bundle: Bundle) -> Speaker:
     Raises:
         BundleError: its file is none that ONNX Runtime can run.
     """
-    import onnxruntime
+    # A second thread of its own spins: two callers are nearly twice as fast.
+    return Speaker(opened(bundle, threads=1), np.array(bundle.manifest.temperatures))
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # a second one spins: two callers are nearly twice as fast
-    options.log_severity_level = 3
-    path = bundle.path / MODEL
-    try:
-        # NchwcTransformer serves convolutions only and kills the process on a transposed float16 MatMul.
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
-        )
-    except Exception as error:  # its exceptions have no common base
-        raise BundleError(f"{path}: ONNX Runtime cannot run it: {error}") from error
 
-    def ask(windows: F32) -> F32:
-        answers: F32 = session.run(["outputs"], {"features": windows})[0]
-        return answers
+def together(subject: Subject, of_member: Callable[[Bundle], Speaker] = onnx) -> Speaker:
+    """Return who speaks for a bundle, or for an ensemble: its members' answers, joined as the server joins them.
 
-    return Speaker(ask, np.array(bundle.manifest.temperatures))
+    Raises:
+        BundleError: as `onnx`.
+    """
+    speakers = [of_member(bundle) for bundle in subject.members]
+    if not subject.is_ensemble:
+        return speakers[0]
+    return Speaker(lambda windows: subject.joined([speaker.ask(windows) for speaker in speakers]), subject.temperatures)
 
 
 def replay(
