@@ -5,6 +5,7 @@ CandlecastError
 │   └── BundleError         a model bundle is damaged or does not fit this server
 ├── InvalidRequest          the request as a whole is malformed; says which field
 ├── Overloaded              a bounded queue is full; try again later
+│   └── SubscriberBehind    a subscriber reads too slowly
 ├── DeadlineExceeded        the answer did not come in time
 ├── Unavailable             a part is away; retryable
 │   ├── ModelUnavailable    Triton
@@ -40,6 +41,10 @@ class InvalidRequest(CandlecastError):
 
 class Overloaded(CandlecastError):
     reason = "QUEUE_FULL"
+
+
+class SubscriberBehind(Overloaded):
+    reason = "SUBSCRIBER_BEHIND"
 
 
 class DeadlineExceeded(CandlecastError):

@@ -22,14 +22,16 @@ import numpy as np
 from candlecast import ensemble
 from candlecast import features as feature_state
 from candlecast.batching import Batched, Batcher
+from candlecast.cache import ForecastCache, Recalled
 from candlecast.catch_up import Misses
 from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Stopped, Unavailable
 from candlecast.features import Features, Moved
-from candlecast.filters import Thresholds, judge
+from candlecast.filters import Thresholds
 from candlecast.gate import Decisions
 from candlecast.gatekeeper import Gatekeeper, nothing_said
 from candlecast.interpret import interpret
 from candlecast.line import Line
+from candlecast.signals import Signals
 from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes, Symbols
 from candlecast.values import symbols as symbol_column
 from candlecast.work import Answer, Group, Place, Work, looked_at
@@ -71,6 +73,8 @@ class Forecaster:
         model_wait_ms: how long a model that is away is asked again before its forecasts are given up.
         join: puts the windows of several callers behind one another.
         gate: is asked about symbols with live order flow, at the same time as the model.
+        signals: judges the forecasts; by default the thresholds alone do.
+        cache: answers what was forecast just now; by default nothing is remembered.
     """
 
     def __init__(
@@ -88,13 +92,18 @@ class Forecaster:
         model_wait_ms: int,
         join: Callable[[list[F32]], F32] = np.concatenate,
         gate: Gatekeeper | None = None,
+        signals: Signals | None = None,
+        cache: ForecastCache | None = None,
     ) -> None:
         self._gate = gate
+        self._signals = signals or Signals(feature_state.NAMES, feature_state.STATES, thresholds)
+        self._cache = ForecastCache(ttl_s=0, rows_max=0) if cache is None else cache
+        self.listeners: list[Callable[[Answer], None]] = []
+        """Are told of each answer that has forecasts, once it is recorded."""
         self._features = features
         self._recorder = recorder
         self._model = model
         self._temperatures = temperatures
-        self._thresholds = thresholds
         self._rows_max = rows_max
         self._model_wait_ms = model_wait_ms
         self.misses = Misses(model)
@@ -308,11 +317,15 @@ class Forecaster:
         unrecorded = candles.take(accepted) if len(accepted) else None
         batched: Batched | None
         forecasts, error = None, None
+        if len(unseen := accepted[moved.pushed.window[accepted] < 0]):
+            self._signals.follow(candles.take(unseen))
         if len(moved.windows):
-            source = candles.take(moved.of_windows)
-            said = self._ask_gate(source)
+            recalled = self._recall(candles, moved)
+            asked = moved.only(recalled.fresh) if recalled else moved
+            source = candles.take(asked.of_windows)
+            said = self._ask_gate(source) if len(asked.windows) else None
             try:
-                batched = await self._ask(moved.windows)
+                batched = await self._ask(asked.windows) if len(asked.windows) else None
             except Exception as away:
                 # The candles have moved the state: they are recorded whatever the model does.
                 for work in works:
@@ -321,11 +334,12 @@ class Forecaster:
                 unrecorded = None
                 given.set_result(None)
                 await self._finish_without_model(group)
-                batched, error = await self._ask_again(moved.windows, away)
+                batched, error = await self._ask_again(asked.windows, away)
             if batched is not None:
                 decode_us = max(work.decode_us for work in works)
-                forecasts = self._interpret(source, moved, batched, decode_us, await said if said else None)
-            elif error is not None:
+                forecasts = self._interpret(source, asked, batched, decode_us, await said if said else None)
+            forecasts = recalled.joined(forecasts) if recalled else forecasts
+            if error is not None:
                 self._miss(candles, moved, error)
         started = time.perf_counter()
         recorded = Recorded(new=np.zeros(0, dtype=np.bool_), stored=np.zeros(0, dtype=np.bool_))
@@ -338,6 +352,9 @@ class Forecaster:
         spool_us = int((time.perf_counter() - started) * 1e6)
         late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
         answer = Answer(candles, moved, {}, forecasts, recorded, durable, spool_us, error)
+        if forecasts is not None:
+            for listener in self.listeners:
+                listener(answer)
         if len(late):  # nobody else waits for what storage knows of them
             group.finish(answer, but=late.tolist())
             known = await self._known(candles.take(late))
@@ -346,6 +363,28 @@ class Forecaster:
         group.finish(answer)
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
+
+    @property
+    def ml_cache_hits_total(self) -> int:
+        """Return how many forecasts were answered from memory since the start."""
+        return self._cache.hits
+
+    def _recall(self, candles: Candles, moved: Moved) -> Recalled | None:
+        """Return what is remembered of the wanted forecasts; None: nothing is, as of every new candle."""
+        of_window = moved.of_windows
+        if not (moved.pushed.verdict[of_window] == feature_state.DUPLICATE).any():
+            return None
+        source, state = candles.take(of_window), moved.pushed.state[of_window]
+        series = self._signals.series.of(source.symbol, source.interval_ms)
+        close_time_ms = source.open_time_ms + source.interval_ms
+        recalled = self._cache.recall(series, close_time_ms, moved.pushed.features_hash[of_window], self._model)
+        if (known := recalled.forecasts) is None:
+            return None
+        # The symbol may have become STALE or QUARANTINED since: that is said, and no signal leaves.
+        state = state[recalled.known]
+        reasons = self._signals.again(known.reasons, state)
+        direction = np.where(reasons == 0, known.direction, 0).astype(np.int8)
+        return replace(recalled, forecasts=replace(known, state=state, reasons=reasons, direction=direction))
 
     async def _finish_without_model(self, group: Group) -> None:
         """Answer those whose candles have no window: they need no model, nor what storage knows."""
@@ -423,8 +462,9 @@ class Forecaster:
         said = said or nothing_said(len(windows))
         outputs, model_agreement, degraded = ensemble.parts(batched.outputs)
         meaning = interpret(outputs, self._temperatures)
-        verdicts = judge(meaning, state, gap_filled, self._thresholds, states=feature_state.STATES, gate=said.verdict)
-        return Forecasts(
+        signal = self._signals.judge(meaning, source, windows, state, gap_filled, said.verdict)
+        verdicts = signal.verdicts
+        forecasts = Forecasts(
             symbol=source.symbol,
             interval_ms=source.interval_ms,
             close_time_ms=source.open_time_ms + source.interval_ms,
@@ -443,6 +483,9 @@ class Forecaster:
             direction=verdicts.direction,
             strength=verdicts.strength,
             reasons=verdicts.reasons,
+            rule_score=signal.rule_score,
+            hybrid_score=signal.hybrid_score,
+            size_multiplier=signal.size_multiplier,
             gate_verdict=said.verdict,
             gate_probability=said.probability,
             model=self._model,
@@ -454,3 +497,5 @@ class Forecaster:
                 interpret_us=int((time.perf_counter() - started) * 1e6),
             ),
         )
+        self._cache.keep(signal.series, forecasts)
+        return forecasts

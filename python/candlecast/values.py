@@ -222,6 +222,9 @@ class Forecasts:
     direction: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 NEUTRAL: the side after the filters
     strength: NDArray[np.uint8]  # [B] 0 WEAK, 1 NORMAL, 2 STRONG
     reasons: NDArray[np.uint32]  # [B] why NEUTRAL, a bit for each of REASONS of the filters; 0 for LONG and SHORT
+    rule_score: F64  # [B] -1..1, mean vote of old indicators
+    hybrid_score: F64  # [B] -1..1, weighted mean of edge and rule score
+    size_multiplier: F64  # [B] 1..1.5, suggested
     gate_verdict: NDArray[np.uint8]  # [B] index into gate.VERDICTS
     gate_probability: F64  # [B] that the price reverts; NaN: no model said so
     model: Model
@@ -244,6 +247,33 @@ class Forecasts:
         meaning: Any = replace(self.meaning, **_cut(self.meaning, start, stop))
         part: Forecasts = replace(self, meaning=meaning, **_cut(self, start, stop))
         return part
+
+    def take(self, index: I64) -> Forecasts:
+        """Return the forecasts at index [K]."""
+        meaning: Any = replace(self.meaning, **_at(self.meaning, index))
+        taken: Forecasts = replace(self, meaning=meaning, **_at(self, index))
+        return taken
+
+    @classmethod
+    def joined(cls, parts: Sequence[Forecasts]) -> Forecasts:
+        """Return the forecasts of all parts, one part behind the other; model and times are those of the first."""
+        if len(parts) == 1:
+            return parts[0]
+        meaning: Any = replace(parts[0].meaning, **_behind([part.meaning for part in parts]))
+        joined: Forecasts = replace(parts[0], meaning=meaning, **_behind(parts))
+        return joined
+
+
+def _at(columns: Any, index: I64) -> dict[str, Any]:
+    """Return the rows at an index of each array of a dataclass."""
+    named = ((field.name, getattr(columns, field.name)) for field in fields(columns))
+    return {name: column[index] for name, column in named if isinstance(column, np.ndarray)}
+
+
+def _behind(parts: Sequence[Any]) -> dict[str, Any]:
+    """Return the arrays of dataclasses of one kind, each part behind the other."""
+    names = [field.name for field in fields(parts[0]) if isinstance(getattr(parts[0], field.name), np.ndarray)]
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
 
 def _cut(columns: Any, start: int, stop: int) -> dict[str, Any]:

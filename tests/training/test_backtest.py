@@ -20,6 +20,7 @@ from candlecast.feature_files import recording
 from candlecast.features import NAMES, Features
 from candlecast.filters import Thresholds
 from candlecast.models import bundle
+from candlecast.portfolio import Limits
 from candlecast.training.backtest import backtest
 from candlecast.training.replay import Speaker, replay
 from candlecast.training.simulator import Rules
@@ -83,10 +84,10 @@ class Keeps(FakeRecorder):
         return await super().record(candles, forecasts, missed, durable=durable)
 
 
-async def live(files):
+async def live(files, limits=None):
     """Return what a Forecaster says of the files, one close at a time."""
     recorder = Keeps()
-    async with fakes.forecaster(Features(**ROOM), Model(), recorder) as forecaster:
+    async with fakes.forecaster(Features(**ROOM), Model(), recorder, limits=limits) as forecaster:
         for close in merged(load(files)):
             await forecaster.accept(close)
     return recorder.said
@@ -97,9 +98,15 @@ def used(files, symbols=None):
     return recording(surveyed, symbols=symbols, reference_symbol="BTCUSDT", optional_inputs=["reference"])
 
 
-def test_what_is_replayed_is_what_the_forecaster_says_live(files):
-    served = asyncio.run(live(files))
-    bars, [said] = replay(used(files), [Speaker(ask, np.ones(4))], Thresholds())
+TIGHT = Limits(
+    max_signals_per_minute=2, max_correlation=0.3, min_sharpe_ratio=0.5, max_position_score=1.2, trade_cost=0.002
+)
+
+
+@pytest.mark.parametrize("limits", [None, TIGHT], ids=["alone", "remembering"])
+def test_what_is_replayed_is_what_the_forecaster_says_live(files, limits):
+    served = asyncio.run(live(files, limits))
+    bars, [said] = replay(used(files), [Speaker(ask, np.ones(4))], Thresholds(), limits=limits)
     columns = said.direction, said.strength, said.reasons, said.confidence, said.stop_loss, said.take_profit
     replayed = {
         (bars.symbols[s], int(bars.open_time_ms[t]) + INTERVAL_MS): tuple(column[t, s].item() for column in columns)
@@ -108,6 +115,9 @@ def test_what_is_replayed_is_what_the_forecaster_says_live(files):
     assert replayed == served
     assert len(served) > 200
     assert {direction for direction, *_ in served.values()} == {-1, 0, 1}
+    if limits is not None:
+        told = said.counts()
+        assert min(told["CORRELATED_POSITION"], told["POSITION_LIMIT"]) > 10, told
     strong = said.strength == 2
     assert strong.any()
     assert (said.signals().multiplier == np.where(strong, 1.5, 1)).all()

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from candlecast.feature_files import Advance
     from candlecast.training.backtest import Backtest
 
-FILTERS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
+THRESHOLDS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
+LIMITS = ("max_signals_per_minute", "max_correlation", "min_sharpe_ratio", "max_position_score")
+FILTERS = (*THRESHOLDS, *LIMITS)
 
 DESCRIPTION = """Replay candles through features, model, interpretation and filters as they serve; trade the signals.
 
 A signal enters at the next bar's open and leaves at its stop_loss or take_profit, at an opposite signal (which opens
 the other side), or at the close of its last bar. Within a bar the worse comes first: the stop when both were touched,
 the open when it is past the stop; a take fills at its own price. One position per symbol; each stakes an equal share of
-the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. Filters
-that serving has not built (rate, correlation, open positions) are not applied here either."""
+the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. The
+filters are those of serving, also the ones that remember: rate, correlation, realised Sharpe ratio, open positions."""
 
 EXAMPLE = """example:
   candlecast backtest --data candles/*-15m.parquet --from 2024-07-01 --out backtest.html
@@ -79,7 +81,7 @@ def register(commands: Any) -> None:
         "--filters",
         nargs="+",
         metavar="NAME=X",
-        help=f"thresholds in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
+        help=f"filters in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
     )
     add("--out", type=Path, metavar="REPORT.html", help="write tables and plots as one page, and as .md")
     add("--json", action="store_true", help="print one JSON object on standard output")
@@ -103,11 +105,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError("--from is not before --to")
     from candlecast.candle_files import survey
     from candlecast.filters import Thresholds
+    from candlecast.portfolio import Limits
     from candlecast.training.backtest import backtest, document
     from candlecast.training.simulator import Rules
 
     settings = configuration.load(**_filters(args.filters))
-    thresholds = Thresholds(**{name: getattr(settings, name) for name in FILTERS})
+    thresholds = Thresholds(**{name: getattr(settings, name) for name in THRESHOLDS})
+    limits = None if args.filters == ["none"] else Limits(**{name: getattr(settings, name) for name in LIMITS})
     rules = Rules(fees=args.fees, slippage=args.slippage, funding=args.funding, hold_bars=args.hold_bars)
     bundles = _bundles(args.models, settings)
     with _progress() as on_replay:
@@ -116,12 +120,13 @@ def run(args: argparse.Namespace) -> int:
             bundles,
             rules,
             thresholds,
+            limits=limits,
             symbols=args.symbols,
             start_ms=args.start,
             end_ms=args.end,
             on_replay=on_replay,
         )
-    told = document(tests, rules, thresholds)
+    told = document(tests, rules, thresholds, limits)
     if args.out is not None:
         from candlecast.training.backtest_report import write
 
@@ -146,7 +151,7 @@ def _bundles(paths: Sequence[Path] | None, settings: configuration.Settings) -> 
 
 def _filters(texts: Sequence[str] | None) -> dict[str, str]:
     if texts == ["none"]:
-        return {name: "0" for name in FILTERS if name.startswith("min_")}
+        return {name: "0" for name in THRESHOLDS if name.startswith("min_")}
     given = {name: value for name, _, value in (text.partition("=") for text in texts or ())}
     if unknown := [name for name in given if name not in FILTERS]:
         raise ConfigurationError(f"--filters: {', '.join(unknown)} is none of {', '.join(FILTERS)}; or none, alone")

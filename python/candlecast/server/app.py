@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from candlecast import features as feature_state
 from candlecast import lifecycle, outputs
 from candlecast._rust import crc32c
+from candlecast.cache import ForecastCache
 from candlecast.catch_up import CatchUp
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.features import Features
@@ -28,6 +30,7 @@ from candlecast.journal import InUse, Journal
 from candlecast.models.bundle import FORECAST, Bundle
 from candlecast.models.ensemble import Ensemble, is_ensemble, members_of
 from candlecast.order_flow import OrderFlow
+from candlecast.portfolio import Limits, Portfolio
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
@@ -35,9 +38,12 @@ from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
+from candlecast.server.stored import StoredForecasts
+from candlecast.server.subscriptions import Subscriptions
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import TolerantServer
 from candlecast.settings import Settings, is_loopback, require_loopback
+from candlecast.signals import Signals
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
@@ -125,7 +131,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
         )
-        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate)
+        portfolio = Portfolio(limits_of(settings))
+        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate, portfolio)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -161,7 +168,14 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rows_per_message_max=settings.flow_rows_per_message_max,
             symbols_per_message_max=settings.candles_per_message_max,
         )
-        yield await stack.enter_async_context(_listening(settings, forecaster, features, order_flow, readiness))
+        stored = StoredForecasts(pool, recorder.drained, rows_max=settings.resume_rows_max)
+        subscriptions = await stack.enter_async_context(
+            Subscriptions(stored, subscribers_max=settings.subscribers_max, backlog_max=settings.subscriber_backlog_max)
+        )
+        forecaster.listeners.append(subscriptions.publish)
+        yield await stack.enter_async_context(
+            _listening(settings, forecaster, features, order_flow, subscriptions, readiness)
+        )
 
 
 def features_for(
@@ -251,8 +265,10 @@ def _forecaster(
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
+    portfolio: Portfolio | None = None,
 ) -> Forecaster:
     manifest = served.manifest
+    thresholds = thresholds_of(settings)
     return Forecaster(
         features,
         model.ask,
@@ -260,13 +276,16 @@ def _forecaster(
         model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
-        thresholds=Thresholds(
-            min_confidence=settings.min_confidence,
-            strong_confidence=settings.strong_confidence,
-            min_agreement=settings.min_agreement,
-            min_expected_return=settings.min_expected_return,
-            gate_absent_passes=settings.gate_absent == "pass",
+        thresholds=thresholds,
+        signals=Signals(
+            feature_state.NAMES,
+            feature_state.STATES,
+            thresholds,
+            portfolio,
+            ml_weight=settings.ml_weight,
+            size_when_strong=settings.size_when_strong,
         ),
+        cache=ForecastCache(ttl_s=settings.cache_ttl_s, rows_max=settings.cache_rows_max),
         batch_rows_max=settings.batch_rows_max,
         batches_in_flight_max=settings.batches_in_flight_max,
         rows_max=settings.queue_rows_max,
@@ -276,12 +295,29 @@ def _forecaster(
     )
 
 
+def thresholds_of(settings: Settings) -> Thresholds:
+    """Return the filters that need nothing but the forecast."""
+    return Thresholds(
+        min_confidence=settings.min_confidence,
+        strong_confidence=settings.strong_confidence,
+        min_agreement=settings.min_agreement,
+        min_expected_return=settings.min_expected_return,
+        gate_absent_passes=settings.gate_absent == "pass",
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the filters that remember."""
+    return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
+
+
 @asynccontextmanager
 async def _listening(
     settings: Settings,
     forecaster: Forecaster,
     features: Features,
     order_flow: OrderFlowService,
+    subscriptions: Subscriptions,
     readiness: Readiness,
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
@@ -303,6 +339,7 @@ async def _listening(
         unary_timeout_ms=settings.unary_timeout_ms,
         answer_timeout_ms=settings.answer_timeout_ms,
         durable=settings.durability == "durable",
+        subscriptions=subscriptions,
     )
     tolerant: Any = TolerantServer(server)
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)

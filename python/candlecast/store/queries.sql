@@ -25,7 +25,8 @@ WITH candle AS (
         rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength,
         outputs, probabilities, direction, strength,
         confidence, quality, agreement, move, edge, stop_loss, take_profit,
-        reasons, gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us)
+        reasons, rule_score, hybrid_score, size_multiplier,
+        gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us)
     SELECT
         symbol::text, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision),
         $2::text, $3::integer, $4::bytea, $5::bigint,
@@ -40,6 +41,7 @@ WITH candle AS (
         nullif(confidence, 'NaN'), nullif(quality, 'NaN'), nullif(agreement, 'NaN'), nullif(move, 'NaN'),
         nullif(edge, 'NaN'), nullif(stop_loss, 'NaN'), nullif(take_profit, 'NaN'),
         ($11::text[])[array_position($10::integer[], reasons)]::text[],
+        nullif(rule_score, 'NaN'), nullif(hybrid_score, 'NaN'), nullif(size_multiplier, 'NaN'),
         nullif(gate_probability, 'NaN'), (ARRAY[NULL, NULL, false, true])[gate_verdict + 1],
         decode_us, features_us, queue_us, model_us, interpret_us
     FROM prediction_inbox
@@ -87,7 +89,7 @@ ORDER BY given.ordinality;
 SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
-    gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
@@ -97,11 +99,26 @@ LIMIT $1;
 SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
-    gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
+
+-- name: predictions_since
+-- In the order of their keys, $9 of those after the key $1 to $5, whose close_time the first page begins with. $6 symbols and
+-- $8 directions, NULL for all; $7 the least confidence, which a forecast that is not finite has none of.
+SELECT
+    symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, state, gap_filled, degraded,
+    model_agreement, features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss,
+    take_profit, reasons, rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs,
+    probabilities, decode_us, features_us, queue_us, model_us, interpret_us
+FROM ml_predictions
+WHERE close_time >= $1 AND (close_time, symbol, interval_ms, model, version) > ($1, $2, $3, $4, $5)
+    AND ($6::text[] IS NULL OR symbol = ANY ($6)) AND coalesce(confidence, 0) >= $7
+    AND ($8::text[] IS NULL OR direction = ANY ($8))
+ORDER BY close_time, symbol, interval_ms, model, version
+LIMIT $9;
 
 -- name: recent_symbols
 -- Every symbol and interval with a candle since $1, $2 at most. Each step is one look-up in the primary key: there is no

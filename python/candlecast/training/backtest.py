@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from candlecast.errors import ConfigurationError
 from candlecast.feature_files import Advance, Recording, recording
 from candlecast.filters import Thresholds
 from candlecast.models.bundle import Bundle
+from candlecast.portfolio import Limits
 from candlecast.training import performance
 from candlecast.training.replay import Speaker, onnx, replay
 from candlecast.training.simulator import Bars, Outcome, Rules, buy_and_hold, simulate
@@ -78,6 +79,7 @@ def backtest(
     rules: Rules,
     thresholds: Thresholds,
     *,
+    limits: Limits | None = None,
     symbols: Sequence[str] | None = None,
     start_ms: int | None = None,
     end_ms: int | None = None,
@@ -89,6 +91,7 @@ def backtest(
     Bundles with the same optional inputs and reference symbol share one replay.
 
     Args:
+        limits: of the filters that remember, each model by itself; costs and bars are those of the rules. None: none.
         on_replay: told how many candles a replay takes, gives what is told its progress.
 
     Raises:
@@ -101,11 +104,19 @@ def backtest(
         features = bundle.manifest.feature_set
         groups.setdefault((*features.optional_inputs, features.reference_symbol), []).append(k)
     names, done = _names(bundles), dict[int, Backtest]()
+    if limits is not None:
+        limits = replace(limits, position_bars_max=rules.hold_bars, trade_cost=2 * (rules.fees + rules.slippage))
     for members in groups.values():
         used = _recording(files, bundles[members[0]], symbols)
         speakers = [speaker(bundles[k]) for k in members]
         bars, said = replay(
-            used, speakers, thresholds, start_ms=start_ms, end_ms=end_ms, advance=on_replay(used.candles)
+            used,
+            speakers,
+            thresholds,
+            limits=limits,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            advance=on_replay(used.candles),
         )
         held = buy_and_hold(bars, rules)
         for k, words in zip(members, said, strict=True):
@@ -117,7 +128,9 @@ def backtest(
     return [done[k] for k in range(len(bundles))]
 
 
-def document(tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds) -> dict[str, Any]:
+def document(
+    tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds, limits: Limits | None = None
+) -> dict[str, Any]:
     """Return everything as one JSON value."""
     bars = tests[0].bars
     returns = performance.returns_of(tests[0].held)
@@ -132,10 +145,15 @@ def document(tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds) ->
             "symbols": list(bars.symbols),
         },
         "rules": asdict(rules),
-        "filters": asdict(thresholds),
+        "filters": asdict(thresholds) | (_of_signals(limits) if limits else {}),
         "models": {test.name: _described(test) | test.numbers for test in tests},
         "buy_and_hold": performance.of_returns(returns, performance.YEAR_MS / bars.interval_ms),
     }
+
+
+def _of_signals(limits: Limits) -> dict[str, Any]:
+    """Return the limits that the rules do not say."""
+    return {name: value for name, value in asdict(limits).items() if name not in ("position_bars_max", "trade_cost")}
 
 
 def _described(test: Backtest) -> dict[str, Any]:
