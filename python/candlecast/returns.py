@@ -92,7 +92,8 @@ class Correlated:
         for end in np.unique(ends[alike]).tolist():
             here = alike & (ends == end)
             columns = np.flatnonzero(here.any(axis=0))
-            product = self._unit(end)[rows] @ r.unit(theirs[columns], end).T
+            # Not @: BLAS would take this to several threads, which wait for each other while Triton computes.
+            product = np.einsum("ik,jk->ij", self._unit(end)[rows], r.unit(theirs[columns], end))
             part[:, columns] = np.where(here[:, columns], product, part[:, columns])
         found[np.ix_(rows, known)] = part
         return found

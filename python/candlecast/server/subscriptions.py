@@ -205,12 +205,12 @@ class Subscriptions:
     def _subscriber(self, request: pb.SubscribeRequest) -> Subscriber:
         if len(request.symbols) > SYMBOLS_MAX:
             raise InvalidRequest("symbols", f"at most {SYMBOLS_MAX}, or none for all")
-        if bad := next((name for name in request.symbols if not SYMBOL.fullmatch(name)), None):
-            raise InvalidRequest("symbols", f"{bad!r} is no symbol")
+        if bad := [name for name in request.symbols if not SYMBOL.fullmatch(name)]:
+            raise InvalidRequest("symbols", f"{bad[0]!r} is no symbol")
         if not 0 <= request.min_confidence <= 1:
             raise InvalidRequest("min_confidence", "is a fraction from 0 to 1")
-        if bad_side := next((side for side in request.directions if side not in _SIDES), None):
-            raise InvalidRequest("directions", f"{bad_side} is neither LONG, SHORT nor NEUTRAL")
+        if not set(request.directions) <= set(_SIDES):
+            raise InvalidRequest("directions", "are LONG, SHORT and NEUTRAL")
         sides = np.zeros(4, dtype=np.bool_)
         sides[list(request.directions) or list(_SIDES)] = True
         symbols = frozenset(name.encode() for name in request.symbols)
