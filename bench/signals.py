@@ -70,10 +70,8 @@ def main() -> int:
             spent["without memory or scores"].append((ended - middle) * 1e3)
             passed += int((alone.direction != 0).sum())
             held += int((signal.verdicts.direction != 0).sum())
-    print(
-        f"{args.rows} forecasts a close, {args.times} closes: {passed / args.times:.0f} pass the filters without memory,"
-    )
-    print(f"{held / args.times:.1f} become signals")
+    print(f"{args.rows} forecasts a close, {args.times} closes; a close has on average")
+    print(f"{passed / args.times:.0f} that pass the filters without memory, and {held / args.times:.1f} signals")
     figures = {}
     for name, times in spent.items():
         figures[name] = {"p50_ms": float(np.median(times)), "p99_ms": float(np.percentile(times, 99))}

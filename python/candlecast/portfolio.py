@@ -89,9 +89,15 @@ class Portfolio:
         self.positions.make_room(count)
         self._judged_ms, self._judged = longer(self._judged_ms, count, NEVER), longer(self._judged, count, 0)
 
-    def remember_signal(self, close_time_ms: int) -> None:
-        """Count a signal that was given at a close."""
-        self._signals_ms.append(close_time_ms)
+    def reopen(
+        self, series: int, side: int, quality: float, close_ms: int, interval_ms: int, price: float, stop_loss: float,
+        take_profit: float,
+    ) -> None:  # fmt: skip
+        """Take note of a signal that was given before; called in the order of closes, candles following between."""
+        self.make_room(series + 1)
+        self._signals_ms.append(close_ms)
+        self._judged_ms[series], self._judged[series] = close_ms, 0
+        self.positions.enter(series, side, quality, close_ms, interval_ms, price, stop_loss, take_profit)
 
     def follow(self, others: Others) -> None:
         """Move positions by candles that have no forecast."""

@@ -73,8 +73,10 @@ class Positions:
 
     def enter(self, series: int, side: int, quality: float, close_ms: int, interval_ms: int, price: float,
               stop_loss: float, take_profit: float) -> None:  # fmt: skip
-        """Open a position by a signal at a close with that price; the one on the series, of the other side, ends."""
+        """Open a position by a signal at a close with that price; one of the other side ends, one of its own stays."""
         mine = self.open.series == series
+        if (mine & (self.open.side == side)).any():
+            return
         if mine.any():
             self._leave(mine, np.where(mine, price, np.nan), np.full(len(mine), close_ms))
         until_ms = close_ms + self._bars_max * interval_ms
@@ -125,6 +127,10 @@ class Positions:
         for p in np.flatnonzero(traded).tolist():  # rarely more than a few: each was a signal
             self.count(int(held.series[p]), 1, gain[p], gain[p] ** 2, int(held.signal_ms[p]), int(close_ms[p]))
         self.open = held.take(~who)
+
+    def forget_trades(self) -> None:
+        """Begin the Sharpe ratios anew."""
+        self._tally = np.zeros(len(self._tally), dtype=TALLY)
 
     def count(self, series: int, trades: int, total: float, squares: float, first_ms: int, last_ms: int) -> None:
         """Add closed trades of a series: sum and sum of squares of their returns, first entry and last exit."""

@@ -17,7 +17,7 @@ from candlecast.filters import Thresholds, Verdicts
 from candlecast.portfolio import Candidates, Others, Portfolio
 from candlecast.rules import Rules
 from candlecast.series import SeriesNumbers
-from candlecast.values import F32, F64, I64, Candles, Interpretation
+from candlecast.values import F32, F64, I64, Candles, Interpretation, Symbols
 
 RETURN: Final = "logret_1_pct"
 """The feature whose last 96 values are correlated: the one-bar log return, in percent."""
@@ -110,6 +110,14 @@ class Signals:
         """Let candles [N] that gave no forecast move the open positions."""
         if self.portfolio is not None and len(self.portfolio.positions.open) and len(candles):
             self.portfolio.follow(self._others(candles))
+
+    def take_returns(self, symbol: Symbols, interval_ms: I64, open_time_ms: I64, windows: F32) -> None:
+        """Learn the returns of series [K], whose newest candles and windows [K, 96, F] these are."""
+        if self.portfolio is not None and len(windows):
+            series, returns = self.series.of(symbol, interval_ms), windows[:, :, self._return]
+            self.portfolio.make_room(len(self.series))
+            bar = open_time_ms // interval_ms + 1
+            self.portfolio.returns.take(series, bar, interval_ms, returns[:, -1], returns.__getitem__)
 
     def _others(self, candles: Candles) -> Others:
         series = self.series.of(candles.symbol, candles.interval_ms)

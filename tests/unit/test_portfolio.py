@@ -173,6 +173,14 @@ def test_a_signal_of_the_other_side_turns_the_position():
     assert market.portfolio.positions._tally[0]["total"] == pytest.approx(gain)
 
 
+def test_a_signal_of_its_own_side_leaves_a_position_as_it_is():
+    market = Market(FREE)  # whose limit of correlation lets it through
+    market.judge(100, [0], quality=0.4)
+    assert market.judge(101, [0], quality=0.9) == [()]
+    held = market.portfolio.positions.open
+    assert (held.quality.tolist(), held.signal_ms.tolist()) == ([0.4], [START + 100 * BAR])
+
+
 @pytest.mark.parametrize(
     ("bars", "exit_price"),
     [

@@ -36,6 +36,7 @@ from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.order_flow_service import OrderFlowService
+from candlecast.server.positions import restore_portfolio
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.stored import StoredForecasts
@@ -131,8 +132,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
         )
-        portfolio = Portfolio(limits_of(settings))
-        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate, portfolio)
+        signals = _signals(settings, Portfolio(limits_of(settings)))
+        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate, signals)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -145,6 +146,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rebuild_age_max_h=settings.rebuild_age_max_h,
             symbols_max=settings.symbols_max,
         )
+        await restore_portfolio(signals, features, pool, bars_max=settings.position_bars_max)
         made, owed = await forecasts_of(features, pool, forecaster.misses.model)
         for close in made:
             recorder.remember(*close, forecaster.misses.model)
@@ -265,10 +267,9 @@ def _forecaster(
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
-    portfolio: Portfolio | None = None,
+    signals: Signals | None = None,
 ) -> Forecaster:
     manifest = served.manifest
-    thresholds = thresholds_of(settings)
     return Forecaster(
         features,
         model.ask,
@@ -276,15 +277,8 @@ def _forecaster(
         model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
-        thresholds=thresholds,
-        signals=Signals(
-            feature_state.NAMES,
-            feature_state.STATES,
-            thresholds,
-            portfolio,
-            ml_weight=settings.ml_weight,
-            size_when_strong=settings.size_when_strong,
-        ),
+        thresholds=thresholds_of(settings),
+        signals=signals or _signals(settings),
         cache=ForecastCache(ttl_s=settings.cache_ttl_s, rows_max=settings.cache_rows_max),
         batch_rows_max=settings.batch_rows_max,
         batches_in_flight_max=settings.batches_in_flight_max,
@@ -292,6 +286,17 @@ def _forecaster(
         model_wait_ms=settings.model_wait_ms,
         join=shared.joined if shared else np.concatenate,
         gate=gate,
+    )
+
+
+def _signals(settings: Settings, portfolio: Portfolio | None = None) -> Signals:
+    return Signals(
+        feature_state.NAMES,
+        feature_state.STATES,
+        thresholds_of(settings),
+        portfolio,
+        ml_weight=settings.ml_weight,
+        size_when_strong=settings.size_when_strong,
     )
 
 

@@ -120,6 +120,41 @@ WHERE close_time >= $1 AND (close_time, symbol, interval_ms, model, version) > (
 ORDER BY close_time, symbol, interval_ms, model, version
 LIMIT $9;
 
+-- name: recent_signals
+-- The LONG and SHORT whose positions may be open: closed less than $1 bars before the newest of all; $2 at most, the newest.
+SELECT symbol, interval_ms, close_time_ms, side, quality, close, stop_loss, take_profit
+FROM (
+    SELECT DISTINCT ON (p.close_time, p.symbol, p.interval_ms)
+        p.symbol, p.interval_ms, (date_part('epoch', p.close_time) * 1000)::bigint AS close_time_ms,
+        CASE p.direction WHEN 'LONG' THEN 1 ELSE -1 END AS side, p.quality, p.close, p.stop_loss, p.take_profit
+    FROM ml_predictions AS p
+    CROSS JOIN (
+        SELECT greatest(
+            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'LONG'),
+            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'SHORT')) AS close_time
+    ) AS newest
+    WHERE p.direction IN ('LONG', 'SHORT') AND p.close_time > newest.close_time - $1::integer * interval '1 day'
+        AND p.close_time > newest.close_time - $1::integer * p.interval_ms * interval '1 millisecond'
+        AND p.stop_loss IS NOT NULL AND p.take_profit IS NOT NULL
+    ORDER BY p.close_time DESC, p.symbol, p.interval_ms, p.version
+    LIMIT $2
+) AS found
+ORDER BY close_time_ms, quality DESC;
+
+-- name: has_strategy_signals
+SELECT to_regclass('ml_strategy_signals') IS NOT NULL AS is_there;
+
+-- name: closed_trades
+-- What the closed trades of strategy $1 brought, by series: how many, and of their returns sum and sum of squares.
+SELECT
+    symbol, prediction_interval_ms AS interval_ms, count(*) AS trades, sum(pnl / (entry_price * size)) AS total,
+    sum((pnl / (entry_price * size)) ^ 2) AS squares,
+    (date_part('epoch', min(entry_time)) * 1000)::bigint AS first_ms,
+    (date_part('epoch', max(exit_time)) * 1000)::bigint AS last_ms
+FROM ml_strategy_signals
+WHERE strategy = $1 AND status = 'CLOSED' AND prediction_interval_ms IS NOT NULL
+GROUP BY symbol, prediction_interval_ms;
+
 -- name: recent_symbols
 -- Every symbol and interval with a candle since $1, $2 at most. Each step is one look-up in the primary key: there is no
 -- reading through the candles of a month to find the few names in them.
