@@ -210,6 +210,8 @@ class Portfolio:
 def _firsts(series: I64, forming: Bool) -> I64:
     """Return for each forecast [B] of a close the first one of its candle: one sent twice is judged once."""
     places = np.arange(len(series))
+    if len(series) == 1:
+        return places
     keys, at, of = np.unique(2 * series + forming, return_index=True, return_inverse=True)
     return places if len(keys) == len(series) else at[of]
 

@@ -223,6 +223,19 @@ async def test_a_forecast_is_encoded_once_however_many_hear_it(monkeypatch):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_a_hundred_subscribers_at_a_thousand_forecasts_a_second_all_get_all_of_them():
+    published = [forecasts(50, symbol=f"S{i}USDT", seed=i) for i in range(20)]
+    whole = sorted(k for given in published for k in keys(given))
+    async with fan(subscribers_max=100, backlog_max=2_048) as server, AsyncClient(server.address) as client:
+        tasks = [asyncio.create_task(taken(client.subscribe(every=True), len(whole))) for _ in range(100)]
+        await server.joined(100)
+        for given in published:
+            server.subscriptions.publish(answer(given))
+            await asyncio.sleep(0.05)
+        for heard in await asyncio.gather(*tasks):
+            assert sorted(map(key, heard)) == whole
+
+
 async def test_forecasts_of_the_door_reach_subscribers_and_repetitions_do_not():
     features, recorder = Features(symbols_max=4, conflicts_max=3), FakeRecorder()
     forecaster = fakes.forecaster(features, FakeModel(), recorder, cache_ttl_s=60)
