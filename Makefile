@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults soak proto fmt clean
+.PHONY: help up setup train-env setup-dev check test test-learning bench bench-features gpu-kit faults prometheus test-monitoring dashboards soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,21 @@ bench: setup-dev  ## measure the main job beside its baselines (about 20 minutes
 faults: setup-dev  ## play the fault matrix (about 30 minutes; ROWS=1,5 plays some)
 	$(PY) -m tests.faults.run --rows "$(ROWS)" --json target/faults.json $(ARGS)
 
+prometheus:  ## unpack Debian's Prometheus for the tests that scrape with it (target/prometheus; no root, no service)
+	@command -v prometheus promtool >/dev/null && echo "Prometheus is installed: $$(command -v prometheus)" || { \
+		test -x target/prometheus/usr/bin/promtool || { \
+		command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || \
+			{ echo "Prometheus is missing, and this is no Debian: put prometheus and promtool on the PATH"; exit 1; }; \
+		mkdir -p target/prometheus && cd target/prometheus && apt-get download -q prometheus && \
+		dpkg-deb -x prometheus_*.deb . || { echo "apt-get finds no package prometheus: try apt-get update first"; exit 1; }; }; }
+
+test-monitoring: setup-dev prometheus  ## alerts, dashboards and questions against real servers, Prometheus included
+	$(RUN)/pytest tests/integration/test_alerts.py tests/integration/test_prometheus.py tests/integration/test_viewers.py \
+		tests/integration/test_report.py tests/unit/test_metabase_setup.py tests/contract/test_compose.py
+
+dashboards:  ## write deploy/grafana/dashboards/*.json from their source
+	python3 -m deploy.grafana.build
+
 soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)
 	$(PY) -m tests.faults.soak --minutes $(or $(SOAK_MINUTES),60)
 
@@ -84,7 +99,9 @@ gpu-kit: setup-dev  ## pack what bench/gpu.py needs on a GPU machine without a n
 PROTOC := $(PY) -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(RUN)/protoc-gen-mypy_grpc
 proto: setup-dev  ## generate python/candlecast/v1 from proto/
 	$(PROTOC) --python_out=python --pyi_out=python proto/candlecast/v1/*.proto
-	$(PROTOC) --grpc_python_out=python --mypy_grpc_out=python proto/candlecast/v1/forecasts.proto proto/candlecast/v1/order_flow.proto
+	$(PROTOC) --grpc_python_out=python --mypy_grpc_out=python proto/candlecast/v1/forecasts.proto proto/candlecast/v1/order_flow.proto \
+	  proto/candlecast/v1/performance.proto proto/candlecast/v1/history.proto \
+	  proto/candlecast/v1/models.proto
 
 fmt: setup-dev  ## format everything
 	$(RUN)/ruff format . && $(RUN)/ruff check --fix . && cargo fmt

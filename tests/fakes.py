@@ -95,6 +95,7 @@ def forecaster(
     gate_absent_passes=True,
     limits: Limits | None = None,
     cache_ttl_s=0.0,
+    **more,
 ) -> Forecaster:
     """Return a Forecaster with default limits over stand-ins; without `limits` no filter remembers."""
     thresholds = Thresholds(gate_absent_passes=gate_absent_passes)
@@ -113,6 +114,7 @@ def forecaster(
         gate=gate,
         signals=Signals(feature_state.NAMES, feature_state.STATES, thresholds, portfolio),
         cache=ForecastCache(ttl_s=cache_ttl_s, rows_max=1_000),
+        **more,
     )
 
 

@@ -79,6 +79,9 @@ class Batcher:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._pump_scheduled = False
         self._closed = False
+        self.idle = asyncio.Event()
+        """Set while nothing waits and nothing is under way."""
+        self.idle.set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,6 +96,7 @@ class Batcher:
         self._waiting.clear()
         self._waiting_rows = 0
         await asyncio.gather(*self._in_flight, return_exceptions=True)
+        self.idle.set()
 
     @property
     def waiting_rows(self) -> int:
@@ -122,6 +126,7 @@ class Batcher:
         request = _Request(rows, asyncio.get_running_loop().create_future(), time.perf_counter())
         self._waiting.append(request)
         self._waiting_rows += len(rows)
+        self.idle.clear()
         self._schedule_pump()
         return await request.future
 
@@ -139,11 +144,17 @@ class Batcher:
                 task = asyncio.create_task(self._dispatch(pieces))
                 self._in_flight.add(task)
                 task.add_done_callback(self._landed)
+        self._note_idle()
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         if self._waiting:
             self._schedule_pump()
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._waiting and not self._in_flight:
+            self.idle.set()
 
     def _take(self) -> list[tuple[_Request, int, int]]:
         """Cut the next batch off the queue: (request, from row, to row).

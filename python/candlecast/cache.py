@@ -74,15 +74,21 @@ class ForecastCache:
         self._next, self._rows = self._next + 1, self._rows + len(forecasts)
         self._forget(now)
 
-    def recall(self, series: I64, close_time_ms: I64, features_hash: NDArray[np.uint64], model: Model) -> Recalled:
-        """Return what is known of forecasts [R] by this model, of the same candles with the same features."""
+    def recall(
+        self, series: I64, close_time_ms: I64, features_hash: NDArray[np.uint64], serving: tuple[Model, Model | None]
+    ) -> Recalled:
+        """Return what is known of forecasts [R] of the same candles with the same features.
+
+        Args:
+            serving: champion and challenger; what others said is not known.
+        """
         self._forget(self._clock())
         every = np.arange(len(series))
         batch = longer(self._batch, int(series.max(initial=-1)) + 1, NOWHERE)[series]
         parts, places = list[Forecasts](), list[I64]()
         for number in np.unique(batch).tolist():
             made, _ = self._batches.get(number, (None, 0.0))
-            if made is None or made.model != model:
+            if made is None or made.model != serving[0] or made.challenger not in (None, serving[1]):
                 continue
             at = np.flatnonzero(batch == number)
             row = self._row[series[at]]

@@ -11,17 +11,16 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from candlecast import ensemble
 from candlecast import features as feature_state
-from candlecast.batching import Batched, Batcher
 from candlecast.cache import ForecastCache, Recalled
 from candlecast.catch_up import Misses
 from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Stopped, Unavailable
@@ -31,8 +30,23 @@ from candlecast.gate import Decisions
 from candlecast.gatekeeper import Gatekeeper, nothing_said
 from candlecast.interpret import interpret
 from candlecast.line import Line
+from candlecast.routing import Asks, Lane, Routes, Said
+from candlecast.shadow import Shadow
 from candlecast.signals import Signals
-from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes, Symbols
+from candlecast.values import (
+    F32,
+    F64,
+    I64,
+    Bool,
+    Candles,
+    Forecasts,
+    Known,
+    Missed,
+    Model,
+    Recorded,
+    StageTimes,
+    Symbols,
+)
 from candlecast.values import symbols as symbol_column
 from candlecast.work import Answer, Group, Place, Work, looked_at
 
@@ -55,12 +69,6 @@ class Recorder(Protocol):
         """Return once everything recorded so far is on disk."""
 
 
-class Asks(Protocol):
-    """Answers windows [B, 96, F] with outputs [B, 20], or with what an ensemble has: [B, 22]."""
-
-    async def __call__(self, windows: F32) -> F32: ...
-
-
 class Forecaster:
     """Turns candles into stored forecasts, with a limit on the rows under way.
 
@@ -72,9 +80,12 @@ class Forecaster:
         rows_max: candles under way; beyond it new ones are refused before they move any state.
         model_wait_ms: how long a model that is away is asked again before its forecasts are given up.
         join: puts the windows of several callers behind one another.
+        pick: takes rows [K] out of windows.
+        check: compares the model's golden values.
         gate: is asked about symbols with live order flow, at the same time as the model.
         signals: judges the forecasts; by default the thresholds alone do.
         cache: answers what was forecast just now; by default nothing is remembered.
+        observe: is told of every answer, and whether it is to symbols without candles.
     """
 
     def __init__(
@@ -91,20 +102,22 @@ class Forecaster:
         rows_max: int,
         model_wait_ms: int,
         join: Callable[[list[F32]], F32] = np.concatenate,
+        pick: Callable[[F32, I64], F32] | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
         gate: Gatekeeper | None = None,
         signals: Signals | None = None,
         cache: ForecastCache | None = None,
+        observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
     ) -> None:
         self._gate = gate
+        self._observe = observe
         self._signals = signals or Signals(feature_state.NAMES, feature_state.STATES, thresholds)
         self._cache = ForecastCache(ttl_s=0, rows_max=0) if cache is None else cache
         self.listeners: list[Callable[[Answer], None]] = []
         """Are told of each answer that has forecasts, once it is recorded."""
         self._features = features
         self._recorder = recorder
-        self._model = model
-        self._temperatures = temperatures
-        self._rows_max = rows_max
+        self.rows_max = rows_max
         self._model_wait_ms = model_wait_ms
         self.misses = Misses(model)
         """Candles whose forecast the model did not give in time."""
@@ -119,12 +132,36 @@ class Forecaster:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unrecorded: dict[asyncio.Future[None], Symbols] = {}  # whose new candles the recorder was not given yet
         self._stopping = asyncio.Event()
-        self._batcher = Batcher(
-            ask, batch_rows_max=batch_rows_max, in_flight_max=batches_in_flight_max, queue_rows_max=rows_max, join=join
-        )
+        self._lane_limits: dict[str, Any] = {
+            "batch_rows_max": batch_rows_max,
+            "in_flight_max": batches_in_flight_max,
+            "queue_rows_max": rows_max,
+            "join": join,
+        }
+        first = self.lane(ask, model=model, temperatures=temperatures, check=check)
+        self._first = first
+        self.routes = Routes(first, pick)
+        """Who answers: other versions take their places here."""
+        self.shadow: Shadow | None = None
+        """Who hears it as well."""
+
+    def lane(self, ask: Asks, **about: Any) -> Lane:
+        """Return a way to another version of the model, with the same limits; arguments as of Lane."""
+        return Lane(ask, **about, **self._lane_limits)
+
+    @property
+    def rows(self) -> int:
+        """Return how many candles are under way."""
+        return self._rows
+
+    @property
+    def waiting(self) -> int:
+        """Return how many windows wait for a place in a request to the model."""
+        lanes = (self.routes.champion, self.routes.challenger)
+        return sum(lane.batcher.waiting_rows for lane in lanes if lane is not None)
 
     async def __aenter__(self) -> Self:
-        await self._batcher.__aenter__()
+        await self._first.__aenter__()
         return self
 
     async def __aexit__(
@@ -134,7 +171,7 @@ class Forecaster:
         self._start_waiting()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._batcher.__aexit__(kind, error, tb)
+        await self._first.__aexit__()
 
     def require_time(self, rows: int, timeout_ms: float) -> None:
         """Refuse at once what would not be answered in time anyway: its work would only keep others waiting.
@@ -142,7 +179,7 @@ class Forecaster:
         Raises:
             Overloaded: before any state has moved.
         """
-        by_batches_s = self._batcher.expected_s(rows + self._waiting_rows)
+        by_batches_s = self.routes.expected_s(rows + self._waiting_rows)
         expected_ms = max(by_batches_s, self._line.expected_s(rows)) * 1000
         if expected_ms > timeout_ms:
             raise Overloaded(
@@ -207,6 +244,15 @@ class Forecaster:
             await asyncio.wait(waits)  # unlike gather, it cancels none of them when we are cancelled
         await self._recorder.settled()
 
+    async def record_shadow(self, forecasts: Forecasts) -> None:
+        """Store what a shadow said, whenever the disk gets to it.
+
+        Raises:
+            StorageUnavailable, Overloaded, Stopped.
+        """
+        with self._recorder.admit(len(forecasts)) as place:
+            await place.record(None, forecasts, durable=False)
+
     async def record_missed(self, missed: Sequence[Missed]) -> None:
         """Put on record that forecasts were not made.
 
@@ -219,8 +265,8 @@ class Forecaster:
     def _require_room(self, rows: int) -> None:
         if self._stopping.is_set():
             raise Stopped("the server is shutting down")
-        if self._rows + rows > self._rows_max:
-            raise Overloaded(f"{self._rows} candles are under way, {self._rows_max} is the limit: try again later")
+        if self._rows + rows > self.rows_max:
+            raise Overloaded(f"{self._rows} candles are under way, {self.rows_max} is the limit: try again later")
 
     def _admit(self, rows: int) -> Place:
         self._require_room(rows)
@@ -315,17 +361,17 @@ class Forecaster:
         verdict = moved.pushed.verdict
         accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
         unrecorded = candles.take(accepted) if len(accepted) else None
-        batched: Batched | None
-        forecasts, error = None, None
+        said: Said | None
+        made, forecasts, error = None, None, None
         if len(unseen := accepted[moved.pushed.window[accepted] < 0]):
             self._signals.follow(candles.take(unseen))
         if len(moved.windows):
             recalled = self._recall(candles, moved)
             asked = moved.only(recalled.fresh) if recalled else moved
             source = candles.take(asked.of_windows)
-            said = self._ask_gate(source) if len(asked.windows) else None
+            of_gate = self._ask_gate(source) if len(source) else None
             try:
-                batched = await self._ask(asked.windows) if len(asked.windows) else None
+                said = await self._ask(asked.windows, source) if len(source) else None
             except Exception as away:
                 # The candles have moved the state: they are recorded whatever the model does.
                 for work in works:
@@ -334,17 +380,22 @@ class Forecaster:
                 unrecorded = None
                 given.set_result(None)
                 await self._finish_without_model(group)
-                batched, error = await self._ask_again(asked.windows, away)
-            if batched is not None:
+                said, error = await self._ask_again(asked.windows, source, away)
+            if said is not None:
                 decode_us = max(work.decode_us for work in works)
-                forecasts = self._interpret(source, asked, batched, decode_us, await said if said else None)
-            forecasts = recalled.joined(forecasts) if recalled else forecasts
+                decisions = (await of_gate if of_gate else None) or nothing_said(len(source))
+                made = self._interpret(source, asked, said, decode_us, decisions)
+                said.spoke(made.meaning.confidence)
+            forecasts = recalled.joined(made) if recalled else made
             if error is not None:
                 self._miss(candles, moved, error)
         started = time.perf_counter()
         recorded = Recorded(new=np.zeros(0, dtype=np.bool_), stored=np.zeros(0, dtype=np.bool_))
         if unrecorded is not None or forecasts is not None:
-            recorded = await place.record(unrecorded, forecasts, durable=durable)
+            recorded = await self._record(place, unrecorded, forecasts, durable=durable)
+        if made is not None and self.shadow is not None:
+            fresh = recalled.fresh if recalled else slice(None)
+            self._tell(self.shadow, made, recorded.new[fresh], asked.windows, decisions)
         if not given.done():
             given.set_result(None)
         if durable and len(group.again):
@@ -361,6 +412,7 @@ class Forecaster:
             self._count_conflicts(candles, late, known)
             answer = replace(answer, known=dict(zip(late.tolist(), known, strict=True)))
         group.finish(answer)
+        self._observe(answer, group.asked)
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
 
@@ -377,7 +429,8 @@ class Forecaster:
         source, state = candles.take(of_window), moved.pushed.state[of_window]
         series = self._signals.series.of(source.symbol, source.interval_ms)
         close_time_ms = source.open_time_ms + source.interval_ms
-        recalled = self._cache.recall(series, close_time_ms, moved.pushed.features_hash[of_window], self._model)
+        serving = self.routes.champion.model, self.routes.challenger.model if self.routes.challenger else None
+        recalled = self._cache.recall(series, close_time_ms, moved.pushed.features_hash[of_window], serving)
         if (known := recalled.forecasts) is None:
             return None
         # The symbol may have become STALE or QUARANTINED since: that is said, and no signal leaves.
@@ -385,6 +438,32 @@ class Forecaster:
         reasons = self._signals.again(known.reasons, state)
         direction = np.where(reasons == 0, known.direction, 0).astype(np.int8)
         return replace(recalled, forecasts=replace(known, state=state, reasons=reasons, direction=direction))
+
+    @staticmethod
+    async def _record(place: Place, candles: Candles | None, forecasts: Forecasts | None, *, durable: bool) -> Recorded:
+        """Record candles, and forecasts of one model or of two."""
+        parts = forecasts.by_model() if forecasts is not None else []
+        if len(parts) < 2:
+            return await place.record(candles, parts[0][1] if parts else None, durable=durable)
+        # All are handed over before any of them is waited for.
+        given = [candles] + [None] * (len(parts) - 1)
+        done = await asyncio.gather(
+            *(place.record(candle, part, durable=durable) for candle, (_, part) in zip(given, parts, strict=True))
+        )
+        new, stored = (np.zeros(sum(len(part) for _, part in parts), dtype=np.bool_) for _ in range(2))
+        for (at, _), recorded in zip(parts, done, strict=True):
+            new[at], stored[at] = recorded.new, recorded.stored
+        return Recorded(new=new, stored=stored)
+
+    def _tell(self, shadow: Shadow, forecasts: Forecasts, new: Bool, windows: F32, decisions: Decisions) -> None:
+        """Let the shadow hear of what has a forecast now; what was forecast before, or is not stored, it does not."""
+        if new.all():
+            shadow.hear(windows, lambda said: self._of_shadow(forecasts, said, decisions))
+        elif new.any():
+            at = np.flatnonzero(new)
+            some, windows = forecasts.take(at), windows[at]
+            of = Decisions(decisions.verdict[at], decisions.probability[at], decisions.degraded[at])
+            shadow.hear(windows, lambda said: self._of_shadow(some, said, of))
 
     async def _finish_without_model(self, group: Group) -> None:
         """Answer those whose candles have no window: they need no model, nor what storage knows."""
@@ -396,11 +475,11 @@ class Forecaster:
         answer = Answer(group.candles, group.moved, {}, None, Recorded(none, none), group.works[0].durable, 0, None)
         group.finish(answer, but=others.tolist())
 
-    async def _ask(self, windows: F32) -> Batched:
+    async def _ask(self, windows: F32, source: Candles) -> Said:
         """Ask the model; meanwhile only so many groups do."""
         self._asking += 1
         try:
-            return await self._batcher.submit(windows)
+            return await self.routes.ask(windows, source.symbol, source.open_time_ms + source.interval_ms)
         finally:
             self._asking -= 1
             if self._waiting:
@@ -414,6 +493,7 @@ class Forecaster:
 
     def _miss(self, candles: Candles, moved: Moved, error: Exception) -> None:
         reason = error.reason if isinstance(error, CandlecastError) else type(error).__name__
+        self.misses.model = self.routes.champion.model
         for i in np.flatnonzero((moved.pushed.window >= 0) & ~candles.forming).tolist():
             interval_ms = int(candles.interval_ms[i])
             self.misses.add(candles.symbol[i].decode(), interval_ms, int(candles.open_time_ms[i]) + interval_ms, reason)
@@ -432,7 +512,7 @@ class Forecaster:
             except Unavailable as error:  # they wait for the disk
                 log.warning("candles=%d error=%s", len(candles), error)
 
-    async def _ask_again(self, windows: F32, error: Exception) -> tuple[Batched | None, Exception | None]:
+    async def _ask_again(self, windows: F32, source: Candles, error: Exception) -> tuple[Said | None, Exception | None]:
         """Ask a model that is away until it answers, model_wait_ms pass, or we stop."""
         deadline, pause_s = time.monotonic() + self._model_wait_ms / 1000, _ASK_PAUSE_MIN_S
         while isinstance(error, Unavailable | Overloaded | DeadlineExceeded) and time.monotonic() < deadline:
@@ -442,7 +522,8 @@ class Forecaster:
                 break
             pause_s = min(2 * pause_s, _ASK_PAUSE_MAX_S)
             try:
-                return await self._batcher.submit(windows), None
+                close_time_ms = source.open_time_ms + source.interval_ms
+                return await self.routes.ask(windows, source.symbol, close_time_ms), None
             except Exception as still:
                 error = still
         return None, error
@@ -452,17 +533,14 @@ class Forecaster:
             if what is Known.OTHER_VALUES:
                 self._features.count_conflict(candles.symbol[i].decode(), int(candles.interval_ms[i]))
 
-    def _interpret(
-        self, source: Candles, moved: Moved, batched: Batched, decode_us: int, said: Decisions | None
-    ) -> Forecasts:
-        """Return the forecasts of windows, whose candles are `source` and of which the gate said `said`."""
+    def _interpret(self, source: Candles, moved: Moved, said: Said, decode_us: int, decisions: Decisions) -> Forecasts:
+        """Return the forecasts of windows, whose candles are `source` and of which the gate decided so."""
         started = time.perf_counter()
         pushed, windows, of_window = moved.pushed, moved.windows, moved.of_windows
         state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
-        said = said or nothing_said(len(windows))
-        outputs, model_agreement, degraded = ensemble.parts(batched.outputs)
-        meaning = interpret(outputs, self._temperatures)
-        signal = self._signals.judge(meaning, source, windows, state, gap_filled, said.verdict)
+        outputs, model_agreement, degraded = ensemble.parts(said.outputs)
+        meaning = interpret(outputs, said.temperatures)
+        signal = self._signals.judge(meaning, source, windows, state, gap_filled, decisions.verdict)
         verdicts = signal.verdicts
         forecasts = Forecasts(
             symbol=source.symbol,
@@ -473,7 +551,7 @@ class Forecaster:
             forming=source.forming,
             state=state,
             gap_filled=gap_filled,
-            degraded=degraded | said.degraded,
+            degraded=degraded | decisions.degraded,
             model_agreement=model_agreement,
             features_hash=pushed.features_hash[of_window],
             rows=np.ascontiguousarray(windows[:, -1, :]),
@@ -486,16 +564,49 @@ class Forecaster:
             rule_score=signal.rule_score,
             hybrid_score=signal.hybrid_score,
             size_multiplier=signal.size_multiplier,
-            gate_verdict=said.verdict,
-            gate_probability=said.probability,
-            model=self._model,
+            gate_verdict=decisions.verdict,
+            gate_probability=decisions.probability,
+            model=said.champion.model,
+            challenger=said.challenger.model if said.challenger else None,
+            by_challenger=said.by_challenger,
             times=StageTimes(
                 decode_us=decode_us,
                 features_us=moved.features_us,
-                queue_us=batched.queue_us,
-                model_us=batched.run_us,
+                queue_us=said.queue_us,
+                model_us=said.run_us,
                 interpret_us=int((time.perf_counter() - started) * 1e6),
             ),
         )
         self._cache.keep(signal.series, forecasts)
         return forecasts
+
+    def _of_shadow(self, heard: Forecasts, said: Said, decisions: Decisions) -> Forecasts:
+        """Return what the shadow says where these forecasts were answered."""
+        started = time.perf_counter()
+        outputs, model_agreement, degraded = ensemble.parts(said.outputs)
+        meaning = interpret(outputs, said.temperatures)
+        signal = self._signals.alone(meaning, heard.rows, heard.state, heard.gap_filled, decisions.verdict)
+        verdicts = signal.verdicts
+        return replace(
+            heard,
+            degraded=degraded | decisions.degraded,
+            model_agreement=model_agreement,
+            outputs=outputs,
+            meaning=meaning,
+            direction=verdicts.direction,
+            strength=verdicts.strength,
+            reasons=verdicts.reasons,
+            rule_score=signal.rule_score,
+            hybrid_score=signal.hybrid_score,
+            size_multiplier=signal.size_multiplier,
+            model=said.champion.model,
+            challenger=None,
+            by_challenger=None,
+            shadow=True,
+            times=replace(
+                heard.times,
+                queue_us=said.queue_us,
+                model_us=said.run_us,
+                interpret_us=int((time.perf_counter() - started) * 1e6),
+            ),
+        )

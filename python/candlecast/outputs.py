@@ -16,6 +16,8 @@ HORIZON_BARS: Final = (1, 4, 16, 48)
 THRESHOLDS: Final = (0.0015, 0.003, 0.007, 0.010)
 """|return| above which a horizon's direction is LONG or SHORT, as a fraction."""
 CLASSES: Final = ("LONG", "SHORT", "NEUTRAL")
+HOLD_BARS: Final = 16
+"""For how long a position of a signal is held at most, in backtests and when outcomes are written back."""
 RISK_BARS: Final = (4, 16)
 RISK_NAMES: Final = ("max_drawdown_1h", "max_rally_1h", "max_drawdown_4h", "max_rally_4h")
 

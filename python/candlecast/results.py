@@ -106,7 +106,7 @@ class Results(Sequence[CandleResult]):
             state=int(record["forecast_state"]),  # type: ignore[arg-type]
             gap_filled=bool(record["gap_filled"]),
             degraded=bool(record["degraded"]),
-            model=self._packed.model,
+            model=self._packed.challenger if record["model"] else self._packed.model,
             features_hash=int(record["features_hash"]),
             durability=int(record["durability"]),  # type: ignore[arg-type]
             times=self._packed.times,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -15,8 +16,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candlecast.errors import ConfigurationError
 from candlecast.values import SYMBOL
 
+log = logging.getLogger(__name__)
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The repository when running from a clone (an editable install): home of triton_models/ and .venv-triton/."""
+
+RESTARTS = "restarts.json"
+"""In the state directory: how often the supervisor started each part again, as a JSON object."""
 
 
 def default_state_dir() -> Path:
@@ -33,9 +39,18 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default_factory=default_state_dir, description="what this installation keeps on disk")
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
     http: str = Field("127.0.0.1:8080", description="HOST:PORT the web server listens on")
+    insecure: bool = Field(
+        False, description="listen beyond loopback without TLS: only on a private network, as of containers"
+    )
+    metrics: str = Field(
+        "127.0.0.1:9464", description="HOST:PORT of the server's /metrics for Prometheus; empty: there is none"
+    )
     triton: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC door")
     triton_key: str | None = Field(
         None, description="what opens Triton's shared-memory protocol, where that is restricted"
+    )
+    triton_control_key: str | None = Field(
+        None, description="what opens Triton's model-repository protocol, where that is restricted"
     )
     database_url: str | None = Field(
         None,
@@ -91,6 +106,15 @@ class Settings(BaseSettings):
     journal_bytes_max: int = Field(1024**3, ge=2**20, description="rows on disk that wait for PostgreSQL")
     drain_rows_max: int = Field(4_000, ge=1, description="rows of one transaction")
     record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be on disk")
+    triton_metrics_port: int = Field(
+        0, ge=0, le=65535, description="port on loopback of the embedded Triton's own /metrics; 0: there is none"
+    )
+    loop_late_ms: int = Field(250, ge=1, description="delay of the server's event loop that is said in the log")
+    loop_stall_max_s: float = Field(
+        30,
+        ge=0,
+        description="an event loop that stands still so long ends the server, to be started anew; 0: never",
+    )
     triton_recycle_h: float = Field(
         0, ge=0, description="hours after which `up` restarts Triton in good order; 0: never"
     )
@@ -120,6 +144,51 @@ class Settings(BaseSettings):
         "pass", description="what becomes of a signal on a symbol without live order flow, or without a gate"
     )
     allow_simulated: bool = Field(False, description="serve a gate that was trained on simulated order flow")
+
+    # Models that change while traffic flows
+    admin_token: str | None = Field(
+        None, description="what `candlecast models` shows the server; absent: the file admin_token in state_dir"
+    )
+    admin_token_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the token that opens Models; absent: that of the file admin_token in state_dir",
+    )
+    model_bytes_max: int = Field(1024**3, ge=1, description="largest bundle that may be pushed")
+    model_memory_bytes_max: int = Field(4 * 1024**3, ge=2**20, description="memory that a pushed model may take")
+    model_trial_timeout_ms: int = Field(
+        60_000, ge=1, description="longest trial of a pushed model, before Triton sees it"
+    )
+    model_window_ms_max: float = Field(
+        50, gt=0, description="longest a pushed model may take for a window, on one core"
+    )
+    model_load_timeout_ms: int = Field(60_000, ge=1, description="longest load of a version by Triton")
+    model_drain_timeout_ms: int = Field(
+        10_000, ge=1, description="longest wait for a version's last request before unload"
+    )
+    rollback_standby: int = Field(1, ge=0, description="former champions that stay loaded, for a rollback at once")
+    shadow_rows_max: int = Field(
+        1_024, ge=1, description="windows that wait for the shadow; more of them it does not hear"
+    )
+    rollback_window_s: float = Field(60, gt=0, description="a version in traffic is judged by so much of late")
+    rollback_rows_min: int = Field(50, ge=1, description="forecasts, or failures, from which on a version is judged")
+    rollback_not_finite_max: int = Field(
+        3, ge=1, description="forecasts that are not finite, though their windows were"
+    )
+    rollback_error_ratio: float = Field(0.1, gt=0, le=1, description="share of failures that takes a version out")
+    rollback_latency_ratio: float = Field(3, gt=1, description="time a window, as multiple of the champion's before")
+    rollback_latency_ms: float = Field(20, ge=0, description="time a window up to which no version counts as slow")
+    rollback_compared_s: float = Field(
+        3_600,
+        ge=0,
+        description="after a promotion, how long latency and confidence are compared with the champion's before",
+    )
+    rollback_confidence_ratio: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="mean confidence above 0.5, as share of the champion's before, below which it collapsed",
+    )
 
     # After a restart
     snapshot_interval_s: float = Field(300, gt=0, description="pause between two snapshots of all symbols")
@@ -154,6 +223,11 @@ class Settings(BaseSettings):
         8_192, ge=16, description="forecasts kept for subscribers; who is further behind gets the newest, or is ended"
     )
     resume_rows_max: int = Field(100_000, ge=1, description="stored forecasts that one subscriber may be sent first")
+
+    @field_validator("metrics")
+    @classmethod
+    def _nothing_or_host_and_port(cls, value: str) -> str:
+        return cls._host_and_port(value) if value else value
 
     @field_validator("grpc", "http", "triton")
     @classmethod
@@ -209,14 +283,20 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def require_loopback(name: str, address: str) -> None:
-    """Refuse to listen where others could come in.
+def require_loopback(name: str, address: str, *, insecure: bool = False) -> None:
+    """Refuse to listen where others could come in, unless that was asked for.
 
     Raises:
         ConfigurationError: HOST of HOST:PORT is not loopback.
     """
-    if not is_loopback(address):
-        raise ConfigurationError(f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
+    if is_loopback(address):
+        return
+    if not insecure:
+        raise ConfigurationError(
+            f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1"
+            " (CANDLECAST_INSECURE=true allows it, for a network that only your own containers are in)"
+        )
+    log.warning("insecure: %s listens on %s in the clear, to whoever reaches it", name, address)
 
 
 def _is_setting(variable: str) -> bool:

@@ -93,6 +93,21 @@ class Signals:
             returns = windows[:, :, self._return]
             bits = self.portfolio.judge(given, returns.__getitem__, self._others(others) if others else None)
             verdicts = filters.held_back(verdicts, bits)
+        return self._scored(series, verdicts, meaning, rows)
+
+    def alone(
+        self,
+        meaning: Interpretation,
+        rows: F32,
+        state: NDArray[np.uint8],
+        gap_filled: NDArray[np.bool_],
+        gate: NDArray[np.uint8] | None = None,
+    ) -> Signal:
+        """Judge forecasts [B] with newest rows [B, F] as if there were no others: nothing is remembered of them."""
+        verdicts = filters.judge(meaning, state, gap_filled, self._thresholds, states=self._states, gate=gate)
+        return self._scored(np.zeros(0, dtype=np.int64), verdicts, meaning, rows)
+
+    def _scored(self, series: I64, verdicts: Verdicts, meaning: Interpretation, rows: F32) -> Signal:
         score = self._rules.score(rows)
         return Signal(
             series,

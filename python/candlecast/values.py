@@ -229,6 +229,9 @@ class Forecasts:
     gate_probability: F64  # [B] that the price reverts; NaN: no model said so
     model: Model
     times: StageTimes
+    challenger: Model | None = None  # that speaks in some of the rows
+    by_challenger: Bool | None = None  # [B], with a challenger: in which
+    shadow: bool = False  # of a version that nobody hears: no answers
 
     def __post_init__(self) -> None:
         if not isinstance(self.symbol, np.ndarray):
@@ -244,30 +247,55 @@ class Forecasts:
 
     def part(self, start: int, stop: int) -> Forecasts:
         """Return the forecasts from start to stop; the columns are views."""
-        meaning: Any = replace(self.meaning, **_cut(self.meaning, start, stop))
-        part: Forecasts = replace(self, meaning=meaning, **_cut(self, start, stop))
-        return part
+        return self._at(slice(start, stop))
 
-    def take(self, index: I64) -> Forecasts:
-        """Return the forecasts at index [K]."""
-        meaning: Any = replace(self.meaning, **_at(self.meaning, index))
-        taken: Forecasts = replace(self, meaning=meaning, **_at(self, index))
-        return taken
+    def take(self, index: I64 | Bool) -> Forecasts:
+        """Return the forecasts at index [K], or where a mask [B] is true."""
+        return self._at(index)
+
+    def by_model(self) -> list[tuple[I64 | slice, Forecasts]]:
+        """Return the forecasts of each model that speaks here, and where they are."""
+        if self.challenger is None or self.by_challenger is None:
+            return [(slice(None), self)]
+        whole = replace(self, challenger=None, by_challenger=None)
+        places = (
+            (whole, np.flatnonzero(~self.by_challenger)),
+            (
+                replace(whole, model=self.challenger),
+                np.flatnonzero(self.by_challenger),
+            ),
+        )
+        return [(at, of.take(at)) for of, at in places if len(at)]
+
+    def _at(self, index: I64 | Bool | slice) -> Forecasts:
+        meaning: Any = replace(self.meaning, **_rows(self.meaning, index))
+        some: Forecasts = replace(self, meaning=meaning, **_rows(self, index))
+        return some
 
     @classmethod
     def joined(cls, parts: Sequence[Forecasts]) -> Forecasts:
-        """Return the forecasts of all parts, one part behind the other; model and times are those of the first."""
+        """Return the forecasts of all parts, one part behind the other; model and times are those of the first.
+
+        Raises:
+            ValueError: more than two models speak.
+        """
         if len(parts) == 1:
             return parts[0]
-        meaning: Any = replace(parts[0].meaning, **_behind([part.meaning for part in parts]))
-        joined: Forecasts = replace(parts[0], meaning=meaning, **_behind(parts))
-        return joined
-
-
-def _at(columns: Any, index: I64) -> dict[str, Any]:
-    """Return the rows at an index of each array of a dataclass."""
-    named = ((field.name, getattr(columns, field.name)) for field in fields(columns))
-    return {name: column[index] for name, column in named if isinstance(column, np.ndarray)}
+        first, *others = dict.fromkeys(m for part in parts for m in (part.model, part.challenger) if m is not None)
+        if len(others) > 1:
+            raise ValueError("forecasts of more than two models do not go together")
+        whole = [replace(part, challenger=None, by_challenger=None) for part in parts]
+        meaning: Any = replace(whole[0].meaning, **_behind([part.meaning for part in whole]))
+        joined: Forecasts = replace(whole[0], meaning=meaning, model=first, **_behind(whole))
+        if not others:
+            return joined
+        by = [
+            np.full(len(part), part.model != first)
+            if part.by_challenger is None
+            else part.by_challenger ^ (part.model != first)
+            for part in parts
+        ]
+        return replace(joined, challenger=others[0], by_challenger=np.concatenate(by))
 
 
 def _behind(parts: Sequence[Any]) -> dict[str, Any]:
@@ -278,5 +306,10 @@ def _behind(parts: Sequence[Any]) -> dict[str, Any]:
 
 def _cut(columns: Any, start: int, stop: int) -> dict[str, Any]:
     """Return the rows from start to stop of each array of a dataclass."""
+    return _rows(columns, slice(start, stop))
+
+
+def _rows(columns: Any, index: Any) -> dict[str, Any]:
+    """Return some rows of each array of a dataclass."""
     named = ((field.name, getattr(columns, field.name)) for field in fields(columns))
-    return {name: column[start:stop] for name, column in named if isinstance(column, np.ndarray)}
+    return {name: column[index] for name, column in named if isinstance(column, np.ndarray)}

@@ -23,11 +23,6 @@ BAR_MS = 900_000
 BARS = 40
 START = 1_700_000_100_000 // BAR_MS * BAR_MS
 LIMITS = Limits(max_signals_per_minute=2, max_correlation=0.99, max_position_score=1e9)
-TRADES = """
-    CREATE TABLE IF NOT EXISTS ml_strategy_signals (
-        strategy text, symbol text, status text, pnl double precision, entry_price double precision,
-        size double precision, entry_time timestamptz, exit_time timestamptz, prediction_interval_ms bigint)
-"""
 
 
 @pytest.fixture
@@ -91,18 +86,16 @@ async def test_positions_and_rate_are_after_a_restart_what_they_were(pool, store
 
 
 async def test_closed_trades_of_the_servers_own_strategy_are_remembered(pool, dsn):
-    await pool.fetch(TRADES)
     gains = [0.01, -0.02, 0.03]
     for i, gain in enumerate(gains):
         await pool.fetch(
             "INSERT INTO ml_strategy_signals (strategy, symbol, side, key, status, pnl, entry_price, size, entry_time,"
             " exit_time, prediction_interval_ms) VALUES ('candlecast', 'BUSDT', 'LONG', $1, 'CLOSED', $2, 50, 0.02,"
-            " to_timestamp($3::bigint), to_timestamp($3::bigint + 900), 900000)"
-            if await _has_keys(pool)
-            else "INSERT INTO ml_strategy_signals SELECT 'candlecast', 'BUSDT', 'CLOSED', $2, 50, 0.02,"
-            " to_timestamp($3::bigint), to_timestamp($3::bigint + 900), 900000 WHERE $1::text IS NOT NULL",
-            f"key {i}", gain, 1_700_000_000 + 900 * i,
-        )  # fmt: skip
+            " to_timestamp($3::bigint), to_timestamp($3::bigint + 900), 900000)",
+            f"key {i}",
+            gain,
+            1_700_000_000 + 900 * i,
+        )
     restored = signals()
     await restore_portfolio(restored, Features(symbols_max=9, conflicts_max=3), pool, bars_max=16)
     series = restored.series.of(symbols(["BUSDT"]), np.array([BAR_MS]))
@@ -111,14 +104,6 @@ async def test_closed_trades_of_the_servers_own_strategy_are_remembered(pool, ds
     years = 3 * BAR_MS / (365 * 86_400_000)
     expected = np.mean(gains) / np.std(gains, ddof=1) * np.sqrt(3 / years)
     assert positions.sharpe(series)[0] == pytest.approx(expected)
-
-
-async def _has_keys(pool):
-    rows = await pool.fetch(
-        "SELECT 1 FROM information_schema.columns WHERE table_schema = current_schema()"
-        " AND table_name = 'ml_strategy_signals' AND column_name = 'key'"
-    )
-    return bool(rows)
 
 
 async def test_correlations_with_open_positions_are_known_before_their_next_candle(pool, store):

@@ -27,7 +27,11 @@ def made(count, **options):
 
 
 def recall(cache, given, series, **changes):
-    columns = {"close_time_ms": given.close_time_ms, "features_hash": given.features_hash, "model": MODEL} | changes
+    columns = {
+        "close_time_ms": given.close_time_ms,
+        "features_hash": given.features_hash,
+        "serving": (MODEL, None),
+    } | changes
     return cache.recall(np.array(series), **columns)
 
 
@@ -47,7 +51,7 @@ def test_what_was_kept_comes_back_and_is_counted_and_the_rest_is_asked():
 @pytest.mark.parametrize(
     "changes",
     [{"close_time_ms": np.full(2, START_MS + 1)}, {"features_hash": np.zeros(2, dtype=np.uint64)},
-     {"model": replace(MODEL, version=4)}],
+     {"serving": (replace(MODEL, version=4), None)}],
     ids=["close", "features", "model"],
 )  # fmt: skip
 def test_another_close_other_features_and_another_model_are_not_known(changes):

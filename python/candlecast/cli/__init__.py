@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         flow_features,
         gate,
         migrate,
+        models,
         replay,
         replay_flow,
         serve,
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    running = (up, serve, dashboard, migrate, replay, replay_flow)
+    running = (up, serve, dashboard, migrate, models, replay, replay_flow)
     offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, doctor, bench)
     for command in (*running, *offline):
         command.register(commands)

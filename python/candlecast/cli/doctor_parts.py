@@ -13,7 +13,7 @@ from candlecast.cli.doctor_checks import Finding, fail, ok, refused, up_runs, wa
 from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
-from candlecast.server.app import newest
+from candlecast.server import champion
 from candlecast.server.serving import answering
 from candlecast.settings import Settings
 from candlecast.store.migrate import SERVER_VERSION_MIN, check_schema
@@ -136,9 +136,9 @@ def _said(journal: Journal) -> str:
 
 
 async def model(settings: Settings) -> list[Finding]:
-    """Load the newest bundle, compare it with the core, and ask Triton for its golden outputs."""
+    """Load the bundle that answers, compare it with the core, and ask Triton for its golden outputs."""
     try:
-        served = await asyncio.to_thread(newest, settings.model_repository / settings.model)
+        served = await asyncio.to_thread(champion.served, settings)
         bundle = members_of(served)[0]  # an ensemble's have the same features
         bundle.check_feature_set()
         bundle.check_reference(settings.reference_symbol)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import json
 import os
 import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,12 +21,11 @@ from candlecast import lifecycle
 from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError, Unavailable
 from candlecast.lifecycle import Child, Keeper
-from candlecast.settings import Settings, require_loopback
+from candlecast.settings import RESTARTS, Settings, require_loopback
 
 if TYPE_CHECKING:
     from candlecast.models.bundle import Bundle
     from candlecast.models.ensemble import Ensemble
-    from candlecast.triton.watchdog import Canary
 
 _START_TIMEOUT_MS = 30_000
 _PYTORCH_START_TIMEOUT_MS = 120_000
@@ -81,6 +81,8 @@ async def up(settings: Settings) -> int:
 
 async def _run_parts(settings: Settings) -> None:
     from candlecast.models.ensemble import members_of
+    from candlecast.server.admin import made_token
+    from candlecast.server.champion import champion_check
     from candlecast.store.cluster import psql
     from candlecast.store.embedded import EmbeddedPostgres
     from candlecast.store.migrate import MIGRATIONS, migrate
@@ -90,10 +92,14 @@ async def _run_parts(settings: Settings) -> None:
     started = time.monotonic()
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_instance(settings.state_dir))
+        made_token(settings.state_dir)
         _require_free("grpc", settings.grpc)
         _require_free("http", settings.http)
+        if settings.metrics:
+            _require_free("metrics", settings.metrics)
+        restarts = stack.enter_context(Restarts(settings.state_dir / RESTARTS))
         postgres = EmbeddedPostgres(settings.state_dir / "postgres", log_path=logs / "postgres.log")
-        keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, _say))]
+        keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, restarts.of("PostgreSQL")))]
         url_file = settings.state_dir / "database_url"
         _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
@@ -106,16 +112,19 @@ async def _run_parts(settings: Settings) -> None:
             work_dir=settings.state_dir / "triton",
             **how,
             port=lifecycle.free_port(),  # stays over restarts
-            canary=lambda address: _golden_check(address, served, settings),
+            canary=lambda address: champion_check(address, settings),
             canary_interval_ms=settings.canary_interval_ms,
             canary_limit_ms=settings.infer_timeout_ms,
             recycle_h=settings.triton_recycle_h,
+            metrics_port=settings.triton_metrics_port,
         )
-        keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, restarts.of("Triton"))))
         stack.enter_context(_told(settings.state_dir / "triton_address", triton.address))
         env = {**os.environ, "CANDLECAST_STATE_DIR": str(settings.state_dir)}
         env |= {"DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
+        env["CANDLECAST_METRICS"] = settings.metrics
         env["CANDLECAST_TRITON_KEY"] = triton.memory_key
+        env["CANDLECAST_TRITON_CONTROL_KEY"] = triton.control_header[1]
         env.pop("PGPASSWORD", None)  # would go before the password file that the URL names
 
         def server() -> ReadyChild:
@@ -132,12 +141,15 @@ async def _run_parts(settings: Settings) -> None:
                 _child("dashboard", argv, env, logs, settings), lambda: _accepts(settings.http), logs / "dashboard.log"
             )
 
-        keepers.append(await stack.enter_async_context(Keeper("server", server, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("server", server, restarts.of("server"))))
         # It only reads: that it cannot start, as on a full disk, is no reason to stop the others.
-        keepers.append(await stack.enter_async_context(Keeper("dashboard", dashboard, _say, restarts_max=None)))
+        web = Keeper("dashboard", dashboard, restarts.of("dashboard"), restarts_max=None)
+        keepers.append(await stack.enter_async_context(web))
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
         _say(f"  HTTP   http://{settings.http}/docs")
+        if settings.metrics:
+            _say(f"  metric http://{settings.metrics}/metrics")
         _say(f'  SQL    {_command("psql", psql())} "$(cat {url_file})"')
         _say(f"  logs   {logs}")
         _say(f"  try    {_command('candlecast', Path(sys.argv[0]))} replay SYMBOL-15m.parquet --server {settings.grpc}")
@@ -171,14 +183,14 @@ async def _served(settings: Settings) -> Bundle | Ensemble:
         ConfigurationError: the program cannot be made, or is a member's, which would be another than was weighed then.
     """
     from candlecast.models.ensemble import Ensemble, members_of
-    from candlecast.server.app import newest
+    from candlecast.server.champion import served
 
-    served = newest(settings.model_repository / settings.model)
-    lacking = [bundle for bundle in members_of(served) if not bundle.has_program]
+    first = served(settings)
+    lacking = [bundle for bundle in members_of(first) if not bundle.has_program]
     if settings.triton_backend == "onnxruntime" or not lacking:
-        return served
+        return first
     bundle = lacking[0]
-    if isinstance(served, Ensemble):
+    if isinstance(first, Ensemble):
         raise ConfigurationError(
             f"triton_backend: {settings.triton_backend} needs model.pt2, which {bundle.path} lacks: give it one by"
             " `candlecast export`, then weigh the members again by `candlecast ensemble` (trees have none)"
@@ -191,7 +203,7 @@ async def _served(settings: Settings) -> Bundle | Ensemble:
     if export.returncode != 0:
         lines = output.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise ConfigurationError(f"triton_backend: {lines[-1].removeprefix('candlecast: ')}")
-    return newest(settings.model_repository / settings.model)
+    return served(settings)
 
 
 def _how_to_run(settings: Settings) -> dict[str, Any]:
@@ -220,13 +232,37 @@ def _how_to_run(settings: Settings) -> dict[str, Any]:
     }
 
 
-@asynccontextmanager
-async def _golden_check(address: str, served: Bundle | Ensemble, settings: Settings) -> AsyncIterator[Canary]:
-    """Connect to Triton and give what asks it for the golden outputs; one well member of an ensemble is enough."""
-    from candlecast.server.serving import answering
+class Restarts:
+    """Counts how often parts were started again since `up` began, in a file that the server tells Prometheus of."""
 
-    async with answering(served, address, timeout_ms=settings.infer_timeout_ms) as model:
-        yield model.check
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._counts: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def of(self, part: str) -> Callable[[str], None]:
+        """Return what a part's keeper says at each restart: it is counted and passed on to the user."""
+        self._counts[part] = 0
+        self._write()
+
+        def say(line: str) -> None:
+            self._counts[part] += 1
+            self._write()
+            _say(line)
+
+        return say
+
+    def _write(self) -> None:
+        with suppress(OSError):  # a full disk is no reason not to start a part again
+            aside = self._path.with_suffix(".new")
+            aside.write_text(json.dumps(self._counts))
+            aside.replace(self._path)
 
 
 class ReadyChild:

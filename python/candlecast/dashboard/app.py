@@ -24,7 +24,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ConfigurationError: no database is set, or the address is not loopback.
     """
-    require_loopback("http", settings.http)
+    require_loopback("http", settings.http, insecure=settings.insecure)
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL")
     url = settings.database_url

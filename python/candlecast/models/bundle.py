@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from candlecast import outputs
-from candlecast.errors import BundleError
+from candlecast.errors import BundleError, Refusal
 from candlecast.features import NAMES, OPTIONAL_INPUTS, feature_set_hash
 from candlecast.models import folder
 from candlecast.models.folder import MANIFEST
@@ -121,7 +121,8 @@ class Bundle:
             raise BundleError(
                 f"bundle {self.manifest.name} v{self.manifest.version} was trained on feature set {mine.name}"
                 f" 0x{mine.hash}; with its optional inputs ({', '.join(mine.optional_inputs) or 'none'}) this server"
-                f" computes 0x{here:016x}: {_difference(mine.columns)}; train it again"
+                f" computes 0x{here:016x}: {_difference(mine.columns)}; train it again",
+                Refusal.FEATURE_SET_MISMATCH,
             )
 
     def check_reference(self, symbol: str) -> None:
@@ -130,7 +131,8 @@ class Bundle:
         if mine not in (None, symbol):
             raise BundleError(
                 f"bundle {self.manifest.name} v{self.manifest.version} was trained with the reference symbol {mine};"
-                f" the setting reference_symbol is {symbol}: change it, or serve another model"
+                f" the setting reference_symbol is {symbol}: change it, or serve another model",
+                Refusal.REFERENCE_MISMATCH,
             )
 
 

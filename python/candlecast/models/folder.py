@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from candlecast.errors import BundleError
+from candlecast.errors import BundleError, Refusal
 from candlecast.values import F32
 
 MANIFEST: Final = "manifest.json"
@@ -41,7 +41,10 @@ def read_checked(path: Path, names: Collection[str], sha256: Mapping[str, str]) 
     contents = {name: read(path, name) for name in names}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != sha256[name]:
-            raise BundleError(f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle")
+            raise BundleError(
+                f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle",
+                Refusal.SHA256_MISMATCH,
+            )
     return contents
 
 

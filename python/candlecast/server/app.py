@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from functools import partial
@@ -17,43 +17,53 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from candlecast import features as feature_state
-from candlecast import lifecycle, outputs
+from candlecast import lifecycle
 from candlecast._rust import crc32c
 from candlecast.cache import ForecastCache
 from candlecast.catch_up import CatchUp
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import ConfigurationError
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.gatekeeper import Gatekeeper
 from candlecast.journal import InUse, Journal
-from candlecast.models.bundle import FORECAST, Bundle
-from candlecast.models.ensemble import Ensemble, is_ensemble, members_of
+from candlecast.models.bundle import Bundle
+from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
 from candlecast.portfolio import Limits, Portfolio
+from candlecast.server.admin import Admin, digest_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
+from candlecast.server.champion import newest, newest_bundle, served
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_serving import served_gate
 from candlecast.server.health import SERVICES, Readiness
+from candlecast.server.loop_watch import LoopWatch, Watchdog
+from candlecast.server.metrics import ServerMetrics, SymbolStates, tell_forecaster, tell_parts, tell_storage
+from candlecast.server.metrics_door import MetricsDoor
+from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.positions import restore_portfolio
+from candlecast.server.rollouts import rollouts_of
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.stored import StoredForecasts
 from candlecast.server.subscriptions import Subscriptions
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import TolerantServer
-from candlecast.settings import Settings, is_loopback, require_loopback
+from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopback
 from candlecast.signals import Signals
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
+from candlecast.telemetry import Telemetry
 from candlecast.triton.shared_memory import SharedWindows
-from candlecast.v1 import forecasts_pb2_grpc, order_flow_pb2_grpc
+from candlecast.v1 import forecasts_pb2_grpc, models_pb2_grpc, order_flow_pb2_grpc
 from candlecast.values import F32, Model
+from candlecast.work import Answer
 
+__all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
 log = logging.getLogger(__name__)
 
 KEEPALIVE_TIME_MS = 30_000
@@ -69,7 +79,7 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
         ConfigurationError: settings, bundle, model or schema do not fit; says which and how.
         Unavailable: PostgreSQL or Triton did not answer at the start.
     """
-    async with open_server(settings) as address:
+    async with open_server(settings) as address, Watchdog(stall_max_s=settings.loop_stall_max_s):
         if listening:
             listening(address)
         await lifecycle.until_signal()
@@ -79,11 +89,11 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
 @asynccontextmanager
 async def open_server(settings: Settings) -> AsyncIterator[str]:
     """Start the server, yield its HOST:PORT once a canary forecast went through all of it, stop it afterwards."""
-    served = newest(settings.model_repository / settings.model)
-    bundle = members_of(served)[0]  # an ensemble's have the same features
+    first = served(settings)
+    bundle = members_of(first)[0]  # an ensemble's have the same features
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
-    require_loopback("grpc", settings.grpc)
+    require_loopback("grpc", settings.grpc, insecure=settings.insecure)
     async with AsyncExitStack() as stack:
         shared = _shared_windows(settings, stack)
         empty = partial(
@@ -97,9 +107,10 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         )
         features = empty()
         pool, recorder = await stack.enter_async_context(_recorder(settings))
-        model = await stack.enter_async_context(
+        way = await stack.enter_async_context(AsyncExitStack())
+        model = await way.enter_async_context(
             answering(
-                served,
+                first,
                 settings.triton,
                 timeout_ms=settings.infer_timeout_ms,
                 shared=shared,
@@ -109,15 +120,15 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         await model.check_fit()
         gate_model = await stack.enter_async_context(served_gate(settings))
 
-        async def canary() -> None:
-            checks = [model.check(), *([gate_model.check()] if gate_model else [])]
+        async def canary(check: Callable[[], Awaitable[None]] = model.check) -> None:
+            checks = [check(), *([gate_model.check()] if gate_model else [])]
             await asyncio.gather(*checks)
             await recorder.check()
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
 
         await canary()
         rehearsed = features_for(bundle, symbols_max=1, conflicts_max=1)
-        async with _forecaster(settings, served, model, rehearsed, Rehearsal(recorder)) as rehearsal:
+        async with _forecaster(settings, first, model, rehearsed, Rehearsal(recorder)) as rehearsal:
             await sing(rehearsal, features.need)
         flow = OrderFlow(
             symbols_max=settings.flow_symbols_max,
@@ -125,15 +136,17 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             record_interval_ms=settings.flow_record_interval_ms,
         )
         await stack.enter_async_context(FlowRecorder(flow, recorder.record_flow))
+        metrics = ServerMetrics(Telemetry())
         gate = Gatekeeper(
             flow,
             gate_model.model if gate_model else None,
             threshold=settings.ml_threshold,
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
+            observe=metrics.decided,
         )
         signals = _signals(settings, Portfolio(limits_of(settings)))
-        forecaster = _forecaster(settings, served, model, features, recorder, shared, gate, signals)
+        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate, signals, metrics.answered)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -153,6 +166,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         for close in owed:
             forecaster.misses.add(*close, RESTARTED)
         await stack.enter_async_context(snapshots)
+        rollouts = await stack.enter_async_context(
+            rollouts_of(settings, first, way, forecaster, pool, recorder, shared)
+        )
         await stack.enter_async_context(forecaster)
         await stack.enter_async_context(
             CatchUp(
@@ -163,7 +179,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
                 fresh_intervals=settings.forecast_fresh_intervals,
             )
         )
-        readiness = await stack.enter_async_context(Readiness(canary, interval_ms=settings.canary_interval_ms))
+        readiness = await stack.enter_async_context(
+            Readiness(lambda: canary(forecaster.routes.check), interval_ms=settings.canary_interval_ms)
+        )
         order_flow = OrderFlowService(
             flow,
             gate,
@@ -175,8 +193,19 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             Subscriptions(stored, subscribers_max=settings.subscribers_max, backlog_max=settings.subscriber_backlog_max)
         )
         forecaster.listeners.append(subscriptions.publish)
+        telemetry = metrics.telemetry
+        tell_forecaster(telemetry, forecaster)
+        tell_storage(telemetry, recorder, pool, snapshots)
+        tell_parts(telemetry, model, gate, readiness, settings.state_dir / RESTARTS)
+        await stack.enter_async_context(_metrics_door(settings, telemetry, features, readiness))
+        models = ModelsService(
+            rollouts,
+            Admin(digest_of(settings)),
+            scratch=settings.state_dir / "models",
+            bytes_max=settings.model_bytes_max,
+        )
         yield await stack.enter_async_context(
-            _listening(settings, forecaster, features, order_flow, subscriptions, readiness)
+            _listening(settings, forecaster, features, order_flow, models, subscriptions, readiness)
         )
 
 
@@ -268,6 +297,7 @@ def _forecaster(
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
     signals: Signals | None = None,
+    observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
 ) -> Forecaster:
     manifest = served.manifest
     return Forecaster(
@@ -285,7 +315,10 @@ def _forecaster(
         rows_max=settings.queue_rows_max,
         model_wait_ms=settings.model_wait_ms,
         join=shared.joined if shared else np.concatenate,
+        pick=shared.picked if shared else None,
+        check=model.check,
         gate=gate,
+        observe=observe,
     )
 
 
@@ -317,11 +350,29 @@ def limits_of(settings: Settings) -> Limits:
 
 
 @asynccontextmanager
+async def _metrics_door(
+    settings: Settings, telemetry: Telemetry, features: Features, readiness: Readiness
+) -> AsyncIterator[None]:
+    lag = telemetry.histogram("candlecast_loop_lag_seconds", "How much later than asked for the event loop came back.")
+    symbols = SymbolStates(features, telemetry)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(LoopWatch(lag.observe_alike, late_s=settings.loop_late_ms / 1000))
+        if settings.metrics:
+            require_loopback("metrics", settings.metrics, insecure=settings.insecure)
+            door = MetricsDoor(
+                settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
+            )
+            await stack.enter_async_context(door)
+        yield
+
+
+@asynccontextmanager
 async def _listening(
     settings: Settings,
     forecaster: Forecaster,
     features: Features,
     order_flow: OrderFlowService,
+    models: ModelsService,
     subscriptions: Subscriptions,
     readiness: Readiness,
 ) -> AsyncIterator[str]:
@@ -349,6 +400,7 @@ async def _listening(
     tolerant: Any = TolerantServer(server)
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)
     order_flow_pb2_grpc.add_OrderFlowServicer_to_server(order_flow, tolerant)
+    models_pb2_grpc.add_ModelsServicer_to_server(models, tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     port = _listen(server, settings.grpc)
@@ -360,38 +412,6 @@ async def _listening(
         service.stop()
         order_flow.stop()
         await server.stop(grace=STOP_GRACE_MS / 1000)
-
-
-def newest(directory: Path) -> Bundle | Ensemble:
-    """Load the bundle, or the ensemble, of the highest version in a model's folder of the repository.
-
-    Raises:
-        BundleError: there is none, or it is damaged.
-    """
-    path = _newest_version(directory)
-    return Ensemble.load(path) if is_ensemble(path) else newest_bundle(directory)
-
-
-def newest_bundle(directory: Path) -> Bundle:
-    """Load the bundle of the highest version in a model's folder of the repository.
-
-    Raises:
-        BundleError: there is none, or it is damaged.
-    """
-    bundle = Bundle.load(_newest_version(directory))
-    if bundle.target != FORECAST:
-        raise BundleError(
-            f"{bundle.path} is a model of {bundle.target} with {bundle.manifest.outputs['count']} outputs, no"
-            f" forecaster with {outputs.COUNT}: serve another model"
-        )
-    return bundle
-
-
-def _newest_version(directory: Path) -> Path:
-    versions = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
-    if not versions:
-        raise BundleError(f"{directory} holds no model version: train one with `candlecast train patchtst`")
-    return directory / str(max(versions))
 
 
 def _listen(server: grpc.aio.Server, address: str) -> int:

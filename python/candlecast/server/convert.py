@@ -14,7 +14,7 @@ from candlecast.filters import reasons_of
 from candlecast.gate import APPROVE, REFUSE
 from candlecast.packed import NUMBERS, RESULT, RESULT_LAYOUT, SCORES
 from candlecast.v1 import types_pb2 as pb
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Recorded, symbols
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Model, Recorded, symbols
 from candlecast.work import Answer, Part
 
 _NAN = float("nan")
@@ -129,7 +129,9 @@ def forecasts(answer: Spoken) -> Iterator[pb.Forecast]:
     """Yield the messages of an answer's forecasts, in the order of its windows."""
     columns = answer.forecasts
     assert columns is not None
-    m, model, spent = columns.meaning, _model(columns), _times(columns, answer)
+    m, spent = columns.meaning, _times(columns, answer)
+    models = [_model(columns.model), *([_model(columns.challenger)] if columns.challenger else [])]
+    by_challenger = columns.by_challenger.tolist() if columns.by_challenger is not None else [False] * len(columns)
     table, agreement = _table(columns), columns.model_agreement.tolist()
     verdicts, probabilities = columns.gate_verdict.tolist(), columns.gate_probability.tolist()
     for i, (symbol, reasons, numbers) in enumerate(zip(columns.names, columns.reasons.tolist(), table, strict=True)):
@@ -148,7 +150,7 @@ def forecasts(answer: Spoken) -> Iterator[pb.Forecast]:
             state=_STATES[columns.state[i]],
             gap_filled=bool(columns.gap_filled[i]),
             degraded=bool(columns.degraded[i]),
-            model=model,
+            model=models[by_challenger[i]],
             features_hash=int(columns.features_hash[i]),
             durability=_durability(answer, i, forming),
             times=spent,
@@ -175,7 +177,10 @@ def packed_results(answer: Answer | Part, need: int) -> pb.PackedResults:
     if answer is whole:
         return packed
     records = packed.records[answer.start * RESULT.itemsize : answer.stop * RESULT.itemsize]
-    return pb.PackedResults(records=records, model=packed.model, times=packed.times, layout=RESULT_LAYOUT)
+    challenger = packed.challenger if packed.HasField("challenger") else None
+    return pb.PackedResults(
+        records=records, model=packed.model, challenger=challenger, times=packed.times, layout=RESULT_LAYOUT
+    )
 
 
 def _packed(answer: Answer, need: int) -> pb.PackedResults:
@@ -195,7 +200,9 @@ def _packed(answer: Answer, need: int) -> pb.PackedResults:
         records["has_forecast"][has] = 1
         for name, column in _forecast_columns(columns, answer):
             records[name][has] = column[of]
-        message.model.CopyFrom(_model(columns))
+        message.model.CopyFrom(_model(columns.model))
+        if columns.challenger is not None:
+            message.challenger.CopyFrom(_model(columns.challenger))
         message.times.CopyFrom(_times(columns, answer))
     message.records = records.tobytes()
     return message
@@ -212,6 +219,8 @@ def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str,
     yield "gap_filled", columns.gap_filled
     yield "degraded", columns.degraded
     yield "model_agreement", columns.model_agreement
+    if columns.by_challenger is not None:
+        yield "model", columns.by_challenger
     yield "gate", columns.gate_verdict
     yield "gate_probability", columns.gate_probability
     yield "forming", columns.forming
@@ -232,12 +241,12 @@ def _not_stored(answer: Spoken) -> Any:
     return pb.DURABILITY_SPOOLED if answer.durable else pb.DURABILITY_PENDING
 
 
-def _model(columns: Forecasts) -> pb.ModelVersion:
+def _model(model: Model) -> pb.ModelVersion:
     return pb.ModelVersion(
-        name=columns.model.name,
-        version=columns.model.version,
-        bundle_sha256=columns.model.bundle_sha256,
-        feature_set_hash=columns.model.feature_set_hash,
+        name=model.name,
+        version=model.version,
+        bundle_sha256=model.bundle_sha256,
+        feature_set_hash=model.feature_set_hash,
     )
 
 

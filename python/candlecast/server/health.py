@@ -14,7 +14,7 @@ from candlecast.errors import CandlecastError
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("", "candlecast.v1.Forecasts", "candlecast.v1.OrderFlow")
+SERVICES = ("", "candlecast.v1.Forecasts", "candlecast.v1.OrderFlow", "candlecast.v1.Models")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -26,7 +26,8 @@ class Readiness:
         self.servicer = health.aio.HealthServicer()
         self._canary = canary
         self._interval_ms = interval_ms
-        self._ready: bool | None = None
+        self.ready: bool | None = None
+        """What the last canary said; None: none was sung yet."""
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,9 +58,9 @@ class Readiness:
             await self._say(ready=True)
 
     async def _say(self, *, ready: bool, why: str = "") -> None:
-        if ready == self._ready:
+        if ready == self.ready:
             return
-        self._ready = ready
+        self.ready = ready
         log.log(logging.INFO if ready else logging.WARNING, "ready=%s %s", str(ready).lower(), why)
         for service in SERVICES:
             await self.servicer.set(service, _SERVING if ready else _NOT_SERVING)

@@ -86,7 +86,10 @@ class One:
         self._bundle = bundle
 
     async def ask(self, windows: F32) -> F32:
-        return (await self._model.infer(windows)).outputs
+        said = await self._model.infer(windows)
+        if said.version != str(self._bundle.manifest.version):
+            raise ModelUnavailable(f"version {said.version} answered in place of {self._bundle.manifest.version}")
+        return said.outputs
 
     async def check(self) -> None:
         await self._model.check_golden(self._bundle.golden_inputs, self._bundle.golden_outputs)

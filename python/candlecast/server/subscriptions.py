@@ -336,7 +336,7 @@ class Subscriptions:
         for i, (forecast, key) in enumerate(zip(convert.forecasts(spoken), keys, strict=True)):
             encoded = chunk(forecast)
             self._chunks[at[i]] = self._newest_chunks[of_series[i]] = encoded
-            self._keys[at[i]] = (*key, some.model.name, some.model.version)
+            self._keys[at[i]] = (*key, forecast.model.name, forecast.model.version)
         self._published += len(rows)
         self._messages.clear()
         due = dict(self._everything)

@@ -92,7 +92,8 @@ async def warm_up(
 async def forecasts_of(features: Features, pool: Pool, model: Model) -> tuple[list[Close], list[Close]]:
     """Return the newest closes of READY symbols: those that the model has forecast, and those it owes a forecast.
 
-    A symbol whose newest candle is older than its interval is owed none: it may have come by a backfill.
+    What another version has answered is not owed by this one. A symbol whose newest candle is older than its interval
+    is owed none: it may have come by a backfill.
 
     Raises:
         StorageUnavailable.
@@ -105,7 +106,9 @@ async def forecasts_of(features: Features, pool: Pool, model: Model) -> tuple[li
     missing = set(await unforecast(pool, closes, model.name, model.version))
     made = [close for close in closes if close[:2] not in missing]
     now = now_ms()
-    owed = [close for close in closes if close[:2] in missing and now < close[2] + close[1]]
+    fresh = [close for close in closes if close[:2] in missing and now < close[2] + close[1]]
+    unanswered = set(await unforecast(pool, fresh, model.name, None)) if fresh else set()
+    owed = [close for close in fresh if close[:2] in unanswered]
     return made, owed
 
 

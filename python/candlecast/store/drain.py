@@ -13,7 +13,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,16 +44,25 @@ class Drain:
         refused_path: where rows that PostgreSQL refuses are set aside, one JSON object a line.
         rows_max: rows of one transaction, unless a single record has more.
         stop_timeout_ms: longest wait for what is left when leaving; the rest stays in the journal.
+        stored: told of rows that are in PostgreSQL; it only takes note.
     """
 
     def __init__(
-        self, journal: Journal, pool: Pool, *, refused_path: Path, rows_max: int, stop_timeout_ms: int
+        self,
+        journal: Journal,
+        pool: Pool,
+        *,
+        refused_path: Path,
+        rows_max: int,
+        stop_timeout_ms: int,
+        stored: Callable[[Sequence[Batch]], None] = lambda batches: None,
     ) -> None:
         self._journal = journal
         self._pool = pool
         self._refused_path = refused_path
         self._rows_max = rows_max
         self._stop_timeout_ms = stop_timeout_ms
+        self._stored = stored
         self._stopping = asyncio.Event()
         self._moved = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -62,6 +71,9 @@ class Drain:
         """Why rows cannot be written now."""
         self.refused_rows = 0
         """Rows set aside since the start."""
+        self.written_rows = 0
+        """Rows handed over since the start, those refused among them."""
+        self._stored_until_s = time.monotonic()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -81,6 +93,13 @@ class Drain:
             await asyncio.gather(self._task, return_exceptions=True)
             if left := self._journal.end - self._journal.mark:
                 log.warning("left in the journal bytes=%d because=%s", left, self.failure or "no time")
+
+    @property
+    def lag_s(self) -> float:
+        """Return for how long something has waited for PostgreSQL, 0 while nothing does."""
+        if self._journal.end <= self._journal.mark:
+            return 0.0
+        return time.monotonic() - self._stored_until_s
 
     async def caught_up(self, position: int) -> None:
         """Return once everything before a position of the journal is in PostgreSQL."""
@@ -113,6 +132,8 @@ class Drain:
                 self.failure = str(error) if isinstance(error, StorageUnavailable) else repr(error)
                 if self._stopping.is_set():
                     return
+                if self._journal.end <= self._journal.mark:
+                    self._stored_until_s = time.monotonic()
                 waiting = self._journal.size
                 log.warning("not stored bytes=%d retry_seconds=%.2f because=%s", waiting, pause_s, self.failure)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
@@ -128,6 +149,7 @@ class Drain:
         finally:
             for wait in waits:
                 wait.cancel()
+        self._stored_until_s = time.monotonic()  # what has come, has come just now
         return self._journal.end > self._journal.mark
 
     async def _pause(self) -> None:
@@ -139,6 +161,7 @@ class Drain:
 
     async def _step(self, writers: Sequence[Writer]) -> int:
         """Write what waits, by all writers at once when it is much, move the mark behind it, return how many rows."""
+        begun_s, end = time.monotonic(), self._journal.end
         position, parts, refused = self._journal.mark, list[list[Batch]](), list[Refused]()
         while len(parts) < len(writers) and position < self._journal.end:
             batches, position, strange = await self._read(position)
@@ -156,7 +179,13 @@ class Drain:
             await asyncio.to_thread(self._set_aside, refused)
         await self._journal.advance(position)
         self._moved.set()
-        return sum(len(batch) for part in parts for batch in part)
+        if position >= end:  # all that was there when we began
+            self._stored_until_s = begun_s
+        for part in parts:
+            self._stored(part)
+        rows = sum(len(batch) for part in parts for batch in part)
+        self.written_rows += rows
+        return rows
 
     async def _read(self, position: int) -> tuple[list[Batch], int, list[Refused]]:
         """Return the rows of a transaction for each model, where they end, and records that nobody understands."""

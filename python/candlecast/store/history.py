@@ -83,8 +83,11 @@ async def accepted_after(
             yield _accepted(rows)
 
 
-async def unforecast(pool: Pool, closes: Sequence[tuple[str, int, int]], model: str, version: int) -> list[Key]:
-    """Return those of (symbol, interval_ms, close_time_ms) that the model has neither forecast nor missed to.
+async def unforecast(pool: Pool, closes: Sequence[tuple[str, int, int]], model: str, version: int | None) -> list[Key]:
+    """Return those of (symbol, interval_ms, close_time_ms) that the model has neither answered nor missed to.
+
+    Args:
+        version: of the model; None: whichever.
 
     Raises:
         StorageUnavailable.

@@ -1,12 +1,16 @@
-"""The statements of queries.sql by name. Knows no table."""
+"""The statements of the .sql files beside this one, by name. Knows no table."""
 
 from __future__ import annotations
 
 import re
 from importlib.resources import files
 
-_TEXT = files(__package__).joinpath("queries.sql").read_text(encoding="utf-8")
-STATEMENTS: dict[str, str] = {
-    name: statement.strip()
-    for name, statement in re.findall(r"-- name: (\w+)\n(.*?;)\n(?=\n-- name:|\Z)", _TEXT, re.DOTALL)
-}
+
+def statements(file: str) -> dict[str, str]:
+    """Return the statements of a file of this package; `-- name:` begins one."""
+    text = files(__package__).joinpath(file).read_text(encoding="utf-8")
+    found = re.findall(r"-- name: (\w+)\n(.*?;)\n(?=\n-- name:|\Z)", text, re.DOTALL)
+    return {name: statement.strip() for name, statement in found}
+
+
+STATEMENTS: dict[str, str] = statements("queries.sql")

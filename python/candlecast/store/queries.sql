@@ -2,10 +2,11 @@
 
 -- name: record
 -- One round trip and one commit for candles, forecasts and order flow; a key that is there already keeps its first values.
+-- Only new answers are counted into the tables of hours (migrations/0020_views.sql), which the views read.
 -- The inboxes have the columns of records.py, which says what stands there for words and for NULL; when rows are few,
 -- writer.py puts parameters in their place. A gate's verdict is its code in gate.py. $1 missed forecasts; of the forecasts $2 to $6 model, version, bundle's
 -- sha256, feature-set hash and number of features, $7 words of states, $8 of directions, $9 of strengths, $10 the
--- reasons that occur and $11 their words.
+-- reasons that occur and $11 their words, $12 whether they are a shadow's.
 WITH candle AS (
     INSERT INTO candles (
         symbol, interval_ms, open_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
@@ -26,7 +27,7 @@ WITH candle AS (
         outputs, probabilities, direction, strength,
         confidence, quality, agreement, move, edge, stop_loss, take_profit,
         reasons, rule_score, hybrid_score, size_multiplier,
-        gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us)
+        gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, shadow)
     SELECT
         symbol::text, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision),
         $2::text, $3::integer, $4::bytea, $5::bigint,
@@ -43,9 +44,60 @@ WITH candle AS (
         ($11::text[])[array_position($10::integer[], reasons)]::text[],
         nullif(rule_score, 'NaN'), nullif(hybrid_score, 'NaN'), nullif(size_multiplier, 'NaN'),
         nullif(gate_probability, 'NaN'), (ARRAY[NULL, NULL, false, true])[gate_verdict + 1],
-        decode_us, features_us, queue_us, model_us, interpret_us
+        decode_us, features_us, queue_us, model_us, interpret_us, $12::boolean
     FROM prediction_inbox
     ON CONFLICT (symbol, close_time, interval_ms, model, version) DO NOTHING
+    RETURNING
+        close_time, interval_ms, model, version, direction, strength, confidence, quality, move, gap_filled, degraded,
+        gate_approved, nan_count, zero_variance_count, reasons, decode_us, features_us, queue_us, model_us, interpret_us,
+        shadow
+), counted AS (
+    INSERT INTO ml_prediction_hours AS hours (
+        hour, interval_ms, model, version, direction, strength, confidence_bin, forecasts, confidence_sum, quality_sum,
+        move_sum, gap_filled, degraded, gate_approved, gate_refused, nan_features, still_features)
+    SELECT
+        date_trunc('hour', close_time, 'UTC'), interval_ms, model, version, direction, strength,
+        coalesce(least(floor(confidence * 20), 19), -1)::smallint, count(*),
+        coalesce(sum(confidence), 0), coalesce(sum(quality), 0), coalesce(sum(move), 0),
+        count(*) FILTER (WHERE gap_filled), count(*) FILTER (WHERE degraded), count(*) FILTER (WHERE gate_approved),
+        count(*) FILTER (WHERE NOT gate_approved), sum(nan_count), sum(zero_variance_count)
+    FROM prediction
+    WHERE NOT shadow
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ORDER BY 1, 3, 4, 2, 5, 6, 7  -- whoever writes beside us takes the same locks in the same order
+    ON CONFLICT (hour, model, version, interval_ms, direction, strength, confidence_bin) DO UPDATE SET
+        forecasts = hours.forecasts + excluded.forecasts,
+        confidence_sum = hours.confidence_sum + excluded.confidence_sum,
+        quality_sum = hours.quality_sum + excluded.quality_sum, move_sum = hours.move_sum + excluded.move_sum,
+        gap_filled = hours.gap_filled + excluded.gap_filled, degraded = hours.degraded + excluded.degraded,
+        gate_approved = hours.gate_approved + excluded.gate_approved,
+        gate_refused = hours.gate_refused + excluded.gate_refused,
+        nan_features = hours.nan_features + excluded.nan_features,
+        still_features = hours.still_features + excluded.still_features
+), reasoned AS (
+    INSERT INTO ml_reason_hours AS hours (hour, interval_ms, model, version, reason, forecasts)
+    SELECT date_trunc('hour', close_time, 'UTC'), interval_ms, model, version, reason, count(*)
+    FROM prediction, unnest(reasons) AS reason
+    WHERE NOT shadow
+    GROUP BY 1, 2, 3, 4, 5
+    ORDER BY 1, 3, 4, 2, 5
+    ON CONFLICT (hour, model, version, interval_ms, reason) DO UPDATE SET
+        forecasts = hours.forecasts + excluded.forecasts
+), timed AS (
+    INSERT INTO ml_latency_hours AS hours (hour, stage, bucket, forecasts)
+    SELECT date_trunc('hour', now(), 'UTC'), stage, latency_bucket(us), sum(alike.forecasts)
+    FROM (
+        SELECT decode_us, features_us, queue_us, model_us, interpret_us, count(*) AS forecasts
+        FROM prediction
+        WHERE NOT shadow
+        GROUP BY 1, 2, 3, 4, 5
+    ) AS alike, LATERAL (VALUES
+        ('decode', decode_us), ('features', features_us), ('queue', queue_us), ('model', model_us),
+        ('interpret', interpret_us), ('total', decode_us + features_us + queue_us + model_us + interpret_us)
+    ) AS spent (stage, us)
+    GROUP BY 2, 3
+    ORDER BY 2, 3
+    ON CONFLICT (hour, stage, bucket) DO UPDATE SET forecasts = hours.forecasts + excluded.forecasts
 ), flow AS (
     INSERT INTO order_flow_features (
         symbol, ts, gate_asked, tick_ratio, depth_ratio, price_dist, price, vwap, std_dev, bid_vol, ask_vol,
@@ -91,7 +143,7 @@ SELECT
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
     rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
-WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
+WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6) AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
 
@@ -102,6 +154,7 @@ SELECT
     rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
+    AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
 
@@ -114,7 +167,7 @@ SELECT
     take_profit, reasons, rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs,
     probabilities, decode_us, features_us, queue_us, model_us, interpret_us
 FROM ml_predictions
-WHERE close_time >= $1 AND (close_time, symbol, interval_ms, model, version) > ($1, $2, $3, $4, $5)
+WHERE close_time >= $1 AND (close_time, symbol, interval_ms, model, version) > ($1, $2, $3, $4, $5) AND NOT shadow
     AND ($6::text[] IS NULL OR symbol = ANY ($6)) AND coalesce(confidence, 0) >= $7
     AND ($8::text[] IS NULL OR direction = ANY ($8))
 ORDER BY close_time, symbol, interval_ms, model, version
@@ -130,19 +183,16 @@ FROM (
     FROM ml_predictions AS p
     CROSS JOIN (
         SELECT greatest(
-            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'LONG'),
-            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'SHORT')) AS close_time
+            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'LONG' AND NOT shadow),
+            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'SHORT' AND NOT shadow)) AS close_time
     ) AS newest
     WHERE p.direction IN ('LONG', 'SHORT') AND p.close_time > newest.close_time - $1::integer * interval '1 day'
         AND p.close_time > newest.close_time - $1::integer * p.interval_ms * interval '1 millisecond'
-        AND p.stop_loss IS NOT NULL AND p.take_profit IS NOT NULL
+        AND p.stop_loss IS NOT NULL AND p.take_profit IS NOT NULL AND NOT p.shadow
     ORDER BY p.close_time DESC, p.symbol, p.interval_ms, p.version
     LIMIT $2
 ) AS found
 ORDER BY close_time_ms, quality DESC;
-
--- name: has_strategy_signals
-SELECT to_regclass('ml_strategy_signals') IS NOT NULL AS is_there;
 
 -- name: closed_trades
 -- What the closed trades of strategy $1 brought, by series: how many, and of their returns sum and sum of squares.
@@ -235,7 +285,7 @@ ORDER BY open_time;
 SELECT set_config('statement_timeout', $1, true), set_config('work_mem', '64MB', true);
 
 -- name: unforecast
--- Of the given closes of candles those without a forecast of model $4, version $5, made or missed.
+-- Of the given closes of candles those without an answer of model $4, version $5 (NULL: whichever), made or missed.
 -- LATERAL: one index look-up each, whatever the planner thinks of their number.
 SELECT given.symbol, given.interval_ms
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
@@ -245,7 +295,7 @@ LEFT JOIN LATERAL (
     FROM ml_predictions AS p
     WHERE p.symbol = given.symbol AND p.interval_ms = given.interval_ms
         AND p.close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
-        AND p.model = $4 AND p.version = $5
+        AND p.model = $4 AND ($5::integer IS NULL OR p.version = $5) AND NOT p.shadow
     LIMIT 1
 ) AS made ON true
 LEFT JOIN LATERAL (
@@ -253,7 +303,7 @@ LEFT JOIN LATERAL (
     FROM ml_missed_predictions AS m
     WHERE m.symbol = given.symbol AND m.interval_ms = given.interval_ms
         AND m.close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
-        AND m.model = $4 AND m.version = $5
+        AND m.model = $4 AND ($5::integer IS NULL OR m.version = $5)
     LIMIT 1
 ) AS missed ON true
 WHERE made.is_there IS NULL AND missed.is_there IS NULL
@@ -296,7 +346,8 @@ SELECT
     key, strategy, version, coalesce(logged_at, now()), accuracy, duration_s, data_points, status, error, session_id,
     coalesce(metadata, '{}')
 FROM jsonb_populate_record(NULL::ml_training_log, $1::jsonb)
-ON CONFLICT (key) DO NOTHING;
+ON CONFLICT (key) DO NOTHING
+RETURNING id;
 
 -- name: register_model
 -- $1 is a row of ml_models as JSON. The same bundle again may have moved; its state is not touched.
@@ -333,3 +384,30 @@ SELECT
     bundle_sha256
 FROM jsonb_populate_recordset(NULL::ml_feature_importance, $1::jsonb)
 ON CONFLICT (model, version, calculated_at, feature) DO NOTHING;
+
+-- name: record_model_events
+-- $1 is a JSON array of rows of ml_model_events; one that is there already is there once. Where the bundle is on record, its
+-- state is that of its newest event.
+WITH given AS (
+    SELECT * FROM jsonb_populate_recordset(NULL::ml_model_events, $1::jsonb)
+), added AS (
+    INSERT INTO ml_model_events (id, at, model, version, bundle_sha256, from_state, to_state, who, why, metrics)
+    SELECT id, at, model, version, bundle_sha256, from_state, to_state, who, why, metrics FROM given
+    ON CONFLICT (id) DO NOTHING
+), newest AS (
+    SELECT DISTINCT ON (model, version, bundle_sha256) * FROM given ORDER BY model, version, bundle_sha256, at DESC
+)
+UPDATE ml_models AS m SET
+    state = newest.to_state, updated_at = now(),
+    deployed_at = CASE WHEN newest.to_state = 'CHAMPION' THEN newest.at ELSE m.deployed_at END
+FROM newest
+WHERE m.name = newest.model AND m.version = newest.version AND m.bundle_sha256 = newest.bundle_sha256;
+
+-- name: model_events
+-- The newest first: $1 how many, of model $2 and version $3 (NULL: of all).
+SELECT id, (date_part('epoch', at) * 1000)::bigint AS at_ms, model, version, encode(bundle_sha256, 'hex') AS bundle_sha256,
+    from_state, to_state, who, why, metrics
+FROM ml_model_events
+WHERE model = $2 AND ($3::integer IS NULL OR version = $3)
+ORDER BY at DESC, sequence DESC
+LIMIT $1;

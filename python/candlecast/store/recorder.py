@@ -75,6 +75,8 @@ class Recorder:
         self._appended: OnDisk | None = None
         self._stopping = False
         self._level = 0
+        self.journal, self.drain, self.bytes_max = journal, drain, journal_bytes_max
+        """For those who watch."""
         self.dropped_bytes = 0
         """Given up since the start."""
 
@@ -193,6 +195,10 @@ class Recorder:
         if recent.find(series, close)[0].all():
             recent.keep(series, close, done)
 
+    def forget(self, model: Model) -> None:
+        """Forget what a model that speaks no more has said; PostgreSQL would keep the first of each."""
+        self._recent.pop((model.name, model.version), None)
+
     def next_accepted_ns(self) -> int:
         """Return the time at which a batch moves the state, later than any before."""
         self._accepted_ns = max(self._accepted_ns + 1, time.time_ns())
@@ -214,7 +220,7 @@ class Recorder:
         if forecasts and len(chosen):
             made = records.predictions(forecasts, self._feature_names)
             data = (made if len(chosen) == len(made) else made[chosen]).tobytes()
-            origin = Origin.of(forecasts.model, len(self._feature_names), self._states)
+            origin = Origin.of(forecasts.model, len(self._feature_names), self._states, forecasts.shadow)
         rows = tuple((m.symbol, m.interval_ms, m.close_time_ms, m.model, m.version, m.reason) for m in missed)
         return Batch(candle_data, data, rows, origin)
 

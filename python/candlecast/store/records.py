@@ -142,11 +142,12 @@ class Origin(NamedTuple):
     feature_set_hash: int  # the unsigned 64 bits, as a signed number
     feature_count: int
     states: tuple[str, ...]  # names of the values of `state`
+    shadow: bool = False  # nobody heard them
 
     @classmethod
-    def of(cls, model: Model, feature_count: int, states: Sequence[str]) -> Origin:
+    def of(cls, model: Model, feature_count: int, states: Sequence[str], shadow: bool = False) -> Origin:
         sha256, set_hash = bytes.fromhex(model.bundle_sha256), _signed(model.feature_set_hash)
-        return cls(model.name, model.version, sha256, set_hash, feature_count, tuple(states))
+        return cls(model.name, model.version, sha256, set_hash, feature_count, tuple(states), shadow)
 
 
 LAYOUT: Final = zlib.crc32(

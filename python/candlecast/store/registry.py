@@ -153,9 +153,9 @@ async def save_session(pool: Pool, session: Session) -> None:
     await pool.fetch(STATEMENTS["save_session"], _json(session))
 
 
-async def log_training(pool: Pool, logged: Logged) -> None:
-    """Write that a training ended."""
-    await pool.fetch(STATEMENTS["log_training"], _json(logged))
+async def log_training(pool: Pool, logged: Logged) -> bool:
+    """Write that a training ended; return whether its key is new."""
+    return bool(await pool.fetch(STATEMENTS["log_training"], _json(logged)))
 
 
 async def register_model(pool: Pool, model: Trained) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from candlecast.store.outcomes import OWN_STRATEGY
 from candlecast.store.pool import Pool
 from candlecast.store.queries import STATEMENTS
 
-OWN_STRATEGY: Final = "candlecast"
-"""The name under which the server's own signals are trades."""
 SIGNALS_MAX: Final = 10_000
 
 
@@ -27,5 +26,4 @@ async def closed_trades(pool: Pool) -> list[Any]:
     Raises:
         StorageUnavailable.
     """
-    (found,) = await pool.fetch(STATEMENTS["has_strategy_signals"])
-    return await pool.fetch(STATEMENTS["closed_trades"], OWN_STRATEGY) if found["is_there"] else []
+    return await pool.fetch(STATEMENTS["closed_trades"], OWN_STRATEGY)

@@ -52,9 +52,9 @@ INBOXES: Final = (
 """Where COPY puts a batch before `record` takes it from there; each connection that writes has its own."""
 FEW: Final = (
     STATEMENTS["record"]
-    .replace("FROM candle_inbox", "FROM unnest($12::candle_inbox[]) AS candle_inbox")
-    .replace("FROM prediction_inbox", "FROM unnest($13::prediction_inbox[]) AS prediction_inbox")
-    .replace("FROM flow_inbox", "FROM unnest($14::flow_inbox[]) AS flow_inbox")
+    .replace("FROM candle_inbox", "FROM unnest($13::candle_inbox[]) AS candle_inbox")
+    .replace("FROM prediction_inbox", "FROM unnest($14::prediction_inbox[]) AS prediction_inbox")
+    .replace("FROM flow_inbox", "FROM unnest($15::flow_inbox[]) AS flow_inbox")
 )
 
 
@@ -150,4 +150,5 @@ def _shared(batch: Batch, predictions: Records) -> Sequence[object]:
         records.STRENGTHS,
         reasons,
         ["{" + ",".join(reasons_of(bits)) + "}" for bits in reasons],
+        origin.shadow,
     )

@@ -8,6 +8,8 @@ at the open     funding for who held before; a stop that the open has passed fil
 within the bar  the stop, and only if it was not touched the take, at its price and never better
 at the close    a position that has had its bars; at the end of the data all others, at their last close
 
+`store/outcomes.sql` follows these rules for each forecast by itself; a test holds them together.
+
 Orders at market (all but the take) pay slippage, every fill pays fees. Stakes are an equal share of the equity at the
 last close for each symbol, times the size multiplier, so gains and losses compound.
 """
@@ -22,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from candlecast import outputs
 from candlecast.values import F64, I64, Bool
 
 I8 = NDArray[np.int8]
@@ -58,7 +61,7 @@ class Rules:
     fees: float = 0.0004  # of the value of each fill
     slippage: float = 0.0002  # of the price, against us, of each order at market
     funding: float = 0.0  # of a position's value at its last close, each 8 h UTC; longs pay it, shorts receive it
-    hold_bars: int = 16
+    hold_bars: int = outputs.HOLD_BARS
 
 
 class Exit(IntEnum):

@@ -19,7 +19,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from candlecast.values import F32
+from candlecast.values import F32, I64
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,10 @@ class SharedWindows:
     def joined(self, parts: list[F32]) -> F32:
         """Return the windows of parts [b, …], one part behind the other."""
         return np.concatenate(parts, out=self.room(sum(map(len, parts))))
+
+    def picked(self, windows: F32, index: I64) -> F32:
+        """Return rows [K] of windows [B, …]."""
+        return np.take(windows, index, axis=0, out=self.room(len(index)), mode="clip")  # "raise" would copy twice
 
     def place_of(self, windows: F32) -> int | None:
         """Return at which byte windows [B, …] begin, None when they lie elsewhere."""

@@ -256,13 +256,15 @@ class CandleResult(_message.Message):
     def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., open_time_ms: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., status: _Optional[_Union[SymbolStatus, _Mapping]] = ..., forecast: _Optional[_Union[Forecast, _Mapping]] = ...) -> None: ...
 
 class PackedResults(_message.Message):
-    __slots__ = ("records", "model", "times", "layout")
+    __slots__ = ("records", "model", "times", "challenger", "layout")
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGER_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     records: bytes
     model: ModelVersion
     times: StageTimes
+    challenger: ModelVersion
     layout: int
-    def __init__(self, records: _Optional[bytes] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., layout: _Optional[int] = ...) -> None: ...
+    def __init__(self, records: _Optional[bytes] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., challenger: _Optional[_Union[ModelVersion, _Mapping]] = ..., layout: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,95 @@
+"""What happened after forecasts, written back series by series, each pass one transaction. Knows when nothing is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from candlecast import outputs
+from candlecast.store.pool import Connection
+from candlecast.store.queries import statements
+
+STATEMENTS: Final = statements("outcomes.sql")
+OWN_STRATEGY: Final = "candlecast"
+"""The name that the server's own signals are logged under; nobody else may use it."""
+SURE_S: Final = 60
+"""Once a candle has been stored so long, an older one of its series that is not there will not come: it would be late."""
+TIMEOUT_MS: Final = 60_000
+"""Longest statement of a pass."""
+CANDLES_MIN: Final = 2 * max(outputs.HORIZON_BARS)
+"""Of a series in a pass: fewer would not reach from a forecast to its last outcome."""
+
+Series = tuple[str, int]
+"""Symbol and interval in ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """How the server's own signals are sized and charged in its log."""
+
+    fees: float  # of the value of each fill
+    strong_size: float  # stake of a STRONG signal; that of others is 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass has done."""
+
+    forecasts: int  # that learnt of something
+    unfinished: tuple[Series, ...]  # with more candles than were looked at
+    stuck: tuple[Series, ...]  # the same, but nothing can be done before they are sure
+
+
+async def prepare(connection: Connection) -> None:
+    """Make a connection ready for passes; it is of no other use then."""
+    await connection.execute("SET plan_cache_mode = force_custom_plan; SET enable_mergejoin = off")
+    await connection.execute(STATEMENTS["outcome_rooms"])
+
+
+async def settle(
+    connection: Connection,
+    series: Sequence[Series],
+    costs: Costs,
+    *,
+    candles_max: int,
+    sure_s: float = SURE_S,
+) -> Pass:
+    """Write the outcomes that the stored candles give to the forecasts of some series, each once.
+
+    Args:
+        connection: prepared.
+        candles_max: candles of each series that are looked at, CANDLES_MIN at least.
+
+    Raises:
+        asyncpg's errors: nothing was written.
+    """
+    assert candles_max >= CANDLES_MIN, "too few to get on"
+    columns = [symbol for symbol, _ in series], [interval_ms for _, interval_ms in series]
+
+    async def run(name: str, *values: object) -> None:
+        await connection.execute(STATEMENTS[name], *values, timeout=TIMEOUT_MS / 1000)
+
+    async with connection.transaction():
+        await run("outcome_turn", str(TIMEOUT_MS))
+        await run("outcome_candles", *columns, candles_max)
+        await run("outcome_series", *columns, float(sure_s))
+        await run("outcome_rows", *outputs.THRESHOLDS, outputs.HOLD_BARS)
+        count = int(await connection.fetchval(STATEMENTS["outcome_count"]))
+        if count:
+            # Row by row through the primary key: a join by hashing would read whole partitions.
+            await connection.execute("SET LOCAL enable_hashjoin = off")
+            await run("outcome_write", list(outputs.CLASSES))
+            await connection.execute("SET LOCAL enable_hashjoin = on")
+            await run("outcome_accuracy")
+            await run("outcome_exits")
+        await run("outcome_signals", OWN_STRATEGY, costs.strong_size, costs.fees)
+        ended = await connection.fetch(STATEMENTS["outcome_marks"], candles_max, timeout=TIMEOUT_MS / 1000)
+    more = [((row["symbol"], row["interval_ms"]), row["has_moved"]) for row in ended if row["has_more"]]
+    return Pass(count, tuple(one for one, moved in more if moved), tuple(one for one, moved in more if not moved))
+
+
+async def series_after(connection: Connection, last: Series, limit: int) -> list[Series]:
+    """Return the next series that have candles, in order; the first ones after ("", 0)."""
+    rows = await connection.fetch(STATEMENTS["candle_series_after"], *last, limit, timeout=TIMEOUT_MS / 1000)
+    return [(symbol, interval_ms) for symbol, interval_ms in rows]

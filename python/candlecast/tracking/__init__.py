@@ -1,0 +1,1 @@
+"""What became of forecasts and signals: kept up to date beside serving."""

@@ -1,0 +1,183 @@
+"""Keeps outcomes and the results of strategies up to date beside serving. Knows when, not how.
+
+Whoever stores candles says of which series; those are looked at a moment later, in passes that are bounded, over a connection of
+its own. At the start every series with candles is looked at, so what closed while nobody looked is found. Nothing waits for this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from candlecast.errors import CandlecastError
+from candlecast.store import outcomes, performance
+from candlecast.store.batch import Batch
+from candlecast.store.outcomes import CANDLES_MIN, Costs, Series
+from candlecast.store.pool import Connection, Pool, is_refusal, open_pool
+
+GATHER_S: Final = 2.0
+"""From the first candle of a close until its series are looked at: serving has the processor until then."""
+TICK_S: Final = 1.0
+"""Pause between two looks at what is out of date."""
+SERIES_MAX: Final = 64
+"""In one pass."""
+CANDLES_MAX: Final = 16_384
+"""In one pass, unless SERIES_MAX series have more in CANDLES_MIN each."""
+SERIES_PAGE: Final = 1_000
+"""Listed at once at the start."""
+BACKOFF_MIN_S: Final = 1.0
+BACKOFF_MAX_S: Final = 30.0
+NICE: Final = 10
+"""Of the backend that makes the passes, where PostgreSQL runs on this machine: serving goes first."""
+STOP_TIMEOUT_S: Final = 2.0
+log = logging.getLogger(__name__)
+
+
+class Tracking:
+    """Follows outcomes while it is entered.
+
+    Args:
+        gather_s: pause between hearing of candles and looking at their series.
+    """
+
+    def __init__(self, database_url: str, costs: Costs, *, gather_s: float = GATHER_S) -> None:
+        self._database_url = database_url
+        self._costs = costs
+        self._gather_s = gather_s
+        self._due = dict[Series, None]()  # in the order in which they were heard of
+        self._stuck = dict[Series, float]()  # and when they may be looked at again, by the monotonic clock
+        self._heard = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._knows_all = False
+        self.forecasts = 0
+        """That learnt of an outcome since the start."""
+        self.seconds = 0.0
+        """Spent in passes since the start."""
+        self.failure: str | None = None
+        """Why outcomes cannot be written now."""
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None, "not entered"
+        self._task.cancel()
+        await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_S)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many series are to be looked at."""
+        return len(self._due) + len(self._stuck)
+
+    def stored(self, batches: Sequence[Batch]) -> None:
+        """Hear that rows are in PostgreSQL."""
+        for batch in batches:
+            given = batch.candle_records
+            if len(given):
+                pairs = set(zip(given["symbol"].tolist(), given["interval_ms"].tolist(), strict=True))
+                self._due.update(dict.fromkeys((symbol.decode("latin-1").rstrip(" "), ms) for symbol, ms in pairs))
+        if self._due:
+            self._heard.set()
+
+    async def _run(self) -> None:
+        pause_s = BACKOFF_MIN_S
+        while True:
+            try:
+                async with (
+                    open_pool(self._database_url, connections_max=2, command_timeout_ms=outcomes.TIMEOUT_MS) as pool,
+                    pool.connection() as connection,
+                ):
+                    await outcomes.prepare(connection)
+                    await _step_back(connection, self._database_url)
+                    await self._remember(connection)
+                    self.failure, pause_s = None, BACKOFF_MIN_S
+                    await self._follow(connection, pool)
+            except Exception as error:
+                if not isinstance(error, CandlecastError):
+                    log.exception("a mistake of ours: outcomes are tried again")
+                self.failure = str(error)
+                log.warning("outcomes wait retry_seconds=%.0f because=%s", pause_s, self.failure)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+            pause_s = min(2 * pause_s, BACKOFF_MAX_S)
+
+    async def _remember(self, connection: Connection) -> None:
+        """Find every series there is, once."""
+        last: Series = ("", 0)
+        while not self._knows_all:
+            page = await outcomes.series_after(connection, last, SERIES_PAGE)
+            self._due.update(dict.fromkeys(page))
+            self._knows_all = len(page) < SERIES_PAGE
+            if page:
+                last = page[-1]
+
+    async def _follow(self, connection: Connection, pool: Pool) -> None:
+        while True:
+            await self._settle(connection)
+            await performance.refresh(pool)
+            self._heard.clear()
+            now = time.monotonic()
+            self._due.update(dict.fromkeys(series for series, at in self._stuck.items() if at <= now))
+            self._stuck = {series: at for series, at in self._stuck.items() if at > now}
+            if not self._due:
+                try:
+                    async with asyncio.timeout(TICK_S):
+                        await self._heard.wait()
+                    await asyncio.sleep(self._gather_s)
+                except TimeoutError:
+                    pass
+
+    async def _settle(self, connection: Connection) -> None:
+        """Look at every series that is due, until there is nothing to find."""
+        begin, found = time.monotonic(), 0
+        while self._due:
+            some = list(self._due)[:SERIES_MAX]
+            for series in some:  # before, for it may be heard of again meanwhile
+                del self._due[series]
+            try:
+                found += await self._settle_some(connection, some)
+            except BaseException:
+                self._due.update(dict.fromkeys(some))
+                raise
+        spent = time.monotonic() - begin
+        self.forecasts, self.seconds = self.forecasts + found, self.seconds + spent
+        if found:
+            log.info("outcomes forecasts=%d seconds=%.2f", found, spent)
+
+    async def _settle_some(self, connection: Connection, some: list[Series]) -> int:
+        """Look at some series together; where PostgreSQL refuses what one of them gives, each by itself."""
+        try:
+            done = await outcomes.settle(
+                connection, some, self._costs, candles_max=max(CANDLES_MAX // len(some), CANDLES_MIN)
+            )
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if len(some) == 1:
+                log.error("outcomes refused symbol=%s interval_ms=%d error=%s", *some[0], error)
+                return 0
+            return sum([await self._settle_some(connection, [series]) for series in some])
+        self._due.update(dict.fromkeys(done.unfinished))
+        self._stuck.update(dict.fromkeys(done.stuck, time.monotonic() + outcomes.SURE_S / 4))
+        return done.forecasts
+
+
+async def _step_back(connection: Connection, url: str) -> None:
+    """Let serving go first where the backend is a process of this machine and ours to say; else nothing happens."""
+    if "host=/" not in url and "host=%2F" not in url:
+        return
+    pid = int(await connection.fetchval("SELECT pg_backend_pid()"))
+    try:
+        if "postgres" in Path(f"/proc/{pid}/comm").read_text():
+            os.setpriority(os.PRIO_PROCESS, pid, NICE)
+    except OSError as error:
+        log.info("outcomes run at the priority of serving: %s", error)
