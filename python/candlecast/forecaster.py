@@ -98,8 +98,8 @@ class Forecaster:
         self._gate = gate
         self._signals = signals or Signals(feature_state.NAMES, feature_state.STATES, thresholds)
         self._cache = ForecastCache(ttl_s=0, rows_max=0) if cache is None else cache
-        self.listeners: list[Callable[[Answer], None]] = []
-        """Are told of each answer that has forecasts, once it is recorded."""
+        self.listeners: list[Callable[[Answer | None], None]] = []
+        """Are told of each answer that has forecasts, once it is recorded; None: one that may not have been."""
         self._features = features
         self._recorder = recorder
         self._model = model
@@ -300,6 +300,8 @@ class Forecaster:
             self._tasks.discard(task)
             self._leave(group.works)
             if (error := asyncio.CancelledError() if task.cancelled() else task.exception()) is not None:
+                for listener in self.listeners:
+                    listener(None)
                 group.fail(error)
 
         task.add_done_callback(done)

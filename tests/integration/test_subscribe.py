@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from candlecast.client import AsyncClient, Client, ServerError, direction
+from candlecast.errors import SubscriberBehind
 from candlecast.features import Features
 from candlecast.server.service import ForecastsService
 from candlecast.server.stored import StoredForecasts
@@ -205,6 +206,28 @@ async def test_who_wants_all_of_them_is_ended_when_it_is_too_far_behind():
         gate.set()
         with pytest.raises(Exception, match="17 forecasts were made since"):
             await slow
+
+
+async def test_what_was_made_and_could_not_be_told_is_not_passed_over_in_silence():
+    async with Subscriptions(None, subscribers_max=4, backlog_max=16) as fan_out:
+        gate, seen = asyncio.Event(), []
+        gate.set()
+        request = pb.SubscribeRequest(when_behind=pb.WHEN_BEHIND_END)
+        strict = asyncio.create_task(read(fan_out, request, gate, []))
+        lax = asyncio.create_task(read(fan_out, pb.SubscribeRequest(), gate, seen))
+        await until(lambda: len(fan_out) == 2 and seen)
+        fan_out.publish(answer(forecasts(3)))
+        await until(lambda: len(seen) == 2)
+        fan_out.publish(None)
+        with pytest.raises(SubscriberBehind):
+            async with asyncio.timeout(LIMIT_S):
+                await strict
+        await until(lambda: len(seen) == 3)
+        assert seen[2].skipped and not seen[2].forecasts
+        fan_out.publish(answer(forecasts(1, seed=5)))
+        await until(lambda: len(seen) == 4 and len(seen[3].forecasts) == 1)
+        lax.cancel()
+        await asyncio.gather(lax, return_exceptions=True)
 
 
 async def test_a_forecast_is_encoded_once_however_many_hear_it(monkeypatch):
