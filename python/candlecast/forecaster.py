@@ -113,8 +113,8 @@ class Forecaster:
         self._observe = observe
         self._signals = signals or Signals(feature_state.NAMES, feature_state.STATES, thresholds)
         self._cache = ForecastCache(ttl_s=0, rows_max=0) if cache is None else cache
-        self.listeners: list[Callable[[Answer], None]] = []
-        """Are told of each answer that has forecasts, once it is recorded."""
+        self.listeners: list[Callable[[Answer | None], None]] = []
+        """Are told of each answer that has forecasts, once it is recorded; None: one that may not have been."""
         self._features = features
         self._recorder = recorder
         self.rows_max = rows_max
@@ -346,6 +346,8 @@ class Forecaster:
             self._tasks.discard(task)
             self._leave(group.works)
             if (error := asyncio.CancelledError() if task.cancelled() else task.exception()) is not None:
+                for listener in self.listeners:
+                    listener(None)
                 group.fail(error)
 
         task.add_done_callback(done)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from candlecast.client import AsyncClient, Client, ServerError, direction
+from candlecast.errors import SubscriberBehind
 from candlecast.features import Features
 from candlecast.server.service import ForecastsService
 from candlecast.server.stored import StoredForecasts
@@ -207,6 +208,28 @@ async def test_who_wants_all_of_them_is_ended_when_it_is_too_far_behind():
             await slow
 
 
+async def test_what_was_made_and_could_not_be_told_is_not_passed_over_in_silence():
+    async with Subscriptions(None, subscribers_max=4, backlog_max=16) as fan_out:
+        gate, seen = asyncio.Event(), []
+        gate.set()
+        request = pb.SubscribeRequest(when_behind=pb.WHEN_BEHIND_END)
+        strict = asyncio.create_task(read(fan_out, request, gate, []))
+        lax = asyncio.create_task(read(fan_out, pb.SubscribeRequest(), gate, seen))
+        await until(lambda: len(fan_out) == 2 and seen)
+        fan_out.publish(answer(forecasts(3)))
+        await until(lambda: len(seen) == 2)
+        fan_out.publish(None)
+        with pytest.raises(SubscriberBehind):
+            async with asyncio.timeout(LIMIT_S):
+                await strict
+        await until(lambda: len(seen) == 3)
+        assert seen[2].skipped and not seen[2].forecasts
+        fan_out.publish(answer(forecasts(1, seed=5)))
+        await until(lambda: len(seen) == 4 and len(seen[3].forecasts) == 1)
+        lax.cancel()
+        await asyncio.gather(lax, return_exceptions=True)
+
+
 async def test_a_forecast_is_encoded_once_however_many_hear_it(monkeypatch):
     made = []
     monkeypatch.setattr("candlecast.server.subscriptions.chunk", lambda forecast: made.append(1) or chunk(forecast))
@@ -271,13 +294,24 @@ async def test_what_is_stored_comes_first_then_what_is_made_without_gap_or_repet
     for given in published[:30]:
         await store.record(None, given)
     async with fan(storage_of(store, pool)) as server, AsyncClient(server.address) as client:
-        since = int(published[10].close_time_ms[0])
-        task = asyncio.create_task(taken(client.subscribe(from_close_time_ms=since), 30 * 3))
+        since, [sentinel] = int(published[10].close_time_ms[0]), of_bars(("ZUSDT",), [99])
+
+        async def raw():  # the client would drop repetitions itself
+            found = []
+            async for response in client._stub.Subscribe(pb.SubscribeRequest(from_close_time_ms=since)):
+                found += response.forecasts
+                if found and key(found[-1]) == keys(sentinel)[0]:
+                    break
+            return found[:-1]
+
+        task = asyncio.create_task(raw())
         await server.joined(1)
         for given in published[28:]:  # the first two are in the table, too
             recorded = await store.record(None, given)
             server.subscriptions.publish(replace(answer(given), recorded=replace(recorded, new=np.full(3, True))))
-        heard = await task
+        server.subscriptions.publish(answer(sentinel))
+        async with asyncio.timeout(LIMIT_S):
+            heard = await task
         assert sorted(map(key, heard)) == sorted(k for given in published[10:] for k in keys(given))
         assert len(set(map(key, heard))) == len(heard)
         stored = next(f for f in heard if f.already_stored)

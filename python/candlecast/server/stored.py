@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -17,7 +18,10 @@ from candlecast.store.predictions import predictions_since
 from candlecast.v1 import forecasts_pb2
 from candlecast.v1 import types_pb2 as pb
 
-PAGE_ROWS: Final = 500
+PAGE_ROWS: Final = 100
+"""Some 3 ms of the loop."""
+READERS_MAX: Final = 2
+"""Pages read at once: after a restart everybody comes."""
 _STAGES: Final = ("decode_us", "features_us", "queue_us", "model_us", "interpret_us")
 
 
@@ -31,17 +35,19 @@ class StoredForecasts:
 
     def __init__(self, pool: Pool, drained: Callable[[], Awaitable[None]], *, rows_max: int) -> None:
         self._pool, self._drained, self._rows_max = pool, drained, rows_max
+        self._turns = asyncio.Semaphore(READERS_MAX)
 
     async def since(
         self, request: forecasts_pb2.SubscribeRequest
-    ) -> AsyncGenerator[list[tuple[Key, pb.Forecast]], None]:
+    ) -> AsyncGenerator[list[tuple[Key | None, pb.Forecast]], None]:
         """Yield pages of what is stored of the request's close and later, in the order of closes, all of it so far.
 
         Raises:
             InvalidRequest: there are too many.
             StorageUnavailable.
         """
-        await self._drained()
+        async with self._turns:
+            await self._drained()
         rows = 0
         pages = predictions_since(
             self._pool,
@@ -51,8 +57,12 @@ class StoredForecasts:
             directions=[pb.Direction.Name(side).removeprefix("DIRECTION_") for side in request.directions],
             page_rows=PAGE_ROWS,
         )
-        async with aclosing(pages) as found:
-            async for page in found:
+        async with aclosing(pages):
+            while True:
+                async with self._turns:  # not while the subscriber takes its time
+                    page = await anext(pages, None)
+                if page is None:
+                    return
                 rows += len(page)
                 if rows > self._rows_max:
                     raise InvalidRequest(
@@ -63,8 +73,8 @@ class StoredForecasts:
                 yield [message(row) for row in page]
 
 
-def message(row: Mapping[str, Any]) -> tuple[Key, pb.Forecast]:
-    """Return a row of ml_predictions as its key and a message."""
+def message(row: Mapping[str, Any]) -> tuple[Key | None, pb.Forecast]:
+    """Return a row of ml_predictions as a message, and its key while it may still be published."""
     outputs = np.frombuffer(row["outputs"], "<f4").astype(float).tolist()
     probabilities = np.frombuffer(row["probabilities"], "<f4").astype(float).reshape(-1, 3).tolist()
     close_time_ms = round(row["close_time"].timestamp() * 1000)
@@ -99,4 +109,5 @@ def message(row: Mapping[str, Any]) -> tuple[Key, pb.Forecast]:
     for name in ("model_agreement", "gate_probability", "gate_approved"):
         if row[name] is not None:
             setattr(forecast, name, row[name])
-    return (row["symbol"], row["interval_ms"], close_time_ms, row["model"], row["version"]), forecast
+    key = row["symbol"], row["interval_ms"], close_time_ms, row["model"], row["version"]
+    return key if row["is_recent"] else None, forecast

@@ -35,7 +35,7 @@ MESSAGES_KEPT_MAX: Final = 32
 """Of 300 KB at most; those who want the same are sent the same bytes."""
 WOKEN_AT_ONCE: Final = 16
 REST_MAX_S: Final = 0.25
-SYMBOLS_MAX: Final = 10_000
+SYMBOLS_MAX: Final = 1_000
 """In one request."""
 SEEN_FOR_S: Final = 30.0
 """After the last stored forecast was sent: so long one that was read from storage may still be on its way here."""
@@ -50,8 +50,11 @@ Key = tuple[str, int, int, str, int]
 class Storage(Protocol):
     """Where forecasts are read that were made before."""
 
-    def since(self, request: pb.SubscribeRequest) -> AsyncGenerator[list[tuple[Key, types_pb2.Forecast]], None]:
-        """Yield pages of what is stored of the request's close and later, in the order of closes, all of it so far."""
+    def since(self, request: pb.SubscribeRequest) -> AsyncGenerator[list[tuple[Key | None, types_pb2.Forecast]], None]:
+        """Yield pages of what is stored of the request's close and later, in the order of closes, all of it so far.
+
+        The key of what was stored long ago, and so will not be published any more, is None.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +145,20 @@ class Subscriptions:
         for subscriber in self._all():
             subscriber.wake.set()
 
-    def publish(self, answer: Answer) -> None:
-        """Take the forecasts of an answer that were not made before; costs nothing without subscribers."""
-        if not self._count or answer.forecasts is None:
+    def publish(self, answer: Answer | None) -> None:
+        """Take the forecasts of an answer that were not made before; costs nothing without subscribers.
+
+        None: some were made and are not told of, but may be stored yet. Then everybody is too far behind.
+        """
+        if not self._count:
+            return
+        if answer is None:
+            self._encode_all()
+            self._published += self._backlog_max + 1
+            for subscriber in self._all():
+                subscriber.wake.set()
+            return
+        if answer.forecasts is None:
             return
         rows = np.flatnonzero(answer.recorded.new)
         if len(rows):
@@ -167,7 +181,7 @@ class Subscriptions:
                     raise InvalidRequest("from_close_time_ms", "this server reads no storage")
                 async with aclosing(self._storage.since(request)) as pages:
                     async for page in pages:
-                        subscriber.seen.update(key for key, _ in page)
+                        subscriber.seen.update(key for key, _ in page if key is not None)
                         yield b"".join(chunk(forecast) for _, forecast in page)
                 subscriber.seen_until_s = time.monotonic() + SEEN_FOR_S
                 if self._published - subscriber.place > self._backlog_max:

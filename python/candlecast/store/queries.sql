@@ -165,7 +165,8 @@ SELECT
     symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, state, gap_filled, degraded,
     model_agreement, features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss,
     take_profit, reasons, rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs,
-    probabilities, decode_us, features_us, queue_us, model_us, interpret_us
+    probabilities, decode_us, features_us, queue_us, model_us, interpret_us,
+    created_at > now() - interval '1 minute' AS is_recent
 FROM ml_predictions
 WHERE close_time >= $1 AND (close_time, symbol, interval_ms, model, version) > ($1, $2, $3, $4, $5) AND NOT shadow
     AND ($6::text[] IS NULL OR symbol = ANY ($6)) AND coalesce(confidence, 0) >= $7
