@@ -189,7 +189,7 @@ def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster) -> None:
     total(
         "ml_cache_hits_total",
         "Forecasts answered from memory: the same symbol, close and model, asked again in time.",
-        lambda: float(getattr(forecaster, "ml_cache_hits_total", 0)),
+        lambda: forecaster.ml_cache_hits_total,
     )
     total(
         "candlecast_calls_failed_total",
