@@ -146,8 +146,10 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rebuild_age_max_h=settings.rebuild_age_max_h,
             symbols_max=settings.symbols_max,
         )
-        await restore_portfolio(signals, features, pool, bars_max=settings.position_bars_max)
         made, owed = await forecasts_of(features, pool, forecaster.misses.model)
+        await restore_portfolio(
+            signals, features, pool, bars_max=settings.position_bars_max, made=made, model=forecaster.misses.model
+        )
         for close in made:
             recorder.remember(*close, forecaster.misses.model)
         for close in owed:

@@ -7,25 +7,33 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final
 
 import numpy as np
 
 from candlecast.features import Features
+from candlecast.filters import bits_of
+from candlecast.server.warm import Close
 from candlecast.signals import Signals
 from candlecast.store.history import accepted_after
 from candlecast.store.pool import Pool
-from candlecast.store.signals import closed_trades, recent_signals
-from candlecast.values import Candles, symbols
+from candlecast.store.signals import closed_trades, reasons_of, recent_signals
+from candlecast.values import Candles, Model, symbols
 
 WINDOWS_AT_ONCE: Final = 256
 """92 KB each."""
 log = logging.getLogger(__name__)
 
 
-async def restore_portfolio(signals: Signals, features: Features, pool: Pool, *, bars_max: int) -> None:
+async def restore_portfolio(
+    signals: Signals, features: Features, pool: Pool, *, bars_max: int, made: Sequence[Close], model: Model
+) -> None:
     """Bring an empty portfolio to where it was; the features have been warmed up.
+
+    Args:
+        made: newest closes that the model has forecast: they are not judged again.
 
     Raises:
         StorageUnavailable.
@@ -58,6 +66,12 @@ async def restore_portfolio(signals: Signals, features: Features, pool: Pool, *,
         signals.portfolio.make_room(series + 1)
         positions.count(series, *(row[name] for name in ("trades", "total", "squares", "first_ms", "last_ms")))
         trades += row["trades"]
+    judged = await reasons_of(pool, made, model)
+    if judged:
+        column = symbols([row["symbol"] for row in judged])
+        intervals, closed_ms = (np.array([row[name] for row in judged]) for name in ("interval_ms", "close_time_ms"))
+        bits = np.array([bits_of(row["reasons"]) for row in judged], dtype=np.uint32)
+        signals.portfolio.remember(signals.series.of(column, intervals), closed_ms, bits)
     held = set(positions.open.series.tolist())
     _take_returns(signals, features, [key for key in after if _series(signals, *key) in held])
     ms = int((time.monotonic() - started) * 1000)

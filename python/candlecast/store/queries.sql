@@ -142,6 +142,17 @@ FROM (
 ) AS found
 ORDER BY close_time_ms, quality DESC;
 
+-- name: reasons_of
+-- Of the given closes those with a forecast of model $4, version $5, and its reasons. LATERAL: one index look-up each.
+SELECT given.symbol, given.interval_ms, given.close_time_ms, p.reasons
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS given (symbol, interval_ms, close_time_ms)
+CROSS JOIN LATERAL (
+    SELECT reasons FROM ml_predictions
+    WHERE symbol = given.symbol AND interval_ms = given.interval_ms AND model = $4 AND version = $5
+        AND close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
+    LIMIT 1
+) AS p;
+
 -- name: has_strategy_signals
 SELECT to_regclass('ml_strategy_signals') IS NOT NULL AS is_there;
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from candlecast.store.pool import Pool
 from candlecast.store.queries import STATEMENTS
+from candlecast.values import Model
 
 OWN_STRATEGY: Final = "candlecast"
 """The name under which the server's own signals are trades."""
@@ -19,6 +21,16 @@ async def recent_signals(pool: Pool, bars_max: int) -> list[Any]:
         StorageUnavailable.
     """
     return await pool.fetch(STATEMENTS["recent_signals"], bars_max, SIGNALS_MAX)
+
+
+async def reasons_of(pool: Pool, closes: Sequence[tuple[str, int, int]], model: Model) -> list[Any]:
+    """Return those of (symbol, interval_ms, close_time_ms) that the model has forecast, with the reasons.
+
+    Raises:
+        StorageUnavailable.
+    """
+    columns = [list(column) for column in zip(*closes, strict=True)] or [[], [], []]
+    return await pool.fetch(STATEMENTS["reasons_of"], *columns, model.name, model.version)
 
 
 async def closed_trades(pool: Pool) -> list[Any]:
