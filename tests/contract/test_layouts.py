@@ -107,6 +107,8 @@ def test_the_documented_layout_of_packed_records_is_theirs():
     assert f"{packed.RESULT.fields['returns'][1]} expected returns" in of_result
     assert f"{packed.RESULT.fields['probabilities'][1]} probabilities" in of_result
     assert f"{packed.RESULT.fields['risks'][1]} max_drawdown_1h" in of_result
+    assert f"{packed.RESULT.fields['rule_score'][1]} {', '.join(packed.SCORES)}" in of_result
+    assert f"this is number {packed.RESULT_LAYOUT}," in documented
     for dtype in (packed.CANDLE, packed.RESULT):
         ends = [offset + field.itemsize for field, offset in dtype.fields.values()]
         assert [0, *ends] == [*(offset for _, offset in dtype.fields.values()), dtype.itemsize]
