@@ -83,6 +83,8 @@ async def fill(dsn: str, series: list[Series], bars: int, *, signals: float, bur
                     wide[name] = made[name]
             wide["features"] = records._bytes(rng.normal(0, 3, (len(made), 240)).astype(np.float32))
             wide["symbol"] = records._padded(candles.symbol)
+            odds = np.exp(rng.normal(0, 0.4, (len(made), 4, 3)))  # a model that is seldom sure
+            wide["probabilities"] = records._bytes((odds / odds.sum(axis=2, keepdims=True)).reshape(-1, 12))
             wide["close_time_ms"] = np.concatenate([times for times, _ in told])
             wide["close"] = np.concatenate([prices for _, prices in told])
             wide["direction"] = np.where(rng.random(len(made)) < signals, rng.choice([-1, 1], len(made)), 0)

@@ -11,7 +11,8 @@ CREATE TEMPORARY TABLE IF NOT EXISTS outcome_series (
     settled_to timestamptz NOT NULL, candles integer NOT NULL, newest timestamptz NOT NULL, sure timestamptz NOT NULL
 ) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE IF NOT EXISTS outcome_row (
-    number integer NOT NULL, symbol text COLLATE "C" NOT NULL, interval_ms bigint NOT NULL, close_time timestamptz NOT NULL,
+    number integer NOT NULL, part regclass NOT NULL, place tid NOT NULL,
+    symbol text COLLATE "C" NOT NULL, interval_ms bigint NOT NULL, close_time timestamptz NOT NULL,
     model text COLLATE "C" NOT NULL, version integer NOT NULL, day date NOT NULL,
     close double precision NOT NULL, direction text NOT NULL, strength text NOT NULL, confidence double precision,
     quality double precision, stop_loss double precision, take_profit double precision,
@@ -74,13 +75,13 @@ LEFT JOIN ml_outcome_marks AS m ON m.symbol = s.symbol AND m.interval_ms = s.int
 -- $5 bars that a position is held, $6 candles that a pass looks at. An exit is that of training/simulator.py without costs: entered at the open of the next
 -- candle; at an open that has passed the take there, or past the last bar, at the open; then the stop before the take.
 INSERT INTO outcome_row (
-    number, symbol, interval_ms, close_time, model, version, day, close, direction, strength, confidence, quality,
+    number, part, place, symbol, interval_ms, close_time, model, version, day, close, direction, strength, confidence, quality,
     stop_loss, take_profit, return_1, return_4, return_16, return_48, came_1, came_4, came_16, came_48,
     expected_1, expected_4, expected_16, expected_48, long_1, long_4, long_16, long_48,
     short_1, short_4, short_16, short_48, neutral_1, neutral_4, neutral_16, neutral_48,
     entry_price, exit_reason, exit_price, exit_open_time, is_new, is_complete, shadow)
 SELECT
-    r.number, r.symbol, r.interval_ms, r.close_time, r.model, r.version, (r.close_time AT TIME ZONE 'UTC')::date,
+    r.number, r.part, r.place, r.symbol, r.interval_ms, r.close_time, r.model, r.version, (r.close_time AT TIME ZONE 'UTC')::date,
     r.close, r.direction, r.strength, r.confidence, r.quality, r.stop_loss, r.take_profit,
     r.return_1, r.return_4, r.return_16, r.return_48,
     CASE WHEN r.return_1 > $1::double precision THEN 0 WHEN r.return_1 < -($1::double precision) THEN 1 WHEN r.return_1 IS NOT NULL THEN 2 END,
@@ -101,7 +102,7 @@ SELECT
     r.has_all_returns AND (r.has_exit OR r.exit_reason IS NOT NULL), r.shadow
 FROM (
     SELECT
-        s.number, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.strength,
+        s.number, p.part, p.place, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.strength,
         p.confidence, p.quality, p.stop_loss, p.take_profit, p.outputs, p.probabilities, p.shadow,
         c1.close / p.close - 1 AS return_1, c4.close / p.close - 1 AS return_4,
         c16.close / p.close - 1 AS return_16, c48.close / p.close - 1 AS return_48,
@@ -119,6 +120,7 @@ FROM (
     FROM outcome_series AS s
     CROSS JOIN LATERAL (
         SELECT
+            f.tableoid::regclass AS part, f.ctid AS place,
             f.close_time, f.model, f.version, f.close, f.direction, f.strength, f.confidence, f.quality,
             f.stop_loss, f.take_profit, f.outputs, f.probabilities, f.shadow,
             f.actual_return_1 IS NOT NULL AS has_1, f.actual_return_4 IS NOT NULL AS has_4,
@@ -182,8 +184,13 @@ FROM (
     ) AS came ON true
 ) AS r;
 
+-- name: outcome_parts
+SELECT part::text AS part FROM outcome_row WHERE is_new GROUP BY part;
+
 -- name: outcome_write
-UPDATE ml_predictions AS p SET
+-- Partition by partition (in the place of `ml_predictions`) and by the place of each row, which saves looking for it. A row that
+-- somebody else has moved meanwhile is not found: the caller counts.
+UPDATE ONLY ml_predictions AS p SET
     actual_return_1 = coalesce(p.actual_return_1, r.return_1::real),
     actual_return_4 = coalesce(p.actual_return_4, r.return_4::real),
     actual_return_16 = coalesce(p.actual_return_16, r.return_16::real),
@@ -207,8 +214,7 @@ UPDATE ml_predictions AS p SET
         p.exit_bars, CASE WHEN r.exit_open_time IS NOT NULL THEN
             least(1 + extract(epoch FROM r.exit_open_time - r.close_time) * 1000 / r.interval_ms, 32767)::smallint END)
 FROM outcome_row AS r
-WHERE r.is_new AND p.symbol = r.symbol AND p.close_time = r.close_time AND p.interval_ms = r.interval_ms
-    AND p.model = r.model AND p.version = r.version;
+WHERE r.is_new AND r.part = 'ml_predictions'::regclass AND p.ctid = r.place;
 
 -- name: outcome_turn
 -- What follows adds to rows that several passes share: one after the other, or two could wait for each other.
