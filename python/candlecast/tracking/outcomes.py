@@ -36,8 +36,6 @@ SERIES_PAGE: Final = 1_000
 """Listed at once at the start."""
 BACKOFF_MIN_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0
-WORKERS: Final = 2
-"""Passes at once while much is to be found, each over a connection of its own."""
 NICE: Final = 19
 """Of the backends that make the passes, where PostgreSQL runs on this machine: serving goes first."""
 STOP_TIMEOUT_S: Final = 2.0
@@ -49,13 +47,18 @@ class Tracking:
 
     Args:
         gather_s: pause between hearing of candles and looking at their series.
+        workers: passes at once while much is to be found, each over a connection of its own; a second one is faster
+            where processors and disk have nothing else to do.
         finds_all: look at every series there is when it starts.
     """
 
-    def __init__(self, database_url: str, costs: Costs, *, gather_s: float = GATHER_S, finds_all: bool = True) -> None:
+    def __init__(
+        self, database_url: str, costs: Costs, *, gather_s: float = GATHER_S, workers: int = 1, finds_all: bool = True
+    ) -> None:
         self._database_url = database_url
         self._costs = costs
         self._gather_s = gather_s
+        self._workers = workers
         self._due = dict[Series, None]()  # in the order in which they were heard of
         self._stuck = dict[Series, float]()  # and when they may be looked at again, by the monotonic clock
         self._heard = asyncio.Event()
@@ -109,10 +112,12 @@ class Tracking:
                 async with AsyncExitStack() as stack:
                     pool = await stack.enter_async_context(
                         open_pool(
-                            self._database_url, connections_max=WORKERS + 1, command_timeout_ms=outcomes.TIMEOUT_MS
+                            self._database_url,
+                            connections_max=self._workers + 1,
+                            command_timeout_ms=outcomes.TIMEOUT_MS,
                         )
                     )
-                    lent = [await stack.enter_async_context(pool.connection()) for _ in range(WORKERS)]
+                    lent = [await stack.enter_async_context(pool.connection()) for _ in range(self._workers)]
                     for connection in lent:
                         await outcomes.prepare(connection)
                         await _step_back(connection, self._database_url)
