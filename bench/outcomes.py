@@ -115,7 +115,7 @@ async def alone(directory: Path, args: argparse.Namespace) -> dict[str, Any]:
     done = []
     async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
         await migrate(server.dsn)
-        async with Tracking(server.dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False) as tracking:
+        async with Tracking(server.dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking:
             await tracking.caught_up()
             for turn in range(args.turns):
                 await fill(server.dsn, series_of(turn, args.symbols), args.bars, signals=args.signals)
@@ -143,7 +143,7 @@ async def beside(stack: Stack, args: argparse.Namespace) -> dict[str, Any]:
     async with (
         AsyncClient(stack.grpc) as client,
         line(client) as stream,
-        Tracking(dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False) as tracking,
+        Tracking(dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking,
     ):
         await teach(client, market, np.array([0]))
         await tracking.caught_up()

@@ -15,7 +15,7 @@ STATEMENTS: Final = statements("outcomes.sql")
 OWN_STRATEGY: Final = "candlecast"
 """The name that the server's own signals are logged under; nobody else may use it."""
 SURE_S: Final = 60
-"""Once a candle has been stored so long, an older one of its series that is not there will not come: it is late."""
+"""Once a candle has been stored so long, nothing older comes: a candle would be late, a forecast has been given up."""
 TIMEOUT_MS: Final = 60_000
 """Longest statement of a pass."""
 CANDLES_MIN: Final = 2 * max(outputs.HORIZON_BARS)

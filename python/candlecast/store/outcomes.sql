@@ -55,7 +55,7 @@ CROSS JOIN LATERAL (
 ) AS c;
 
 -- name: outcome_series
--- $3 seconds after which a candle that is not here will not come any more: one that is newer has been here so long.
+-- $3 seconds after which what is older than a candle does not come any more, neither candle nor forecast.
 INSERT INTO outcome_series (number, symbol, interval_ms, bar, settled_to, candles, newest, sure)
 SELECT
     s.number, s.symbol, s.interval_ms, s.interval_ms * interval '1 millisecond', coalesce(m.settled_to, '-infinity'),
@@ -317,23 +317,11 @@ ORDER BY 2
 ON CONFLICT (strategy, day) DO UPDATE SET marked_at = now();
 
 -- name: outcome_marks
--- A forecast is done with when it has everything, or when what it lacks will not come. Returns for each series whether more
--- candles wait than were looked at, and whether its mark has moved.
+-- What a candle that has been here long enough decides is done with: it has everything, or what it lacks will not come. Returns for
+-- each series whether more candles wait than were looked at, and whether its mark has moved.
 WITH moved AS (
-    SELECT
-        s.symbol, s.interval_ms, s.settled_to, s.candles,
-        greatest(s.settled_to, CASE
-            WHEN f.first_incomplete IS NULL THEN s.newest - 47 * s.bar
-            ELSE greatest(s.sure - 47 * s.bar, f.first_incomplete - interval '1 microsecond')
-        END) AS settled_now
-    FROM outcome_series AS s
-    LEFT JOIN (
-        SELECT of.number, min(r.close_time) AS first_incomplete
-        FROM outcome_row AS r
-        JOIN outcome_series AS of USING (number)
-        WHERE NOT r.is_complete AND r.close_time <= of.newest - 47 * of.bar AND r.close_time > of.sure - 47 * of.bar
-        GROUP BY of.number
-    ) AS f USING (number)
+    SELECT symbol, interval_ms, settled_to, candles, greatest(settled_to, sure - 47 * bar) AS settled_now
+    FROM outcome_series
 ), kept AS (
     INSERT INTO ml_outcome_marks (symbol, interval_ms, settled_to)
     SELECT symbol, interval_ms, settled_now FROM moved WHERE settled_now > settled_to

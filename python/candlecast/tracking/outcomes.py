@@ -21,7 +21,7 @@ from typing import Final, Self
 from candlecast.errors import CandlecastError
 from candlecast.store import outcomes, performance
 from candlecast.store.batch import Batch
-from candlecast.store.outcomes import CANDLES_MIN, Costs, Series
+from candlecast.store.outcomes import CANDLES_MIN, SURE_S, Costs, Series
 from candlecast.store.pool import Connection, Pool, is_refusal, open_pool
 
 GATHER_S: Final = 2.0
@@ -50,15 +50,24 @@ class Tracking:
         workers: passes at once while much is to be found, each over a connection of its own; a second one is faster
             where processors and disk have nothing else to do.
         finds_all: look at every series there is when it starts.
+        sure_s: as `outcomes.settle` has it.
     """
 
     def __init__(
-        self, database_url: str, costs: Costs, *, gather_s: float = GATHER_S, workers: int = 1, finds_all: bool = True
+        self,
+        database_url: str,
+        costs: Costs,
+        *,
+        gather_s: float = GATHER_S,
+        workers: int = 1,
+        finds_all: bool = True,
+        sure_s: float = SURE_S,
     ) -> None:
         self._database_url = database_url
         self._costs = costs
         self._gather_s = gather_s
         self._workers = workers
+        self._sure_s = sure_s
         self._due = dict[Series, None]()  # in the order in which they were heard of
         self._stuck = dict[Series, float]()  # and when they may be looked at again, by the monotonic clock
         self._heard = asyncio.Event()
@@ -189,7 +198,11 @@ class Tracking:
         """Look at some series together; where PostgreSQL refuses what one of them gives, each by itself."""
         try:
             done = await outcomes.settle(
-                connection, some, self._costs, candles_max=max(CANDLES_MAX // len(some), CANDLES_MIN)
+                connection,
+                some,
+                self._costs,
+                candles_max=max(CANDLES_MAX // len(some), CANDLES_MIN),
+                sure_s=self._sure_s,
             )
         except Exception as error:
             if not is_refusal(error):
@@ -199,7 +212,7 @@ class Tracking:
                 return 0
             return sum([await self._settle_some(connection, [series]) for series in some])
         self._due.update(dict.fromkeys(done.unfinished))
-        self._stuck.update(dict.fromkeys(done.stuck, time.monotonic() + outcomes.SURE_S / 4))
+        self._stuck.update(dict.fromkeys(done.stuck, time.monotonic() + max(self._sure_s, 1) / 4))
         return done.forecasts
 
 
