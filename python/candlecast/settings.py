@@ -246,6 +246,9 @@ class Settings(BaseSettings):
         lt=0.5,
         description="charged on each fill of the server's own signals in its log, of the value",
     )
+    outcome_workers: int = Field(
+        1, ge=1, le=4, description="connections that write outcomes back at once when much is to be found"
+    )
     strong_size: float = Field(1.5, ge=1, le=1.5, description="stake of a STRONG signal; that of others is 1")
 
     @field_validator("metrics")
