@@ -85,7 +85,7 @@ def asked(start: datetime) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "trainings": ("Models", (20, 0)),
         "models_with_importance": ("Features", ()),
         "top_features": ("Features", (None, None, 40)),
-        "newest_rows": ("Features", (1_000,)),
+        "newest_rows": ("Features", (1_000, END)),
         "newest_hour": ("System", ()),
         "forecasts_per_hour": ("System", (END - timedelta(days=14), END)),
         "latency_hours": ("System", (END - timedelta(hours=720),)),

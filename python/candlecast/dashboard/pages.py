@@ -13,6 +13,7 @@ from candlecast import outputs
 from candlecast.dashboard import gauges, shapes
 from candlecast.dashboard.api import Database, Name
 from candlecast.dashboard.board import Order, Side
+from candlecast.dashboard.drift import stability
 from candlecast.dashboard.problems import RESPONSES, Refused
 from candlecast.features import NAMES
 from candlecast.store import views
@@ -28,6 +29,7 @@ EVOLVING: Final = 8
 SAMPLE: Final = 1_000
 """Newest forecasts that a live distribution is of."""
 BINS: Final = 40
+DAY_MS: Final = 86_400_000
 _ACCURACY: Final = {
     "horizons": "accuracy_horizons",
     "calibration": "calibration",
@@ -213,6 +215,27 @@ async def distribution(pool: Database, feature: Annotated[str, Query(max_length=
         "edges": edges.tolist(),
         "quantiles": quantiles,
     }
+
+
+@router.get("/features/drift/")
+async def drift(pool: Database, days: Annotated[int, Query(ge=1, le=365)] = 7) -> dict[str, Any]:
+    """How far each feature of the newest forecasts is from those that closed so many days earlier."""
+    newest, newest_ms = await views.feature_rows(pool, SAMPLE, len(NAMES))
+    empty: dict[str, Any] = {
+        "newest_close_ms": newest_ms,
+        "reference_close_ms": None,
+        "rows": len(newest),
+        "features": [],
+    }
+    if newest_ms is None:
+        return empty
+    reference, reference_ms = await views.feature_rows(pool, SAMPLE, len(NAMES), newest_ms - days * DAY_MS)
+    if not len(newest) or not len(reference):
+        return empty
+    index = await asyncio.to_thread(stability, reference, newest)
+    ranked = sorted(zip(index, NAMES, strict=True), reverse=True)
+    found = [{"feature": name, "stability": value} for value, name in ranked]
+    return empty | {"reference_close_ms": reference_ms, "reference_rows": len(reference), "features": found}
 
 
 @router.get("/system/")
