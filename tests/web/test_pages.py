@@ -166,7 +166,7 @@ async def test_candles_are_replayed_forecasts_appear_outcomes_fill_and_a_strateg
     strategies = await look("strategies")
     own = strategies.get_by_label("Side by side").locator("tbody tr").filter(has_text="candlecast")
     await expect(own).to_have_count(1)
-    signals = int((await own.locator("td").first.inner_text()).replace(",", ""))
+    signals = await number(own)
 
     more = written(tmp_path, symbol, NEED - 1 + FORECASTS, MORE)
     assert (await asyncio.to_thread(stack.replay, more))["forecasts"] == MORE
@@ -178,8 +178,13 @@ async def test_candles_are_replayed_forecasts_appear_outcomes_fill_and_a_strateg
             await page.reload()
     await expect((await look("accuracy")).locator("tbody tr").first).to_contain_text("15m")
     async with asyncio.timeout(20):
-        while int((await own.locator("td").first.inner_text()).replace(",", "")) <= signals:
+        while await number(own) <= signals:
             await strategies.reload()
+
+
+async def number(row):
+    """Return the first number of a table's row."""
+    return int((await row.locator("td").first.text_content()).replace(",", ""))
 
 
 async def last_horizon(page):
@@ -187,7 +192,7 @@ async def last_horizon(page):
     await expect(page.locator(".panel h2", has_text="Forecast at")).to_be_visible()
     for _ in range(50):
         await page.keyboard.press("ArrowLeft")
-    return await page.locator("tr", has_text="12h").inner_text()
+    return await page.locator("tr", has_text="12h").text_content()
 
 
 async def test_a_door_and_a_server_that_are_away_are_said_to_be_and_the_page_comes_back_by_itself(stack, browser):
