@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev web pages check test test-api chromium test-learning bench bench-features gpu-kit faults soak proto fmt clean
+.PHONY: help up setup train-env setup-dev web pages check test test-api chromium test-learning bench bench-features gpu-kit faults rollout-proof prometheus test-monitoring dashboards soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -77,9 +77,9 @@ chromium:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	|| { echo "Chromium is missing: install it (Debian: apt-get install chromium), then run make again"; exit 1; }
 
-test: setup-dev web chromium  ## every test, with the real Triton and PostgreSQL
+test: setup-dev web chromium  ## every test, with the real Triton and PostgreSQL (TEST_WORKERS=2 files at a time)
 	cargo test --quiet
-	$(RUN)/pytest
+	$(RUN)/pytest -n $(or $(TEST_WORKERS),2) --dist loadfile
 
 test-api: setup-dev  ## schemathesis against the running HTTP API (5 minutes; EXAMPLES=100)
 	SCHEMA_EXAMPLES=$(or $(EXAMPLES),100) $(RUN)/pytest tests/web/test_schema.py
@@ -89,6 +89,24 @@ bench: setup-dev  ## measure the main job beside its baselines (about 20 minutes
 
 faults: setup-dev  ## play the fault matrix (about 30 minutes; ROWS=1,5 plays some)
 	$(PY) -m tests.faults.run --rows "$(ROWS)" --json target/faults.json $(ARGS)
+
+prometheus:  ## unpack Debian's Prometheus for the tests that scrape with it (target/prometheus; no root, no service)
+	@command -v prometheus promtool >/dev/null && echo "Prometheus is installed: $$(command -v prometheus)" || { \
+		test -x target/prometheus/usr/bin/promtool || { \
+		command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || \
+			{ echo "Prometheus is missing, and this is no Debian: put prometheus and promtool on the PATH"; exit 1; }; \
+		mkdir -p target/prometheus && cd target/prometheus && apt-get download -q prometheus && \
+		dpkg-deb -x prometheus_*.deb . || { echo "apt-get finds no package prometheus: try apt-get update first"; exit 1; }; }; }
+
+test-monitoring: setup-dev prometheus  ## alerts, dashboards and questions against real servers, Prometheus included
+	$(RUN)/pytest tests/integration/test_alerts.py tests/integration/test_prometheus.py tests/integration/test_viewers.py \
+		tests/integration/test_report.py tests/unit/test_metabase_setup.py tests/contract/test_compose.py
+
+dashboards:  ## write deploy/grafana/dashboards/*.json from their source
+	python3 -m deploy.grafana.build
+
+rollout-proof: setup-dev  ## switch the model under load, 100 times (about 20 minutes; ARGS="--switches 10")
+	$(PY) -m tests.faults.rollout_proof $(ARGS)
 
 soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)
 	$(PY) -m tests.faults.soak --minutes $(or $(SOAK_MINUTES),60)

@@ -13,9 +13,9 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # As the command line does; before anything imports grpc.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
@@ -26,6 +26,7 @@ import numpy as np  # noqa: E402
 import uvloop  # noqa: E402
 
 from bench.fastapi_rival import fastapi  # noqa: E402
+from bench.grpc_rival import empty_grpc  # noqa: E402
 from bench.null_model import write_null_repository  # noqa: E402
 from bench.overhead import overhead  # noqa: E402
 from bench.sweep import at_target, draw, sweep, words  # noqa: E402
@@ -124,15 +125,17 @@ async def whole(ground: Ground, only: set[str], seconds: float, out: Measured, p
             say("burst")
             out.figures.append(await bench.burst(BURST, "burst_1000"))
         if only & {"closed", "latency"}:
-            async with fastapi(ground.bundle, asked) as rival:
-                bench.rivals["_fastapi"] = rival
+            async with (
+                fastapi(ground.bundle, asked) as bench.rivals["_fastapi"],
+                empty_grpc(stack.grpc, bench.market, ground.directory) as bench.rivals["_empty"],
+            ):
                 if "closed" in only:
                     say("closed")
                     out.figures += await bench.closed()
                 if "latency" in only:
                     say("latency")
                     out.figures += await bench.latency()
-            del bench.rivals["_fastapi"]
+            del bench.rivals["_fastapi"], bench.rivals["_empty"]
         if "scale" in only:
             out.figures += (await bench.scales(BURST))[: SCALES.index(BURST) + 1]
         if "open" in only:
@@ -160,11 +163,11 @@ async def nothing(ground: Ground, out: Measured) -> None:
         out.figures.append(await overhead(bench, stack, 2 * ground.plan.rounds))
 
 
-async def many(ground: Ground, out: Measured) -> None:
+async def many(ground: Ground, out: Measured, ring: Literal["f32", "f16"]) -> None:
     """Measure 10,000 symbols, READY from a snapshot, as after a restart: sending their history would take minutes."""
-    symbols = SCALES[-1]
+    symbols, name = SCALES[-1], f"many_{ring}"
     market = ground.market(symbols)
-    features: Features | None = features_for(ground.bundle, symbols_max=symbols, conflicts_max=1, threads=2)
+    features: Features | None = features_for(ground.bundle, symbols_max=symbols, conflicts_max=1, threads=2, ring=ring)
     assert features is not None
     for chunk in market.history(np.arange(symbols), features.need):
         features.push(chunk, windows=False)
@@ -172,16 +175,17 @@ async def many(ground: Ground, out: Measured) -> None:
     async def settled() -> None:
         return None
 
-    say("snapshot of 10,000 symbols")
-    if not await Snapshots(ground.directory / "many" / "snapshots", features, settled, interval_s=1).save():
+    say(f"snapshot of 10,000 symbols, {ring}")
+    if not await Snapshots(ground.directory / name / "snapshots", features, settled, interval_s=1).save():
         raise SystemExit("the snapshot could not be saved")
     windows = features.newest(market.names[:BURST], 900_000).windows
     features = None
-    async with ground.stack("many") as stack, ground.bench(stack, symbols) as bench:
+    async with ground.stack(name, {"CANDLECAST_RING": ring}) as stack, ground.bench(stack, symbols) as bench:
         bench.windows, bench.onnx = windows, OnnxInProcess(ground.bundle)
         say("scale_10000")
-        out.figures.append(await bench.burst(symbols, "scale_10000"))
-        out.figures.append(bench.resident(symbols))
+        figures = [await bench.burst(symbols, "scale_10000"), bench.resident(symbols)]
+        suffix = "" if ring == "f32" else f"_{ring}"
+        out.figures += [replace(figure, name=f"{figure.name}{suffix}") for figure in figures]
 
 
 def main() -> None:
@@ -209,7 +213,8 @@ def main() -> None:
         if "overhead" in only:
             uvloop.run(nothing(ground, out))
         if "scale_10000" in only:
-            uvloop.run(many(ground, out))
+            uvloop.run(many(ground, out, "f32"))
+            uvloop.run(many(ground, out, "f16"))
     out.figures = in_order(out.figures)
     args.record.parent.mkdir(parents=True, exist_ok=True)
     args.record.write_text(json.dumps(asdict(out), indent=2) + "\n")

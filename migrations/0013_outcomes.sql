@@ -2,7 +2,9 @@
 -- how right the models were is counted in the same transaction, so that nobody reads all forecasts to ask.
 -- Why safe: nullable columns rewrite nothing; the rest is new.
 
+-- A shadow's forecasts get outcomes and are counted under its own version, but are no answers and hence no signals.
 ALTER TABLE ml_predictions
+    ADD COLUMN IF NOT EXISTS shadow boolean NOT NULL DEFAULT false,
     ADD COLUMN exit_reason text,
     ADD COLUMN exit_return real,
     ADD COLUMN exit_bars smallint;
@@ -197,5 +199,6 @@ SELECT
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
     hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
-FROM ml_predictions;
+FROM ml_predictions
+WHERE NOT shadow;
 COMMENT ON VIEW ml_outcomes IS 'forecasts and what happened after them';

@@ -39,10 +39,13 @@ def model() -> bytes:
     return made.SerializeToString()
 
 
-def write(folder, *, simulated=False, version=1):
-    """Write the bundle and its configuration into a model's folder of a repository, and return it."""
+def write(folder, *, simulated=False, version=1, wrong=0.0):
+    """Write the bundle and its configuration into a model's folder of a repository, and return it.
+
+    Its golden outputs are `wrong` by so much.
+    """
     inputs = np.random.default_rng(3).uniform(-1, 1, (GOLDEN_ROWS, len(FEATURES))).astype(np.float32)
-    p = probability(inputs)
+    p = probability(inputs) + wrong
     manifest = GateManifest(
         version=version,
         created_at="2026-01-01T00:00:00Z",

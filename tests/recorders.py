@@ -21,14 +21,29 @@ class Store:
     """Entered: `journal`, `drain` and `recorder` run."""
 
     def __init__(
-        self, directory, pool, *, rows_max=4_000, stop_timeout_ms=10_000, drains=True, disk=None, segment=1 << 24, **o
+        self,
+        directory,
+        pool,
+        *,
+        rows_max=4_000,
+        stop_timeout_ms=10_000,
+        drains=True,
+        disk=None,
+        segment=1 << 24,
+        stored=lambda batches: None,
+        **o,
     ):
         faults = {} if disk is None else {"write": disk.write, "sync": disk.sync}
         self.directory, self.pool, self._drains = directory, pool, drains
         self.journal = Journal(directory, checksum=crc32c, segment_bytes_max=segment, **faults)
         self.refused_path = directory / "refused.jsonl"
         self.drain = Drain(
-            self.journal, pool, refused_path=self.refused_path, rows_max=rows_max, stop_timeout_ms=stop_timeout_ms
+            self.journal,
+            pool,
+            refused_path=self.refused_path,
+            rows_max=rows_max,
+            stop_timeout_ms=stop_timeout_ms,
+            stored=stored,
         )
         self.recorder = Recorder(self.journal, self.drain, pool, feature_names=FEATURES, states=STATES, **o)
         self._stack = AsyncExitStack()

@@ -23,8 +23,8 @@ class Stack:
 
     def __init__(self, state_dir: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self.state_dir = state_dir
-        self.environment = {**os.environ, **(environment or {})}
-        self.grpc, self.http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        self.grpc, self.http, self.metrics = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.environment = {**os.environ, "CANDLECAST_METRICS": self.metrics, **(environment or {})}
         self.log = state_dir.parent / f"{state_dir.name}.up.log"
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -14,8 +14,8 @@ from candlecast.models.bundle import MODEL, Bundle, write
 from candlecast.settings import CHECKOUT
 
 SHIPPED = CHECKOUT / "triton_models" / "patchtst" / "1"
-SHIFT = 1e-3
-"""Of the four expected returns, from one version to the next: numbers of a version are those of no other."""
+MARKED, MARK = 16, 1e-3
+"""The output that says which version it is of, as so many times the version: max_drawdown_1h."""
 
 
 def repository(root: Path) -> Path:
@@ -28,21 +28,22 @@ def repository(root: Path) -> Path:
 
 
 def variant(to: Path, version: int, *, nan_unless_golden: bool = False) -> Bundle:
-    """Write the shipped model as another version, whose returns are shifted.
+    """Write the shipped model as another version, which says so in one of its outputs.
 
     Args:
         nan_unless_golden: it is right on the golden inputs, and not finite on all others.
     """
     shipped = Bundle.load(SHIPPED)
-    shift = np.zeros(20, np.float32)
-    shift[:4] = SHIFT * (version - 1)
+    kept, mark = np.ones(20, np.float32), np.zeros(20, np.float32)
+    kept[MARKED], mark[MARKED] = 0, MARK * version
     model = onnx.load_from_string((SHIPPED / MODEL).read_bytes())
     graph = model.graph
     for node in graph.node:
         node.output[:] = ["before" if name == "outputs" else name for name in node.output]
         node.input[:] = ["before" if name == "outputs" else name for name in node.input]
-    graph.initializer.append(numpy_helper.from_array(shift, "shift"))
-    graph.node.append(helper.make_node("Add", ["before", "shift"], ["shifted" if nan_unless_golden else "outputs"]))
+    graph.initializer.extend([numpy_helper.from_array(kept, "kept"), numpy_helper.from_array(mark, "mark")])
+    graph.node.append(helper.make_node("Mul", ["before", "kept"], ["others"]))
+    graph.node.append(helper.make_node("Add", ["others", "mark"], ["marked" if nan_unless_golden else "outputs"]))
     if nan_unless_golden:
         marks = shipped.golden_inputs[:, -1, 0]
         constants = {
@@ -62,13 +63,11 @@ def variant(to: Path, version: int, *, nan_unless_golden: bool = False) -> Bundl
                 helper.make_node("Cast", ["equal"], ["counted"], to=TensorProto.FLOAT),
                 helper.make_node("ReduceMax", ["counted", "axes"], ["known"], keepdims=1),
                 helper.make_node("Cast", ["known"], ["is_golden"], to=TensorProto.BOOL),
-                helper.make_node("Where", ["is_golden", "shifted", "nan"], ["outputs"]),
+                helper.make_node("Where", ["is_golden", "marked", "nan"], ["outputs"]),
             ]
         )
     onnx.checker.check_model(model)
     manifest = type(shipped.manifest)(
         **asdict(shipped.manifest) | {"version": version, "feature_set": shipped.manifest.feature_set}
     )
-    return write(to, manifest, model.SerializeToString(), shipped.golden_inputs, shipped.golden_outputs + shift)
-
-
+    return write(to, manifest, model.SerializeToString(), shipped.golden_inputs, shipped.golden_outputs * kept + mark)

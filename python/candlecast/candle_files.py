@@ -104,6 +104,18 @@ def stream(files: Sequence[CandleFile]) -> Iterator[Candles]:
             yield ready.take(np.argsort(closes_ms(ready), kind="stable"))
 
 
+def write(path: Path, candles: Candles) -> None:
+    """Write candles of one interval as a file that is read again; its name must end in -INTERVAL.parquet.
+
+    Raises:
+        CandlecastError: it cannot be written.
+    """
+    columns = {"symbol": candles.names, "open_time": candles.open_time_ms}
+    prices = pl.from_numpy(candles.values, schema=[*REQUIRED, *OPTIONAL])
+    frame = pl.DataFrame(columns).hstack(prices)
+    tables.write(path, frame.schema, iter([frame]))
+
+
 def closes_ms(candles: Candles) -> I64:
     """Return when each candle closes, and so is known."""
     return candles.open_time_ms + candles.interval_ms

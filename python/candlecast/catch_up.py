@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -37,6 +38,7 @@ class Misses:
         default_factory=dict
     )  # (symbol, interval) → (close time, reason)
     lapsed: list[Missed] = field(default_factory=list)
+    given_up: Counter[str] = field(default_factory=Counter)  # by why, since the start
 
     def add(self, symbol: str, interval_ms: int, close_time_ms: int, reason: str) -> None:
         """Take note of a candle without a forecast; an older one of the symbol is given up."""
@@ -51,6 +53,7 @@ class Misses:
         """Nobody needs this forecast any more; it is going to be recorded as missed."""
         close_time_ms, reason = self.open.pop((symbol, interval_ms))
         model = self.model
+        self.given_up[why] += 1
         self.lapsed.append(Missed(symbol, interval_ms, close_time_ms, model.name, model.version, f"{reason} {why}"))
 
 

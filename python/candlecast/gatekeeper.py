@@ -41,6 +41,7 @@ class Gatekeeper:
         threshold: probability above which it approves.
         live_ms: since the newest trade; with an older one a symbol has no live order flow.
         absent_passes: whether a signal leaves that the gate says nothing of.
+        observe: is told of every decision.
     """
 
     def __init__(
@@ -51,13 +52,20 @@ class Gatekeeper:
         threshold: float = gate.THRESHOLD,
         live_ms: int = 60_000,
         absent_passes: bool = True,
+        observe: Callable[[Decisions], None] = lambda said: None,
     ) -> None:
         self.model = model
         self.threshold = threshold
         self._flow = flow
         self._live_ms = live_ms
         self._absent_passes = absent_passes
-        self._is_degraded = False
+        self._observe = observe
+        self.is_degraded = False
+        """The heuristic decides, because the model did not answer."""
+
+    def changed(self, model: GateModel) -> None:
+        """Ask another model from now on; what is asked already goes on."""
+        self.model = model
 
     def passes(self, verdict: NDArray[np.uint8]) -> Bool:
         """Say with which verdicts [B] a signal leaves."""
@@ -73,6 +81,7 @@ class Gatekeeper:
         features = states.rows[:, : len(gate.FEATURES)]
         said = gate.decide(features, await self._probabilities(self.model, features), self.threshold)
         self._flow.decided(states, said)
+        self._observe(said)
         return said
 
     def judge_forecasts(
@@ -126,11 +135,11 @@ class Gatekeeper:
         """Say in the log when the heuristic takes over, and when the model is back."""
         if error is not None and not isinstance(error, CandlecastError):
             log.error("gate: a mistake of ours, the heuristic decides", exc_info=error)
-        elif error is not None and not self._is_degraded:
+        elif error is not None and not self.is_degraded:
             log.warning("gate degraded, the heuristic decides error=%s", error)
-        elif error is None and self._is_degraded:
+        elif error is None and self.is_degraded:
             log.warning("gate is back")
-        self._is_degraded = error is not None
+        self.is_degraded = error is not None
 
 
 def nothing_said(count: int) -> Decisions:

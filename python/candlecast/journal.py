@@ -99,6 +99,10 @@ class Journal:
         """Why nothing can be appended now; it is tried again."""
         self.failed: str | None = None
         """Why nothing will be appended until the next start."""
+        self.appended_records = self.appended_bytes = self.groups = 0
+        """Since the start; a group is written and synced at once."""
+        self.written_s = 0.0
+        """What the groups took."""
 
     @property
     def size(self) -> int:
@@ -199,7 +203,7 @@ class Journal:
                 group.append(waiting)
                 size += HEADER.size + len(waiting.payload)
             try:
-                payloads = [waiting.payload for waiting in group]
+                begun_s, payloads = time.perf_counter(), [waiting.payload for waiting in group]
                 ends = await _in(self._writer, partial(self._append, payloads))
             except Exception as error:  # whatever it is, those who wait must hear of it
                 if not isinstance(error, OSError) or error.errno not in NO_ROOM:
@@ -220,6 +224,10 @@ class Journal:
                 if not waiting.done.done():
                     waiting.done.set_result(end)
             self._waiting_bytes -= size
+            self.appended_records += len(group)
+            self.appended_bytes += size
+            self.groups += 1
+            self.written_s += time.perf_counter() - begun_s
             self._grown.set()
 
     def _fail(self, error: Exception) -> None:

@@ -130,6 +130,14 @@ class Said:
             return self.champion.temperatures
         return np.where(self.by_challenger[:, None], self.challenger.temperatures, self.champion.temperatures)
 
+    def is_older_than(self, age_ms: float) -> bool | Bool:
+        """Say of all rows, or of each [B], whether the version that answered was trained longer ago."""
+        now_ms = time.time() * 1000
+        champion = self.champion.model.age_ms(now_ms) > age_ms
+        if self.challenger is None or self.by_challenger is None:
+            return champion
+        return np.where(self.by_challenger, self.challenger.model.age_ms(now_ms) > age_ms, champion)
+
     def spoke(self, confidence: F64) -> None:
         """Tell each version's watch the confidence [B] of its forecasts."""
         if self.challenger is None or self.by_challenger is None:
@@ -171,6 +179,13 @@ class Routes:
         """Return in how many seconds so many more rows would be answered; see Batcher.expected_s."""
         champion = self.champion.batcher.expected_s(rows)
         return champion if self.challenger is None else max(champion, self.challenger.batcher.expected_s(rows))
+
+    def answers(self, symbol: Symbols, close_time_ms: I64) -> tuple[list[Model], I64]:
+        """Return the versions that answer now, and which of them [B] is asked first about these candles."""
+        if self.challenger is None:
+            return [self.champion.model], np.zeros(len(symbol), dtype=np.int64)
+        theirs = chosen(symbol, close_time_ms, self.challenger.model.version, self.share)
+        return [self.champion.model, self.challenger.model], theirs.astype(np.int64)
 
     async def idle(self) -> None:
         """Return when no lane has anything to do."""

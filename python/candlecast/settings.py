@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -15,8 +16,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candlecast.errors import ConfigurationError
 from candlecast.values import SYMBOL
 
+log = logging.getLogger(__name__)
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The repository when running from a clone (an editable install): home of triton_models/ and .venv-triton/."""
+
+RESTARTS = "restarts.json"
+"""In the state directory: how often the supervisor started each part again, as a JSON object."""
 
 
 def default_state_dir() -> Path:
@@ -33,6 +39,12 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default_factory=default_state_dir, description="what this installation keeps on disk")
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
     http: str = Field("127.0.0.1:8080", description="HOST:PORT the web server listens on")
+    insecure: bool = Field(
+        False, description="listen beyond loopback without TLS: only on a private network, as of containers"
+    )
+    metrics: str = Field(
+        "127.0.0.1:9464", description="HOST:PORT of the server's /metrics for Prometheus; empty: there is none"
+    )
     triton: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC door")
     triton_key: str | None = Field(
         None, description="what opens Triton's shared-memory protocol, where that is restricted"
@@ -94,6 +106,15 @@ class Settings(BaseSettings):
     journal_bytes_max: int = Field(1024**3, ge=2**20, description="rows on disk that wait for PostgreSQL")
     drain_rows_max: int = Field(4_000, ge=1, description="rows of one transaction")
     record_timeout_ms: int = Field(5_000, ge=1, description="longest wait of a reply for its rows to be on disk")
+    triton_metrics_port: int = Field(
+        0, ge=0, le=65535, description="port on loopback of the embedded Triton's own /metrics; 0: there is none"
+    )
+    loop_late_ms: int = Field(250, ge=1, description="delay of the server's event loop that is said in the log")
+    loop_stall_max_s: float = Field(
+        30,
+        ge=0,
+        description="an event loop that stands still so long ends the server, to be started anew; 0: never",
+    )
     triton_recycle_h: float = Field(
         0, ge=0, description="hours after which `up` restarts Triton in good order; 0: never"
     )
@@ -169,6 +190,21 @@ class Settings(BaseSettings):
         description="mean confidence above 0.5, as share of the champion's before, below which it collapsed",
     )
 
+    # Models that age, are trained again and dropped
+    max_model_age_d: float = Field(
+        0, ge=0, description="days since its training after which a model's forecasts are flagged degraded; 0: never"
+    )
+    promote_margin: float = Field(
+        0.001, ge=0, description="log-loss, mean over the horizons, by which a version must certainly be better"
+    )
+    shadow_days_max: float = Field(
+        30, gt=0, description="for so long a version may be heard before it is known to be better"
+    )
+    incoming_poll_ms: int = Field(2_000, ge=1, description="pause between two looks at what was dropped in incoming/")
+    incoming_patience_ms: int = Field(
+        60_000, ge=0, description="a dropped bundle that is not whole, and has not changed for so long, is refused"
+    )
+
     # After a restart
     snapshot_interval_s: float = Field(300, gt=0, description="pause between two snapshots of all symbols")
     rebuild_candles_max: int = Field(2_000, ge=1, description="stored candles that rebuild a symbol without a snapshot")
@@ -181,6 +217,27 @@ class Settings(BaseSettings):
     strong_confidence: float = Field(0.8, ge=0, le=1, description="at or above: STRONG")
     min_agreement: float = Field(0.5, ge=0, le=1, description="weighted share of horizons on the signal's side")
     min_expected_return: float = Field(0.0015, ge=0, description="largest |return| over the horizons, as a fraction")
+    max_signals_per_minute: int = Field(10, ge=0, description="LONG and SHORT of this server, by the candles' times")
+    max_correlation: float = Field(
+        0.8, ge=-1, le=1, description="largest 96-bar return correlation with an open position of the same side"
+    )
+    min_sharpe_ratio: float = Field(0.5, description="realised, a year, of a symbol after 30 closed trades")
+    max_position_score: float = Field(3.0, ge=0, description="largest sum of quality over open positions of one side")
+    position_bars_max: int = Field(16, ge=1, description="bars after which the position of a signal counts no more")
+    trade_cost: float = Field(
+        0.0012, ge=0, lt=0.5, description="of entering and leaving, as a fraction; in the realised Sharpe ratio"
+    )
+    ml_weight: float = Field(0.7, ge=0, le=1, description="of the model's edge in the hybrid score; the rest: rules")
+    size_when_strong: float = Field(1.5, ge=1, le=1.5, description="size multiplier of a STRONG signal; others have 1")
+    cache_ttl_s: float = Field(300, ge=0, description="for how long a forecast is answered from memory; 0: never")
+    cache_rows_max: int = Field(20_000, ge=1, description="forecasts kept in memory for that, 2 KB each")
+
+    # Subscribers
+    subscribers_max: int = Field(2_000, ge=0, description="calls of Subscribe at once")
+    subscriber_backlog_max: int = Field(
+        8_192, ge=16, description="forecasts kept for subscribers; who is further behind gets the newest, or is ended"
+    )
+    resume_rows_max: int = Field(100_000, ge=1, description="stored forecasts that one subscriber may be sent first")
 
     # The server's own signals, as they are logged
     tracked_fees: float = Field(
@@ -190,6 +247,11 @@ class Settings(BaseSettings):
         description="charged on each fill of the server's own signals in its log, of the value",
     )
     strong_size: float = Field(1.5, ge=1, le=1.5, description="stake of a STRONG signal; that of others is 1")
+
+    @field_validator("metrics")
+    @classmethod
+    def _nothing_or_host_and_port(cls, value: str) -> str:
+        return cls._host_and_port(value) if value else value
 
     @field_validator("grpc", "http", "triton")
     @classmethod
@@ -245,14 +307,20 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def require_loopback(name: str, address: str) -> None:
-    """Refuse to listen where others could come in.
+def require_loopback(name: str, address: str, *, insecure: bool = False) -> None:
+    """Refuse to listen where others could come in, unless that was asked for.
 
     Raises:
         ConfigurationError: HOST of HOST:PORT is not loopback.
     """
-    if not is_loopback(address):
-        raise ConfigurationError(f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1")
+    if is_loopback(address):
+        return
+    if not insecure:
+        raise ConfigurationError(
+            f"{name}: {address} is not loopback, and TLS is not built yet: listen on 127.0.0.1"
+            " (CANDLECAST_INSECURE=true allows it, for a network that only your own containers are in)"
+        )
+    log.warning("insecure: %s listens on %s in the clear, to whoever reaches it", name, address)
 
 
 def _is_setting(variable: str) -> bool:

@@ -93,6 +93,8 @@ class Snapshots:
         self._settled = settled
         self._interval_s = interval_s
         self._saved_moves = 0
+        self.saved_at_s: float | None = None
+        """When everything was last saved, seconds since 1970; None: not yet."""
         self._stopping = asyncio.Event()
         self._abandon = False
         self._task: asyncio.Task[None] | None = None
@@ -135,7 +137,7 @@ class Snapshots:
             if not isinstance(error, _Abandoned):
                 log.warning("snapshots not saved directory=%s error=%r", self._directory, error)
             return False
-        self._saved_moves = moves
+        self._saved_moves, self.saved_at_s = moves, time.time()
         ms = (time.monotonic() - started) * 1000
         log.info("snapshots saved file=%s symbols=%d bytes=%d ms=%.0f", path.name, count, size, ms)
         return True

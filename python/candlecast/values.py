@@ -162,6 +162,44 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """What one version of a model said of N candles."""
+
+    probabilities: F64  # [N, 4, 3] by horizon and class
+    returns: F64  # [N, 4] expected
+    risks: F64  # [N, 4]
+    side: NDArray[np.int8]  # [N] 1 LONG, -1 SHORT, 0 NEUTRAL: after the filters
+    model_us: F64  # [N] time in the model, of its batch; NaN: not measured
+
+    @property
+    def finite(self) -> Bool:
+        """Return which of N it could say anything of."""
+        every = np.column_stack([self.probabilities.reshape(len(self.side), -1), self.returns, self.risks])
+        finite: Bool = np.logical_and.reduce(np.isfinite(every), axis=1)
+        return finite
+
+    def take(self, index: I64) -> Spoken:
+        """Return what it said of the candles at index [K]."""
+        return Spoken(*(getattr(self, column.name)[index] for column in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one version said, and of which N candles of one interval."""
+
+    symbol: Symbols | I64  # [N]; any number that stands for it is taken, too
+    close_time_ms: I64  # [N]
+    spoken: Spoken
+
+    def __len__(self) -> int:
+        return len(self.close_time_ms)
+
+    def take(self, index: I64) -> Heard:
+        """Return what it said of the candles at index [K]."""
+        return Heard(self.symbol[index], self.close_time_ms[index], self.spoken.take(index))
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Which model speaks."""
 
@@ -169,6 +207,11 @@ class Model:
     version: int
     bundle_sha256: str
     feature_set_hash: int  # 64 bits
+    trained_ms: int = 0  # when that was, since 1970; 0: not known
+
+    def age_ms(self, now_ms: float) -> float:
+        """Return how long ago it was trained; 0 where that is not known."""
+        return max(now_ms - self.trained_ms, 0.0) if self.trained_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +255,7 @@ class Forecasts:
     forming: Bool  # [B] from a candle that is not closed: answered, never stored
     state: NDArray[np.uint8]  # [B] index into STATES
     gap_filled: Bool  # [B]
-    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was
+    degraded: Bool  # [B] a member of the ensemble is missing, or the gate's model was, or the model is too old
     model_agreement: F32  # [B] 0..1, weight of the members on the ensemble's side; NaN of a model alone
     features_hash: NDArray[np.uint64]  # [B] low 56 bits of xxh3 over the newest row
     rows: F32  # [B, F] newest feature row
@@ -222,6 +265,9 @@ class Forecasts:
     direction: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 NEUTRAL: the side after the filters
     strength: NDArray[np.uint8]  # [B] 0 WEAK, 1 NORMAL, 2 STRONG
     reasons: NDArray[np.uint32]  # [B] why NEUTRAL, a bit for each of REASONS of the filters; 0 for LONG and SHORT
+    rule_score: F64  # [B] -1..1, mean vote of old indicators
+    hybrid_score: F64  # [B] -1..1, weighted mean of edge and rule score
+    size_multiplier: F64  # [B] 1..1.5, suggested
     gate_verdict: NDArray[np.uint8]  # [B] index into gate.VERDICTS
     gate_probability: F64  # [B] that the price reverts; NaN: no model said so
     model: Model
@@ -268,6 +314,37 @@ class Forecasts:
         meaning: Any = replace(self.meaning, **_rows(self.meaning, index))
         some: Forecasts = replace(self, meaning=meaning, **_rows(self, index))
         return some
+
+    @classmethod
+    def joined(cls, parts: Sequence[Forecasts]) -> Forecasts:
+        """Return the forecasts of all parts, one part behind the other; model and times are those of the first.
+
+        Raises:
+            ValueError: more than two models speak.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        first, *others = dict.fromkeys(m for part in parts for m in (part.model, part.challenger) if m is not None)
+        if len(others) > 1:
+            raise ValueError("forecasts of more than two models do not go together")
+        whole = [replace(part, challenger=None, by_challenger=None) for part in parts]
+        meaning: Any = replace(whole[0].meaning, **_behind([part.meaning for part in whole]))
+        joined: Forecasts = replace(whole[0], meaning=meaning, model=first, **_behind(whole))
+        if not others:
+            return joined
+        by = [
+            np.full(len(part), part.model != first)
+            if part.by_challenger is None
+            else part.by_challenger ^ (part.model != first)
+            for part in parts
+        ]
+        return replace(joined, challenger=others[0], by_challenger=np.concatenate(by))
+
+
+def _behind(parts: Sequence[Any]) -> dict[str, Any]:
+    """Return the arrays of dataclasses of one kind, each part behind the other."""
+    names = [field.name for field in fields(parts[0]) if isinstance(getattr(parts[0], field.name), np.ndarray)]
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
 
 def _cut(columns: Any, start: int, stop: int) -> dict[str, Any]:

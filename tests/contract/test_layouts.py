@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from candlecast import _rust, candle_files, features, flow_messages, gate, outputs, packed
+from candlecast import _rust, candle_files, features, flow_messages, gate, models_client, outputs, packed
+from candlecast.errors import Refusal
 from candlecast.filters import REASONS, Reason
+from candlecast.models import bundle
+from candlecast.models.states import State
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
 from candlecast.triton.repository import configs
+from candlecast.v1 import models_pb2 as models_pb
 from candlecast.v1 import order_flow_pb2 as flow_pb
 from candlecast.v1 import types_pb2 as pb
 
@@ -39,6 +43,23 @@ def test_the_blocks_of_the_outputs_cover_each_index_once():
     assert indices[outputs.RETURNS] + indices[outputs.LOGITS] + indices[outputs.RISKS] == indices
     assert len(indices[outputs.LOGITS]) == len(outputs.HORIZON_BARS) * len(outputs.CLASSES)
     assert len(indices[outputs.RISKS]) == len(outputs.RISK_NAMES) == 2 * len(outputs.RISK_BARS)
+
+
+def test_the_statements_of_outcomes_name_the_horizons_and_the_hold_of_the_outputs():
+    text = (ROOT / "python" / "candlecast" / "store" / "outcomes.sql").read_text()
+    assert set(re.findall(r"actual_return_(\d+)", text)) == set(map(str, outputs.HORIZON_BARS))
+    for h, bars in enumerate(outputs.HORIZON_BARS):
+        later = "p.close_time" if bars == 1 else f"p.close_time + {bars - 1} * s.bar"
+        assert f"c{bars}.open_time = {later} AND NOT p.has_{bars}" in text
+        for c, name in enumerate(outputs.CLASSES):
+            place = outputs.LOGITS.start - 4 + 3 * h + c  # the probabilities lie as the logits do
+            assert f"CASE WHEN r.said_{bars} THEN float4_le(r.probabilities, {place}) END" in text, name
+        assert f"CASE WHEN r.said_{bars} THEN float4_le(r.outputs, {outputs.RETURNS.start + h}) END" in text
+        assert f"({bars}, r.came_{bars}, r.long_{bars}, r.short_{bars}, r.neutral_{bars}," in text
+    last = max(outputs.HORIZON_BARS) - 1
+    assert set(re.findall(r"(?:newest|sure) - (\d+) \* (?:s|of).bar", text)) == {str(last)}
+    documented = (ROOT / "migrations" / "0013_outcomes.sql").read_text()
+    assert f"TIME (after {outputs.HOLD_BARS} bars)" in documented
 
 
 def test_every_risk_has_its_field_on_the_wire():
@@ -86,6 +107,8 @@ def test_the_documented_layout_of_packed_records_is_theirs():
     assert f"{packed.RESULT.fields['returns'][1]} expected returns" in of_result
     assert f"{packed.RESULT.fields['probabilities'][1]} probabilities" in of_result
     assert f"{packed.RESULT.fields['risks'][1]} max_drawdown_1h" in of_result
+    assert f"{packed.RESULT.fields['rule_score'][1]} {', '.join(packed.SCORES)}" in of_result
+    assert f"this is number {packed.RESULT_LAYOUT}," in documented
     for dtype in (packed.CANDLE, packed.RESULT):
         ends = [offset + field.itemsize for field, offset in dtype.fields.values()]
         assert [0, *ends] == [*(offset for _, offset in dtype.fields.values()), dtype.itemsize]
@@ -119,3 +142,20 @@ def test_order_flow_has_the_columns_of_the_core_and_of_the_messages():
     assert tuple(counts) == _rust.FLOW_TAKEN
     documented = (ROOT / "proto" / "candlecast" / "v1" / "order_flow.proto").read_text()
     assert ", ".join(_rust.FLOW_UNDEFINED[1:]) in documented
+
+
+def test_the_wire_and_the_migration_spell_the_states_of_a_model_version_as_the_rollout_does():
+    states = tuple(state.value for state in State)
+    assert names(models_pb.ModelState, "MODEL_STATE_") == states
+    migration = (ROOT / "migrations" / "0009_model_events.sql").read_text()
+    assert re.findall(r"'([A-Z]+)'", migration[migration.index("CHECK (to_state IN") :])[: len(states)] == list(states)
+
+
+def test_the_client_sends_all_files_of_a_bundle():
+    assert set(models_client.FILES) == set(bundle.FILES)
+
+
+def test_every_reason_to_refuse_a_model_is_documented():
+    documented = (ROOT / "README.md").read_text()
+    for refusal in Refusal:
+        assert f"`{refusal.value}`" in documented, f"{refusal.value} is missing from README.md"

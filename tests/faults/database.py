@@ -61,7 +61,7 @@ async def freeze_postgres(scene: Scene) -> Seen:
     return seen
 
 
-@row(7, "PostgreSQL slow: 50 ms to 5 s a statement", 3, stays_ready=True)
+@row(7, "PostgreSQL slow: 50 ms to 5 s a statement", 9, stays_ready=True)
 async def slow_postgres(scene: Scene) -> Seen:
     seen = Seen(notes={"p99_ratio": {}})
     for i in range(scene.times):
@@ -80,7 +80,8 @@ async def slow_postgres(scene: Scene) -> Seen:
         await drained(scene, 30)
         seen.add(recover_s=time.monotonic() - since_s)
         seen.notes["p99_ratio"].setdefault(f"{delay_s:g} s", []).append(round(during / normal, 2))
-    assert min(ratio for ratios in seen.notes["p99_ratio"].values() for ratio in ratios) < 2
+    ratio = float(np.median([ratio for ratios in seen.notes["p99_ratio"].values() for ratio in ratios]))
+    assert ratio <= (1.1 if scene.full else 2), seen.notes  # seconds on a machine that may do other things say less
     return seen
 
 

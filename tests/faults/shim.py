@@ -1,4 +1,5 @@
-"""Lies told to the server's processes between them and the kernel: a sync that fails, a wall clock that jumps.
+"""Lies told to the server's processes between them and the kernel: a sync that fails, a wall clock that jumps, and a
+call of the event loop that does not return.
 
 A small library, compiled here and loaded before libc (LD_PRELOAD), obeys a file that it shares with the test. The
 product knows nothing of it. Only Linux with a C compiler; what PostgreSQL does is not touched.
@@ -12,7 +13,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-CONTROL = struct.Struct("<qi")  # wall clock's offset in ns, how syncs of the journal fail
+CONTROL = struct.Struct("<qiii")
+"""Wall clock's offset in ns, how syncs of the journal fail, the number of the block, and how long it is in ms."""
 SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,6 +24,7 @@ SOURCE = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -29,8 +32,9 @@ SOURCE = r"""
 #include <unistd.h>
 
 enum { WELL, FAILS, FAILS_AND_TEARS };
-struct control { volatile int64_t offset_ns; volatile int32_t sync; };
+struct control { volatile int64_t offset_ns; volatile int32_t sync, block, block_ms; };
 static const struct control *control;
+static int is_server, blocked;
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("FAULTS_CONTROL");
@@ -39,6 +43,12 @@ __attribute__((constructor)) static void begin(void) {
     void *found = mmap(NULL, 4096, PROT_READ, MAP_SHARED, file, 0);
     close(file);
     if (found != MAP_FAILED) control = found;
+    char words[4096] = "";
+    file = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? 0 : read(file, words, sizeof words - 1);
+    if (file >= 0) close(file);
+    for (ssize_t i = 0; i < length; i += strlen(words + i) + 1) is_server |= !strcmp(words + i, "serve");
+    blocked = control ? control->block : 0;  /* those of before are over */
 }
 
 static int is_failing(int file) {
@@ -80,6 +90,14 @@ int gettimeofday(struct timeval *now, void *zone) {
     if (!code && now) { now->tv_sec = found.tv_sec; now->tv_usec = found.tv_nsec / 1000; }
     return code;
 }
+int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout, const sigset_t *mask) {
+    REAL("epoll_pwait");
+    if (control && is_server && control->block != blocked && gettid() == getpid()) {
+        blocked = control->block;
+        usleep(1000 * control->block_ms);
+    }
+    return real(epoll, events, most, timeout, mask);
+}
 time_t time(time_t *told) {
     struct timespec found;
     clock_gettime(CLOCK_REALTIME, &found);
@@ -105,10 +123,12 @@ class Control:
 
     def __init__(self, directory: Path) -> None:
         self._path = _file(directory)
+        self._blocks = 0
 
-    def tell(self, *, offset_s: float = 0.0, sync: int = WELL) -> None:
-        """Set both lies at once; without any, the truth is told again."""
-        data = CONTROL.pack(int(offset_s * 1e9), sync).ljust(4096, b"\0")
+    def tell(self, *, offset_s: float = 0.0, sync: int = WELL, block_s: float = 0.0) -> None:
+        """Set all lies at once; without any, the truth is told again. The loop is blocked once, for so long."""
+        self._blocks += block_s > 0
+        data = CONTROL.pack(int(offset_s * 1e9), sync, self._blocks, int(block_s * 1000)).ljust(4096, b"\0")
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             os.pwrite(file, data, 0)

@@ -40,6 +40,14 @@ async def postgres(cluster, tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+async def seen(postgres):
+    """The address, as the viewers' role, of a schema with something to see in every view."""
+    from tests.viewers import filled
+
+    return await filled(postgres.dsn)
+
+
 @pytest.fixture
 async def empty_dsn(postgres):
     """The address of an empty schema of its own."""
@@ -105,6 +113,9 @@ def forecasts(count, *, symbol="BTCUSDT", start_ms=START_MS, seed=0, model=MODEL
         direction=meaning.side,
         strength=rng.integers(0, 3, count).astype(np.uint8),
         reasons=np.array([0, LOW_CONFIDENCE, LOW_CONFIDENCE | GAP_FILLED] * count, dtype=np.uint32)[:count],
+        rule_score=rng.integers(-6, 7, count) / 6,
+        hybrid_score=np.where(np.arange(count) % 5, rng.uniform(-1, 1, count), np.nan),
+        size_multiplier=rng.choice([1.0, 1.5], count),
         gate_verdict=rng.integers(0, 4, count).astype(np.uint8),
         gate_probability=np.where(np.arange(count) % 2, rng.random(count), np.nan),
         model=model,

@@ -334,6 +334,42 @@ def test_real_candles_give_one_row_each_after_warm_up(stack, file):
     assert has(stack, "BTCUSDT", summary["forecasts"])
 
 
+def test_a_replay_leaves_outcomes_accuracy_and_the_servers_own_signals(stack, tmp_path):
+    stack.replay(written(tmp_path, "OUTUSDT", NEED + 100))
+    assert has(stack, "OUTUSDT", 101)
+    known = "SELECT count(actual_return_48) FROM ml_outcomes WHERE symbol = 'OUTUSDT'"
+    stack.until(lambda: asyncio.run(rows(stack, known))[0][0] == 53, "outcomes of 53 forecasts", 30)
+    with Client(stack.grpc) as client:
+        by_horizon = {row.horizon_bars: row.forecasts for row in client.get_accuracy(symbol="OUTUSDT")}
+        assert by_horizon == {1: 100, 4: 97, 16: 85, 48: 53}
+        signals = list(client.list_signals("candlecast", symbol="OUTUSDT"))
+        stored = client.list_predictions("OUTUSDT", page_size=200).predictions
+        assert len(signals) == sum(p.forecast.direction != types_pb2.DIRECTION_NEUTRAL for p in stored)
+        key = client.log_signal(
+            "ensemble_ml", "OUTUSDT", "Long", 100.0, 2.0, 0.7, forecast=stored[0].forecast
+        ).signal.key
+        assert client.close_signal(key, 101.0).signal.pnl == 2.0
+        assert client.get_strategy("ensemble_ml").wins == 1
+    command = [*CANDLECAST, "predictions", "--symbol", "OUTUSDT", "--server", stack.grpc]
+    told = json.loads(subprocess.run([*command, "--limit", "101", "--json"], capture_output=True, check=True).stdout)
+    assert [p["horizons"]["12h"]["actual_return"] is None for p in told] == [True] * 48 + [False] * 53
+    assert told[0]["features"]["count"] == 240
+    box = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for words in (
+        "features",
+        told[0]["features_hash"],
+        "mean",
+        "std",
+        "logits 4h",
+        "reasons",
+        "not known yet",
+        "p neutral",
+    ):
+        assert words in box, box
+    table = subprocess.run([*command, "--limit", "3"], capture_output=True, text=True, check=True).stdout
+    assert len(table.splitlines()) == 4
+
+
 def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(stack):
     family, shared = stack.family(), stack.shared_memory()
     assert len(family) > 4

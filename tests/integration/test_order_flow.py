@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -230,3 +231,50 @@ async def test_a_gap_in_the_differences_of_a_book_is_told_until_a_snapshot_comes
     gaps = [len(response.gaps) for response in responses]
     assert gaps[snapshot : later + 1] == [0] * (later + 1 - snapshot)
     assert gaps[-2] == 1
+
+
+async def test_a_newer_gate_answers_once_it_is_dropped_and_a_wrong_one_never_does(
+    settings, triton, repository, pool, tmp_path
+):
+    made, incoming, ts_ms = tmp_path / "made", tmp_path / "incoming", 1_700_000_000_000
+    for number in (2, 4):
+        gates.write(made, version=number)
+    gates.write(made, version=3, wrong=0.01)
+    responses = []
+    options = settings(triton_control_key=triton.control_header[1], incoming_poll_ms=50)
+    async with open_server(options) as address, AsyncClient(address) as client:
+        await send(client, lively("AAA", ts_ms))
+
+        async def ask():
+            responses.append(await client.gate(["AAA"], ts_ms=ts_ms))
+            return responses[-1].model.version
+
+        async def answers(version):
+            return await ask() == version
+
+        def refused():
+            return [path.read_text() for path in (incoming / "refused").glob("*.txt")]
+
+        async def is_refused():
+            return await ask() and bool(await asyncio.to_thread(refused))
+
+        assert await ask() == 1
+        shutil.copytree(made / "2", incoming / "a gate")
+        await poll("gate 2", lambda: answers(2), timeout_ms=20_000)
+        shutil.copytree(made / "3", repository / "gate" / "3")  # as `candlecast gate retrain` would
+        await poll("the refusal of gate 3", is_refused, timeout_ms=20_000)
+        assert await ask() == 2
+        shutil.copytree(made / "4", repository / "gate" / "4")
+        await poll("gate 4", lambda: answers(4), timeout_ms=20_000)
+
+        async def are_kept():
+            return sorted(path.name for path in (repository / "gate").iterdir() if path.is_dir()) == ["2", "4"]
+
+        await poll("the older ones to go", are_kept, timeout_ms=10_000)
+
+    assert "GOLDEN_MISMATCH" in refused()[0]
+    assert all(not decision.degraded for response in responses for decision in response.decisions)
+    assert len({decision.probability for response in responses for decision in response.decisions}) == 1
+    rows = await pool.fetch("SELECT version, to_state FROM ml_model_events WHERE model = 'gate' ORDER BY sequence")
+    steps = [(row["version"], row["to_state"]) for row in rows]
+    assert steps == [(2, "CHAMPION"), (1, "RETIRED"), (3, "REFUSED"), (4, "CHAMPION"), (2, "RETIRED")]

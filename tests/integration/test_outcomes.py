@@ -242,6 +242,17 @@ async def test_outputs_that_are_not_finite_have_returns_and_no_hit(pool):
     assert await pool.fetch("SELECT * FROM ml_accuracy") == []
 
 
+async def test_what_a_shadow_says_is_judged_and_is_no_signal_of_ours(pool):
+    candles = walk(80, seed=27)
+    await write(pool, candles, told(candles, seed=29))
+    await pool.fetch("UPDATE ml_predictions SET shadow = true")
+    await settle(pool)
+    assert (await pool.fetch("SELECT sum(forecasts) FROM ml_accuracy WHERE horizon_bars = 1"))[0][0] == 79
+    assert (await pool.fetch("SELECT sum(signals) FROM ml_exit_counts"))[0][0] > 0
+    assert await pool.fetch("SELECT * FROM ml_strategy_signals") == []
+    assert await rows(pool) == []
+
+
 async def test_the_servers_own_signals_are_logged_at_once_and_closed_when_their_end_is_known(pool):
     candles = walk(40, seed=19)
     given = told(candles, seed=21)

@@ -259,20 +259,6 @@ def test_without_a_url_or_a_start_nothing_is_kept_and_nothing_fails(dsn):
     assert fetch(dsn, "SELECT * FROM ml_training_sessions") == []
 
 
-def test_a_measurement_of_a_finished_bundle_is_kept_beside_the_others(dsn):
-    for _ in range(2):
-        record.measured(dsn, bundle(), {"mean": fold(0.5)}, "evaluate")
-    rows = fetch(dsn, "SELECT DISTINCT source, fold, log_loss FROM ml_model_skill")
-    assert [tuple(row.values()) for row in rows] == [("evaluate", 0, 1.5)]
-    assert len(fetch(dsn, "SELECT DISTINCT measured_at FROM ml_model_skill")) == 2
-
-
-def test_a_measurement_that_cannot_be_kept_is_warned_of(empty_dsn, caplog):
-    record.measured(empty_dsn, bundle(), {"mean": fold(0.5)}, "evaluate")
-    record.measured(None, bundle(), {"mean": fold(0.5)}, "evaluate")
-    assert caplog.text.count("measurement not on record") == 1
-
-
 def session_of(**changes):
     fields = {
         "id": uuid4(),

@@ -6,25 +6,29 @@ import asyncio
 import json
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
-import onnx
 import polars as pl
 import pytest
-from onnx import helper
 
 from candlecast import cli
 from candlecast.candle_files import load, merged, survey
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.feature_files import recording
-from candlecast.features import NAMES, Features
+from candlecast.features import Features
 from candlecast.filters import Thresholds
-from candlecast.models import bundle
+from candlecast.models.ensemble import members_of
+from candlecast.portfolio import Limits
+from candlecast.server.serving import Several
+from candlecast.training.backtest import _spans as spans_of
 from candlecast.training.backtest import backtest
-from candlecast.training.replay import Speaker, replay
+from candlecast.training.replay import Speaker, replay, together
 from candlecast.training.simulator import Rules
 from candlecast.training.sources import utc
+from candlecast.training.subject import Subject
 from tests import fakes
+from tests.bundles import answering_another_question, small_bundle, small_ensemble
 from tests.fakes import FakeRecorder
 from tests.market_simulator import INTERVAL_MS, candles
 
@@ -83,10 +87,10 @@ class Keeps(FakeRecorder):
         return await super().record(candles, forecasts, missed, durable=durable)
 
 
-async def live(files):
+async def live(files, model=None, limits=None):
     """Return what a Forecaster says of the files, one close at a time."""
     recorder = Keeps()
-    async with fakes.forecaster(Features(**ROOM), Model(), recorder) as forecaster:
+    async with fakes.forecaster(Features(**ROOM), model or Model(), recorder, limits=limits) as forecaster:
         for close in merged(load(files)):
             await forecaster.accept(close)
     return recorder.said
@@ -97,21 +101,59 @@ def used(files, symbols=None):
     return recording(surveyed, symbols=symbols, reference_symbol="BTCUSDT", optional_inputs=["reference"])
 
 
-def test_what_is_replayed_is_what_the_forecaster_says_live(files):
-    served = asyncio.run(live(files))
-    bars, [said] = replay(used(files), [Speaker(ask, np.ones(4))], Thresholds())
+def said_of(files, speaker, limits=None):
+    """Return what a speaker says in a replay, as it is and by symbol and close."""
+    bars, [said] = replay(used(files), [speaker], Thresholds(), limits=limits)
     columns = said.direction, said.strength, said.reasons, said.confidence, said.stop_loss, said.take_profit
-    replayed = {
+    return said, {
         (bars.symbols[s], int(bars.open_time_ms[t]) + INTERVAL_MS): tuple(column[t, s].item() for column in columns)
         for t, s in np.argwhere(said.is_forecast).tolist()
     }
+
+
+TIGHT = Limits(
+    max_signals_per_minute=2, max_correlation=0.3, min_sharpe_ratio=0.5, max_position_score=1.2, trade_cost=0.002
+)
+
+
+@pytest.mark.parametrize("limits", [None, TIGHT], ids=["alone", "remembering"])
+def test_what_is_replayed_is_what_the_forecaster_says_live(files, limits):
+    served = asyncio.run(live(files, limits=limits))
+    said, replayed = said_of(files, Speaker(ask, np.ones(4)), limits)
     assert replayed == served
     assert len(served) > 200
     assert {direction for direction, *_ in served.values()} == {-1, 0, 1}
+    if limits is not None:
+        told = said.counts()
+        assert min(told["CORRELATED_POSITION"], told["POSITION_LIMIT"]) > 10, told
     strong = said.strength == 2
     assert strong.any()
     assert (said.signals().multiplier == np.where(strong, 1.5, 1)).all()
     assert any(reasons >> 5 & 1 for _, _, reasons, *_ in served.values())  # GAP_FILLED is among them
+
+
+class Member:
+    """A member as the server asks it in Triton."""
+
+    def __init__(self, bundle):
+        self._ask = of_member(bundle).ask
+
+    async def infer(self, windows):
+        return SimpleNamespace(outputs=self._ask(windows).astype(np.float32))
+
+
+def of_member(bundle):
+    factor = {"patchtst": 1.0, "lstm": 2.0}[bundle.manifest.name]
+    return Speaker(partial(ask, factor=factor), np.array(bundle.manifest.temperatures))
+
+
+def test_an_ensemble_is_replayed_as_it_is_served(files, tmp_path):
+    whole = small_ensemble(tmp_path)
+    served = asyncio.run(live(files, Several([Member(bundle) for bundle in members_of(whole)], whole).ask))
+    _, replayed = said_of(files, together(Subject.of(whole), of_member))
+    assert replayed == served
+    for bundle in whole.members:
+        assert said_of(files, of_member(bundle))[1] != replayed
 
 
 def test_candles_before_the_start_warm_up_and_those_behind_the_end_are_not_seen(files):
@@ -181,41 +223,6 @@ def test_a_span_that_the_model_was_trained_on_is_warned_of(files, tmp_path, data
     assert (says in test.warning) if says else test.warning is None
 
 
-def small_bundle(folder):
-    """Write a bundle whose model runs: 20 sums over the newest row, bent to the size of outputs."""
-    features = len(NAMES)
-    rng = np.random.default_rng(0)
-    scale = np.array([0.02] * 4 + [4] * 12 + [0.01] * 4, dtype=np.float32)
-    weights = {
-        "last": np.array(95),
-        "zero": np.zeros((), np.float32),
-        "mix": (rng.standard_normal((features, 20)) / 8).astype(np.float32),
-        "scale": scale,
-    }
-    nodes = [
-        helper.make_node("Gather", ["features", "last"], ["row"], axis=1),
-        helper.make_node("IsNaN", ["row"], ["absent"]),
-        helper.make_node("Where", ["absent", "zero", "row"], ["known"]),
-        helper.make_node("Tanh", ["known"], ["bent"]),
-        helper.make_node("MatMul", ["bent", "mix"], ["mixed"]),
-        helper.make_node("Tanh", ["mixed"], ["small"]),
-        helper.make_node("Mul", ["small", "scale"], ["outputs"]),
-    ]
-    tensor, float32 = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [tensor("features", float32, [None, 96, features])],
-        [tensor("outputs", float32, [None, 20])],
-        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    fitting = fakes.fitting_bundle(folder, optional_inputs=["reference"], reference_symbol="BTCUSDT")
-    return bundle.write(
-        folder, fitting.manifest, model.SerializeToString(), fitting.golden_inputs, fitting.golden_outputs
-    )
-
-
 def test_the_command_compares_bundles_as_json_and_as_a_page_that_needs_nothing_else(files, tmp_path, capsys):
     for name in "ab":
         small_bundle(tmp_path / name)
@@ -237,6 +244,41 @@ def test_the_command_compares_bundles_as_json_and_as_a_page_that_needs_nothing_e
     assert "may be this one" in page.with_suffix(".md").read_text().splitlines()[0]
     assert "http://" not in text
     assert "https://" not in text
+
+
+def test_the_command_trades_an_ensemble_beside_a_member_and_refuses_who_is_no_forecaster(files, tmp_path, capsys):
+    whole = small_ensemble(tmp_path)
+    data = ["backtest", "--data", *map(str, files), "--filters", "none", "--json", "--models"]
+    assert cli.main([*data, str(tmp_path / "ensemble/1"), str(tmp_path / "lstm/2")]) == 0
+    told = json.loads(capsys.readouterr().out)["models"]
+    assert list(told) == ["ensemble v1", "lstm v2"]
+    together, alone = told.values()
+    assert (together["bundle_sha256"], together["model"]) == (whole.sha256, "ensemble")
+    assert together["members"] == {"patchtst v1": 0.6667, "lstm v2": 0.3333}
+    assert together["trades"] > 10 and together["pnl"] != alone["pnl"]
+
+    with pytest.MonkeyPatch.context() as patch:  # without --models it is what would be served
+        patch.setenv("CANDLECAST_MODEL_REPOSITORY", str(tmp_path))
+        patch.setenv("CANDLECAST_MODEL", "ensemble")
+        assert cli.main(data[:-1]) == 0
+    assert json.loads(capsys.readouterr().out)["models"]["ensemble v1"] == together
+
+    answering_another_question(tmp_path / "xgboost_direction_24h/1")
+    assert cli.main([*data, str(tmp_path / "xgboost_direction_24h/1")]) == 78
+    assert "is a model of direction, which answers another question with 3 outputs" in capsys.readouterr().err
+
+
+def test_the_spans_of_an_ensemble_are_those_of_any_member(tmp_path):
+    whole = small_ensemble(tmp_path)
+    days = [f"2024-01-0{day}T00:00:00Z" for day in range(1, 8)]
+    for bundle, k in zip(whole.members, (0, 1), strict=True):
+        train, validation = ({"from": days[k + j], "before": days[k + j + 1]} for j in (0, 2))
+        bundle.manifest.training["shipped"] = {"spans": {"train": train, "validation": validation}}
+        bundle.manifest.data.update({"from": days[k], "to": days[k + 3]})
+    day_ms = 86_400_000
+    times = np.arange(7) * day_ms + int(np.datetime64("2024-01-01", "ms").astype(np.int64))
+    spans = {name: np.flatnonzero(mask).tolist() for name, mask in spans_of(Subject.of(whole), times).items()}
+    assert spans == {"train": [0, 1], "validation": [2, 3], "unseen": [5, 6]}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import numpy as np
 import pytest
 
 from candlecast.cli import evaluate as command
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import BundleError, CandlecastError, ConfigurationError
 from candlecast.interpret import interpret
+from candlecast.models import bundle as bundles
+from candlecast.models import ensemble
 from candlecast.models.bundle import Bundle
 from candlecast.training import data, finished
+from candlecast.training.subject import Subject
 from candlecast.training.temperature import log_loss
+from tests.bundles import answering_another_question
 from tests.training.conftest import INTERVAL_MS, START_MS, SYMBOLS, simulate
 
 NAMES = {
@@ -84,12 +89,13 @@ def test_json_alone_has_the_agreed_names_per_horizon(told: tuple[dict[str, Any],
 def test_the_numbers_are_those_of_the_windows_that_serving_computes(
     told: tuple[dict[str, Any], Path, str], trained: Bundle, later: list[Path], tmp_path: Path
 ) -> None:
-    history = finished.history_for(trained, later, None, None, None)
+    subject = Subject.of(trained)
+    history = finished.history_for(subject, later, None, None, None)
     assert (history.optional_inputs, history.reference_symbol) == (["reference"], SYMBOLS[0])
     samples = data.prepare(history, tmp_path, 3, lambda symbol: None)
     counted: list[int] = []
 
-    answers = finished.answer(trained, samples, counted.append)
+    answers = finished.answer(subject, samples, counted.append)
 
     assert sum(counted) == len(samples) == told[0]["metrics"]["rows"]
     p = interpret(answers, np.array(trained.manifest.temperatures)).probabilities
@@ -105,7 +111,7 @@ def test_the_report_is_one_page_and_its_markdown(told: tuple[dict[str, Any], Pat
     document, page, said = told
     text = page.read_text()
 
-    assert text.count("<img") == 3 and text.count("src=") == text.count('src="data:image/svg+xml;base64,')
+    assert text.count("<img") == 4 and text.count("src=") == text.count('src="data:image/svg+xml;base64,')
     assert document["verdict"] in page.with_suffix(".md").read_text()
     assert str(page) in said
 
@@ -154,7 +160,7 @@ def test_what_does_not_fit_is_said_with_what_to_do(trained: Bundle, later: list[
 def test_answers_that_are_not_finite_are_left_out_and_counted(
     trained: Bundle, later: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(bundle: Bundle, samples: data.Samples, on_rows: object) -> np.ndarray[Any, Any]:
+    def broken(subject: Subject, samples: data.Samples, on_rows: object) -> np.ndarray[Any, Any]:
         answers = np.zeros((len(samples), 20), dtype=np.float32)
         answers[:7, 3] = np.nan
         return answers
@@ -166,6 +172,80 @@ def test_answers_that_are_not_finite_are_left_out_and_counted(
     document = json.loads(shown.out)
     assert "7 answers of the model are not finite" in shown.err
     assert document["verdict"].startswith("No edge")
-    monkeypatch.setattr(finished, "answer", lambda bundle, samples, on: np.full((len(samples), 20), np.nan, np.float32))
+    monkeypatch.setattr(
+        finished, "answer", lambda subject, samples, on: np.full((len(samples), 20), np.nan, np.float32)
+    )
     with pytest.raises(BundleError, match="no answer of its model is finite"):
         evaluate(trained.path, "--data", *later, "--stride", 20)
+
+
+def again(trained: Bundle, folder: Path, name: str, **changes: Any) -> Bundle:
+    """Write the trained bundle anew, with another manifest."""
+    manifest = replace(trained.manifest, name=name, **changes)
+    model = (trained.path / "model.onnx").read_bytes()
+    return bundles.write(folder / name / "1", manifest, model, trained.golden_inputs, trained.golden_outputs)
+
+
+def test_an_ensemble_is_evaluated_by_the_average_of_its_members_calibrated_probabilities(
+    trained: Bundle, later: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walked = trained.manifest.metrics["walk_forward"]
+    worse = {h: {"log_loss": {"model": 1.0, "base": 1.05}} for h in walked["mean"]["horizons"]}
+    half = {"walk_forward": {"folds": [], "mean": {"horizons": worse}}}
+    members = [
+        again(trained, tmp_path, "patchtst"),
+        again(trained, tmp_path, "lstm", temperatures=[4.0, 4.0, 4.0, 4.0], metrics=half),
+    ]
+    whole = ensemble.write(tmp_path / "ensemble" / "1", ensemble.weigh(members, 1))
+    page = tmp_path / "report.html"
+
+    evaluate(whole.path, "--data", *later, "--stride", 20, "--json", "--out", page)
+
+    document = json.loads(capsys.readouterr().out)
+    assert document["bundle"] == {"name": "ensemble", "version": 1, "sha256": whole.sha256}
+    assert list(document["members"]) == ["patchtst v1", "lstm v1"]
+    assert f"lstm v1 {document['members']['lstm v1']:.3f}" in page.read_text()
+    history = finished.history_for(Subject.of(trained), later, None, None, None)
+    samples = data.prepare(history, tmp_path, 20, lambda symbol: None)
+    answers = finished.answer(Subject.of(trained), samples, lambda rows: None)
+    p = [interpret(answers, np.array(bundle.manifest.temperatures)).probabilities for bundle in members]
+    by_hand = log_loss(whole.weights[0] * p[0] + whole.weights[1] * p[1], samples.labels.directions)
+    for h, numbers in enumerate(document["horizons"].values()):
+        assert numbers["log_loss"] == pytest.approx(by_hand[h], abs=2e-6)
+        assert numbers["log_loss"] != pytest.approx(log_loss(p[0], samples.labels.directions)[h], abs=1e-4)
+
+
+def test_what_was_suspicious_in_the_training_opens_the_report(
+    trained: Bundle, later: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walked = trained.manifest.metrics["walk_forward"]
+    assert all("suspicions" in fold for fold in walked["folds"])
+    leak = "suspicious: column rsi_14 alone: rank correlation with the return at 4h is 0.91 (limit 0.30)"
+    folds = [walked["folds"][0] | {"suspicions": [leak]}]
+    leaky = again(trained, tmp_path, "patchtst", metrics={"walk_forward": walked | {"folds": folds}})
+
+    evaluate(leaky.path, "--data", *later, "--stride", 20, "--json", "--out", tmp_path / "r.html")
+
+    said = capsys.readouterr()
+    told = f"{leak}, in fold 1 of the training of patchtst v1"
+    assert told in json.loads(said.out)["warnings"]
+    assert told in said.err
+    text = (tmp_path / "r.md").read_text()
+    assert text.startswith("**Suspicious: ") and f"\n**S{told[1:]}**\n" in text.partition("\n## ")[0]
+
+
+def test_rows_that_find_no_room_are_one_clear_line(
+    trained: Bundle, later: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data, "prepare", full)
+    with pytest.raises(CandlecastError, match=r"rows cannot be written \(No space left on device\); make room there"):
+        evaluate(trained.path, "--data", *later)
+
+
+def test_a_model_that_answers_another_question_is_refused(later: list[Path], tmp_path: Path) -> None:
+    other = answering_another_question(tmp_path / "xgboost_direction_24h" / "1")
+    with pytest.raises(BundleError, match="model of direction, which answers another question with 3 outputs: only"):
+        evaluate(other.path, "--data", *later)

@@ -10,7 +10,7 @@ import pytest
 
 from candlecast import flow_rows, gate
 from candlecast.cli import main
-from candlecast.errors import BundleError, ConfigurationError
+from candlecast.errors import BundleError, CandlecastError, ConfigurationError
 from candlecast.models import gate_bundle
 from candlecast.models.gate_bundle import GateBundle
 from candlecast.settings import CHECKOUT
@@ -174,6 +174,19 @@ def test_a_bundle_says_all_that_it_is_and_is_refused_when_a_file_is_touched(made
     (bundle.path / "training_metrics.json").write_text("{}")
     with pytest.raises(BundleError, match=r"training_metrics\.json is not the file"):
         GateBundle.load(bundle.path)
+
+
+def test_a_disk_that_is_full_leaves_the_gate_that_was_there(made, tmp_path, monkeypatch):
+    before = made.write(tmp_path / "gate" / "1")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(CandlecastError, match=r"No space left on device\); what was there stays"):
+        made.write(tmp_path / "gate" / "1")
+    assert GateBundle.load(before.path).sha256 == before.sha256
+    assert [file.name for file in (tmp_path / "gate").iterdir()] == ["1"]
 
 
 def test_nothing_is_trained_on_too_little_or_on_one_class():

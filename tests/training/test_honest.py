@@ -145,6 +145,9 @@ def test_a_column_that_holds_the_label_is_named_in_the_first_line_of_the_report(
     write(tmp_path / "r.html", Report("a leak", {}, measured, warnings=suspects(leaked)))
 
     assert all("rsi_14" in line for line in suspects(leaked))
+    kept = suspicion.found_in({"walk_forward": {"folds": [measured]}})  # as the manifest keeps it
+    assert any("column rsi_14 alone" in line and line.endswith(", in fold 1") for line in kept)
+    assert any("side accuracy" in line for line in kept)
     assert any("side accuracy" in line for line in found)
     for page in ("r.html", "r.md"):
         text = (tmp_path / page).read_text().partition("<body>")[2] or (tmp_path / page).read_text()
@@ -180,7 +183,8 @@ def test_shuffled_labels_score_the_base_rate(samples: Samples) -> None:
 def test_no_edge_is_the_first_line_of_the_report(samples: Samples, tmp_path: Path) -> None:
     measured = walked(shuffled(samples))
 
-    write(tmp_path / "r.html", Report("noise", {}, measured, warnings=["the data is short"]))
+    leak = "suspicious: column rsi_14 alone: …, in fold 1 of the training of patchtst v1"
+    write(tmp_path / "r.html", Report("noise", {}, measured, warnings=[leak, "the data is short"]))
 
     assert (tmp_path / "r.md").read_text().startswith("**No edge")
     assert (tmp_path / "r.html").read_text().partition("<body>\n")[2].startswith('<p class="verdict">No edge')

@@ -14,7 +14,7 @@ from candlecast.interpret import interpret
 from candlecast.training import metrics
 from candlecast.training.evaluate import average, base, measure, persistence, verdict
 from candlecast.training.labels import LONG, NEUTRAL, SHORT, UNKNOWN, Labels, base_rates
-from candlecast.training.metrics import BLOCK_BARS, RESAMPLES
+from candlecast.training.metrics import BLOCK_BARS, RANGES, RESAMPLES
 
 BARS, SYMBOLS = 1000, 2
 TEMPERATURES = np.array([0.7, 1.0, 1.5, 2.0])
@@ -130,6 +130,28 @@ def test_the_bootstrap_draws_whole_blocks_of_all_symbols() -> None:
         assert entry["high"] - entry["low"] == pytest.approx(width, rel=0.15), name
     assert measured == measure(answers, labels, TEMPERATURES, base_rates(train), train, bars=bars, seed=5)
     assert measured != measure(answers, labels, TEMPERATURES, base_rates(train), train, bars=bars, seed=6)
+
+
+def test_no_interval_reaches_where_its_metric_cannot_lie() -> None:
+    answers, labels, bars = simulated(4)
+    answers[:, 4 + LONG : 16 : 3] -= 4  # LONG is hardly ever said
+    measured = measure(answers, labels, TEMPERATURES, base_rates(labels), labels, bars=bars)
+    touched = []
+
+    def check(numbers: dict[str, Any], metric: str) -> None:
+        if "low" in numbers and metric in RANGES:
+            least, most = RANGES[metric]
+            assert least <= numbers["low"] <= numbers["model"] <= numbers["high"] <= most, metric
+            touched.append(numbers["low"] == least)
+        for key, value in numbers.items():
+            if isinstance(value, dict):
+                check(value, key if key in RANGES else metric)
+
+    for found in (measured, average([measured, measured])):
+        for part in ("horizons", "risks"):
+            check(found[part], "")
+    assert 0 < sum(touched) < len(touched) / 2
+    assert measured["horizons"]["4h"]["skill"]["low"] < 0  # that one may
 
 
 def test_rows_that_hang_together_in_time_widen_the_interval() -> None:

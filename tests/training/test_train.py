@@ -20,7 +20,7 @@ from candlecast.interpret import interpret
 from candlecast.models.bundle import Bundle, Manifest
 from candlecast.settings import CHECKOUT
 from candlecast.store import history as store_history
-from candlecast.training import export, networks, record
+from candlecast.training import export, networks, record, report
 from candlecast.training import fit as fitting
 from candlecast.training import train as recipe
 from candlecast.training.config import Config
@@ -63,6 +63,37 @@ def test_the_bundle_is_what_it_says(trained: Bundle, market: list[Path]) -> None
     answers = export.run((trained.path / "model.onnx").read_bytes(), trained.golden_inputs)
     np.testing.assert_allclose(answers, trained.golden_outputs, atol=1e-6)
     assert len(np.unique(trained.golden_outputs.round(4), axis=0)) == 4
+
+
+def test_the_report_of_a_training_shows_its_folds_calibration_equity_and_importance(
+    trained: Bundle, tmp_path: Path
+) -> None:
+    manifest = trained.manifest
+    fold = manifest.metrics["walk_forward"]["folds"][0]
+
+    report.write(tmp_path / "r.html", report.of_training(manifest))
+
+    page, text = (tmp_path / "r.html").read_text(), (tmp_path / "r.md").read_text()
+    for plot in ("skill and intervals", "reliability", "equity and drawdown", "importance of features"):
+        assert f'<img alt="{plot}' in page
+    assert text.startswith("**Suspicious: the side accuracy at 1h")  # a planted signal is better than any market's
+    assert "**The skill over the base rate lies above 0 at 15m, 1h, 4h, 12h" in text.partition("\n## ")[0]
+    loss = fold["horizons"]["4h"]["log_loss"]
+    assert f"{loss['model']:.4f} [base {loss['base']:.4f}]" in text
+    days = (fold["spans"]["test"]["from"], fold["spans"]["test"]["before"])
+    span = np.diff(np.array([day[:19] for day in days], dtype="datetime64[D]")).astype(int)[0]
+    assert 0 <= span - len(fold["pnl"]["days"]) + 1 <= 2
+    assert any(fold["pnl"]["days"])
+
+
+def test_a_leak_is_in_the_manifest_and_opens_the_report(trained: Bundle, tmp_path: Path) -> None:
+    walked = trained.manifest.metrics["walk_forward"]
+    folds = [walked["folds"][0] | {"suspicions": ["suspicious: the skill at 4h is 0.90 (limit 0.25)"]}]
+    metrics = trained.manifest.metrics | {"walk_forward": walked | {"folds": folds}}
+
+    report.write(tmp_path / "r.html", report.of_training(dataclasses.replace(trained.manifest, metrics=metrics)))
+
+    assert (tmp_path / "r.md").read_text().startswith("**Suspicious: the skill at 4h is 0.90 (limit 0.25), in fold 1**")
 
 
 def test_no_path_of_this_machine_is_in_the_bundle(trained: Bundle, market: list[Path]) -> None:

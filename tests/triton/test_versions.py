@@ -85,6 +85,7 @@ async def test_a_further_version_comes_and_goes_without_a_word_from_the_one_that
             assert (await second.infer(windows(3))).version == "2"
             assert {state for state, _ in (await control.versions("rows")).values()} == {READY}
             both_stubs = {process.pid for process in stubs(own)}
+            assert len({process.nice() for process in stubs(own)}) == 1, "one gives way although it answers"
             assert first_stubs < both_stubs, "version 1 was loaded again"
 
             publish(repository, 3, b"no model")

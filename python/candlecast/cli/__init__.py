@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
         predictions,
         replay,
         replay_flow,
+        report,
+        schedule,
         serve,
         train,
         up,
@@ -45,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     running = (up, serve, dashboard, migrate, models, replay, replay_flow, predictions)
-    offline = (features, flow_features, train, gate, evaluate, ensemble, backtest, export, doctor, bench)
-    for command in (*running, *offline):
+    training = (features, flow_features, train, gate, schedule, evaluate, ensemble, backtest, export)
+    for command in (*running, *training, report, doctor, bench):
         command.register(commands)
     return top
 

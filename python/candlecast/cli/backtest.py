@@ -5,36 +5,47 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candlecast import settings as configuration
-from candlecast.cli.train import _positive, _time_ms
+from candlecast.cli.train import _positive, _time_ms, database_of
 from candlecast.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from candlecast.candle_files import CandleFile
     from candlecast.feature_files import Advance
+    from candlecast.filters import Thresholds
+    from candlecast.portfolio import Limits
     from candlecast.training.backtest import Backtest
+    from candlecast.training.measurements import Record
+    from candlecast.training.simulator import Rules
 
-FILTERS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
+THRESHOLDS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
+LIMITS = ("max_signals_per_minute", "max_correlation", "min_sharpe_ratio", "max_position_score")
+FILTERS = (*THRESHOLDS, *LIMITS)
 
 DESCRIPTION = """Replay candles through features, model, interpretation and filters as they serve; trade the signals.
 
 A signal enters at the next bar's open and leaves at its stop_loss or take_profit, at an opposite signal (which opens
 the other side), or at the close of its last bar. Within a bar the worse comes first: the stop when both were touched,
 the open when it is past the stop; a take fills at its own price. One position per symbol; each stakes an equal share of
-the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. Filters
-that serving has not built (rate, correlation, open positions) are not applied here either."""
+the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. The
+filters are those of serving, also the ones that remember: rate, correlation, realised Sharpe ratio, open positions.
+With a database (--database or DATABASE_URL) the numbers are on record, failures too: ml_model_performance and
+ml_measurements."""
 
 EXAMPLE = """example:
   candlecast backtest --data candles/*-15m.parquet --from 2024-07-01 --out backtest.html
       the newest bundle of the model repository; candles before July warm the features up
   candlecast backtest --data ETHUSDT-15m.parquet BTCUSDT-15m.parquet --symbols ETHUSDT \\
-      --models triton_models/patchtst/1 bundles/xgboost --filters min_confidence=0.65 min_expected_return=0.003"""
+      --models triton_models/ensemble/1 bundles/xgboost --filters min_confidence=0.65 min_expected_return=0.003"""
 
 
 def register(commands: Any) -> None:
@@ -46,13 +57,20 @@ def register(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
-    add("--data", nargs="+", type=Path, required=True, metavar="FILE", help="candle files (Parquet, CSV), one interval")
+    add(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="candle files (Parquet, CSV) of one interval; or `database`, or a postgresql:// URL: the table candles",
+    )
+    add("--interval-ms", type=_positive, default=900_000, metavar="MS", help="of a database's candles (default 900000)")
     add(
         "--models",
         nargs="+",
         type=Path,
         metavar="BUNDLE",
-        help="folders of bundles, compared side by side (default: the newest of the configured model)",
+        help="folders of bundles or of ensembles, compared side by side (default: what the server would serve)",
     )
     add("--symbols", nargs="+", metavar="SYMBOL", help="trade these only (default: all); the reference is used anyway")
     add("--from", dest="start", type=_time_ms, metavar="TIME", help="first bar that may give a signal, ISO 8601, UTC")
@@ -79,9 +97,10 @@ def register(commands: Any) -> None:
         "--filters",
         nargs="+",
         metavar="NAME=X",
-        help=f"thresholds in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
+        help=f"filters in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
     )
     add("--out", type=Path, metavar="REPORT.html", help="write tables and plots as one page, and as .md")
+    add("--database", metavar="URL", help="keep the numbers on record there (default: DATABASE_URL)")
     add("--json", action="store_true", help="print one JSON object on standard output")
     command.set_defaults(run=run)
 
@@ -101,52 +120,94 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError(f"--out: there is no folder {args.out.parent}")
     if args.start is not None and args.end is not None and args.start >= args.end:
         raise ConfigurationError("--from is not before --to")
-    from candlecast.candle_files import survey
     from candlecast.filters import Thresholds
-    from candlecast.training.backtest import backtest, document
+    from candlecast.portfolio import Limits
+    from candlecast.training import measurements
     from candlecast.training.simulator import Rules
 
-    settings = configuration.load(**_filters(args.filters))
-    thresholds = Thresholds(**{name: getattr(settings, name) for name in FILTERS})
+    settings = configuration.load(database_url=args.database, **_filters(args.filters))
+    thresholds = Thresholds(**{name: getattr(settings, name) for name in THRESHOLDS})
+    limits = None if args.filters == ["none"] else Limits(**{name: getattr(settings, name) for name in LIMITS})
     rules = Rules(fees=args.fees, slippage=args.slippage, funding=args.funding, hold_bars=args.hold_bars)
-    bundles = _bundles(args.models, settings)
-    with _progress() as on_replay:
+    paths = args.models or [_newest(settings)]
+    asked = {"symbols": args.symbols, "from_ms": args.start, "to_ms": args.end}
+    asked |= {"rules": asdict(rules), "filters": asdict(thresholds)}
+    with measurements.recorded(settings.database_url, "backtest", paths, asked) as record:
+        tests, told = _backtest(args, paths, rules, thresholds, limits, record, settings.database_url)
+        if args.out is not None:
+            from candlecast.training.backtest_report import write
+
+            write(args.out, tests, told)
+            print(f"report: {args.out}", file=sys.stderr)
+        if args.json:
+            print(json.dumps(told, allow_nan=False))
+        else:
+            _print_table(tests, told)
+    return 0
+
+
+def _backtest(
+    args: argparse.Namespace,
+    paths: Sequence[Path],
+    rules: Rules,
+    thresholds: Thresholds,
+    limits: Limits | None,
+    record: Record,
+    url: str | None,
+) -> tuple[list[Backtest], dict[str, Any]]:
+    """Trade, and take note of it; return the tests and all of them as one document."""
+    from candlecast.models.ensemble import load
+    from candlecast.training.backtest import as_metrics, backtest, document
+    from candlecast.training.subject import Subject
+
+    served = [load(path) for path in paths]
+    record.loaded([Subject.of(one) for one in served])
+    with _files(args, url) as files, _progress() as on_replay:
         tests = backtest(
-            [survey(path) for path in args.data],
-            bundles,
+            files,
+            served,
             rules,
             thresholds,
+            limits=limits,
             symbols=args.symbols,
             start_ms=args.start,
             end_ms=args.end,
             on_replay=on_replay,
         )
-    told = document(tests, rules, thresholds)
-    if args.out is not None:
-        from candlecast.training.backtest_report import write
-
-        write(args.out, tests, told)
-        print(f"report: {args.out}", file=sys.stderr)
-    if args.json:
-        print(json.dumps(told, allow_nan=False))
-    else:
-        _print_table(tests, told)
-    return 0
+    for k, test in enumerate(tests):
+        whole, *parts = as_metrics(test)
+        record.measured(k, whole[1], parts, verdict=test.verdict, warnings=test.warnings)
+    return tests, document(tests, rules, thresholds, limits)
 
 
-def _bundles(paths: Sequence[Path] | None, settings: configuration.Settings) -> list[Any]:
-    from candlecast.models.bundle import Bundle
+@contextmanager
+def _files(args: argparse.Namespace, url: str | None) -> Iterator[list[CandleFile]]:
+    """Give the candle files; what a database has lies in one while the body runs."""
+    from candlecast.candle_files import survey, write
 
-    if paths:
-        return [Bundle.load(path) for path in paths]
-    from candlecast.server.app import newest_bundle
+    if (database := database_of(args.data, url)) is None:
+        yield [survey(Path(name)) for name in args.data]
+        return
+    from candlecast.store.history import read_candles
 
-    return [newest_bundle(settings.model_repository / settings.model)]
+    # Whole: symbols may be compared with one that --symbols leaves out, and candles before --from warm up.
+    candles = read_candles(database, interval_ms=args.interval_ms, end_ms=args.end)
+    with tempfile.TemporaryDirectory(prefix="candlecast-backtest-") as folder:
+        path = Path(folder) / f"database-{args.interval_ms // 1000}s.parquet"
+        write(path, candles)
+        yield [survey(path)]
+
+
+def _newest(settings: configuration.Settings) -> Path:
+    """Return the folder of what the server would serve."""
+    from candlecast.server.app import newest
+
+    return newest(settings.model_repository / settings.model).path
 
 
 def _filters(texts: Sequence[str] | None) -> dict[str, str]:
     if texts == ["none"]:
-        return {name: "0" for name in FILTERS if name.startswith("min_")}
+        return {name: "0" for name in THRESHOLDS if name.startswith("min_")}
     given = {name: value for name, _, value in (text.partition("=") for text in texts or ())}
     if unknown := [name for name in given if name not in FILTERS]:
         raise ConfigurationError(f"--filters: {', '.join(unknown)} is none of {', '.join(FILTERS)}; or none, alone")

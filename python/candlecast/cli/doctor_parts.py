@@ -11,6 +11,7 @@ from pathlib import Path
 
 from candlecast.cli.doctor_checks import Finding, fail, ok, refused, up_runs, warn
 from candlecast.errors import CandlecastError, ConfigurationError
+from candlecast.models.age import complaint, described
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.server import champion
@@ -147,6 +148,9 @@ async def model(settings: Settings) -> list[Finding]:
     manifest, feature_set = served.manifest, bundle.manifest.feature_set
     features = f"feature set {feature_set.name} 0x{feature_set.hash}"
     found = f"{manifest.name} v{manifest.version}, bundle {served.sha256[:12]}, {features} as computed here"
+    if old := complaint(described(served), settings.max_model_age_d, time.time() * 1000):
+        aged = warn("model", f"{found}; {old.partition(':')[0]}", old.partition(": ")[2])
+        return [aged, await _canary(settings, served)]
     return [ok("model", found), await _canary(settings, served)]
 
 

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from candlecast.models import ensemble
     from candlecast.models.bundle import Bundle
+    from candlecast.training import suspicion
 
     out = args.out.resolve()
     if out.parent.name != ensemble.NAME or not out.name.isdigit() or int(out.name) < 1:
@@ -61,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
             )
     manifest = ensemble.weigh(bundles, int(out.name))
     ensemble.write(out, manifest)
+    for bundle in bundles:
+        for text in suspicion.found_in(bundle.manifest.metrics):
+            print(f"candlecast: {bundle.path}: {text}: do not trust its skill, and so its weight", file=sys.stderr)
     if any(ensemble.measured_on(bundle) != ensemble.measured_on(bundles[0]) for bundle in bundles[1:]):
         print(
             "candlecast: the members were measured on different symbols or times, so that their skills are not quite"

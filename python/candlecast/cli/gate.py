@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candlecast import settings as configuration
+from candlecast.cli.train import _time_ms, database_of
 from candlecast.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 DATA = """data (Parquet or CSV): trades and a book of the same name before the kind, as in
   binance-spot-BTCUSDT-20240808-trades.parquet and binance-spot-BTCUSDT-20240808-bbo.parquet,
-or what `candlecast flow-features` or `candlecast gate label` wrote. Several recordings are taken together, by time."""
+or what `candlecast flow-features` or `candlecast gate label` wrote. Several recordings are taken together, by time.
+`--data database`, or a postgresql:// URL, is the table order_flow_features: what servers have seen. It has the last
+trade of each interval (flow_record_interval_ms), so the path of a label is coarser than that of every trade; nothing is
+labelled across a pause of more than a minute, and of more than five million records the newest are taken."""
 LABELS = """The label says of a trade whether, within the horizon, the price
   reversion   moves by at least SIGMAS σ towards VWAP, and past it (asked where |price_dist| > --min-distance)
   momentum    moves on by at least SIGMAS σ, away from VWAP (asked there, too)
@@ -109,11 +114,20 @@ def _add_retrain(kinds: Any) -> None:
 
 
 def _add_data(parser: Any, required: bool) -> None:
-    parser.add_argument("--data", nargs="+", type=Path, required=required, metavar="FILE", help="recorded order flow")
-    parser.add_argument("--symbol", metavar="SYMBOL", help="of all files (default: what their names say)")
-    parser.add_argument(
-        "--stale-ms", type=_positive, default=5_000, metavar="MS", help="for how long a book speaks (default 5000)"
+    add = parser.add_argument
+    add("--data", nargs="+", required=required, metavar="FILE", help="recorded order flow; or database")
+    add(
+        "--symbol",
+        nargs="+",
+        metavar="SYMBOL",
+        help="of all files (default: what their names say); of a database: only these (default: all)",
     )
+    add("--from", dest="start", type=_time_ms, metavar="TIME", help="of a database: from here on, ISO 8601, UTC")
+    add("--to", dest="end", type=_time_ms, metavar="TIME", help="of a database: before this")
+    add(
+        "--database", metavar="URL", help="read by `--data database`; keeps trainings on record (default: DATABASE_URL)"
+    )
+    add("--stale-ms", type=_positive, default=5_000, metavar="MS", help="for how long a book speaks (default 5000)")
 
 
 def _add_label_flags(parser: Any) -> None:
@@ -170,10 +184,10 @@ def label(args: argparse.Namespace, wrong_usage: Callable[[str], Any]) -> int:
 def train(args: argparse.Namespace, wrong_usage: Callable[[str], Any]) -> int:
     """Train and write a bundle."""
     _check_data(args, wrong_usage)
-    from candlecast.training import gate_recipe
+    from candlecast.training import gate_recipe, gate_record
 
     config = _config(args)
-    with _progress(config) as on_scored:
+    with gate_record.opened(_database(args)) as record, _progress(config) as on_scored:
         trained = gate_recipe.train(
             _recordings(args),
             config,
@@ -182,7 +196,11 @@ def train(args: argparse.Namespace, wrong_usage: Callable[[str], Any]) -> int:
             say=_say,
             on_scored=on_scored,
         )
-    bundle = trained.write(args.out)
+        bundle = trained.write(args.out)
+        manifest = bundle.manifest
+        rows = manifest.training["samples"]
+        about = {"simulated": args.simulate, "bundle_sha256": bundle.sha256}
+        record.ended(version=manifest.version, data_points=rows, metrics=manifest.metrics, **about)
     out = args.out.resolve()
     if out.name == str(args.version) and out.parent.name == bundle.manifest.name:  # a version in a Triton repository
         from candlecast.triton.repository import write_gate_config
@@ -217,13 +235,12 @@ def evaluate(args: argparse.Namespace, wrong_usage: Callable[[str], Any]) -> int
 def retrain(args: argparse.Namespace, wrong_usage: Callable[[str], Any]) -> int:
     """Train, compare, and keep the better one."""
     _check_data(args, wrong_usage)
-    from candlecast import settings
-    from candlecast.training import gate_recipe
+    from candlecast.training import gate_recipe, gate_record
     from candlecast.triton.repository import write_gate_config
 
-    folder = (args.model or settings.load().model_repository / "gate").absolute()
+    folder = (args.model or configuration.load().model_repository / "gate").absolute()
     config = _config(args)
-    with _progress(config) as on_scored:
+    with gate_record.opened(_database(args)) as record, _progress(config) as on_scored:
         said = gate_recipe.retrain(
             folder,
             _recordings(args),
@@ -234,6 +251,9 @@ def retrain(args: argparse.Namespace, wrong_usage: Callable[[str], Any]) -> int:
             say=_say,
             on_scored=on_scored,
         )
+        compared = {said["by"]: {"model": said["new"], "base": said["old"]}} if "new" in said else {}
+        about = {"rolled_out": said["rolled_out"], "reason": said["reason"]}
+        record.ended(version=said["version"], data_points=said.get("rows"), metrics=compared, **about)
     if said["rolled_out"] and not (folder / "config.pbtxt").exists():
         write_gate_config(folder)
     if args.json:
@@ -261,7 +281,21 @@ def _recordings(args: argparse.Namespace) -> list[Recording]:
         from candlecast.training.gate_simulated import simulated
 
         return [simulated(seed=args.seed)]
-    return gate_data.read(args.data, symbol=args.symbol, stale_ms=args.stale_ms, say=_say)
+    if url := database_of(args.data, _database(args)):
+        from candlecast.store.flow_history import read_flow
+
+        stored = read_flow(url, symbols=args.symbol, start_ms=args.start, end_ms=args.end, say=_say)
+        return gate_data.of_database(stored, _say)
+    if args.start is not None or args.end is not None:
+        raise ConfigurationError("--from and --to are for --data database; files are taken whole")
+    if args.symbol and len(args.symbol) > 1:
+        raise ConfigurationError("--symbol: files are of one symbol; give one, or leave it to their names")
+    symbol = args.symbol[0] if args.symbol else None
+    return gate_data.read([Path(name) for name in args.data], symbol=symbol, stale_ms=args.stale_ms, say=_say)
+
+
+def _database(args: argparse.Namespace) -> str | None:
+    return configuration.load(database_url=args.database).database_url
 
 
 def _label(args: argparse.Namespace) -> Label:

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from candlecast import settings as configuration
-from candlecast.errors import ConfigurationError
+from candlecast.cli import models_compare
+from candlecast.errors import ConfigurationError, InvalidRequest
 
 if TYPE_CHECKING:
+    from candlecast.models_client import ModelsClient
     from candlecast.v1 import models_pb2 as pb
 
-TIMEOUT_S: Final = 600.0
-"""Of a step: a trial and a load have limits of their own in the server."""
-CHUNK_BYTES: Final = 1024 * 1024
 EPILOG: Final = """\
 A version's way: PUSHED, VERIFIED, LOADED, WARM, then as you say SHADOW, CHALLENGER, CHAMPION, and RETIRED at its end.
 
   candlecast models push runs/patchtst-7       its files are copied and verified; what answers does not notice
   candlecast models shadow 7                   it hears every burst, nobody hears it; its forecasts are stored
   candlecast models split 7 0.1                it answers a tenth of the symbols, the same ones all day
+  candlecast models compare 6 7 --days 14      which is better, on the candles of which both spoke
   candlecast models promote 7                  it answers; the champion of before stays loaded for a rollback
   candlecast models rollback                   the champion of before answers again
 
@@ -66,15 +66,13 @@ def register(commands: Any) -> None:
         step.add_argument("--server", metavar="HOST:PORT", help="gRPC of the server (default: the setting grpc)")
         step.add_argument("--state-dir", type=Path, metavar="DIR", help="where `candlecast up` keeps the admin's token")
         step.add_argument("--json", action="store_true", help="print JSON")
+    models_compare.add(steps)
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    import grpc
-
-    from candlecast.calls import ServerError
+    from candlecast.models_client import ModelsClient
     from candlecast.server.admin import FILE, token_of
-    from candlecast.v1 import models_pb2_grpc
 
     settings = configuration.load(grpc=args.server, state_dir=args.state_dir)
     token = token_of(settings)
@@ -82,30 +80,21 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"no admin token: set CANDLECAST_ADMIN_TOKEN, or name the state directory that holds {FILE} by --state-dir"
         )
-    metadata = (("authorization", f"Bearer {token}"), ("candlecast-who", _who()))
-    with grpc.insecure_channel(settings.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        stub: Any = models_pb2_grpc.ModelsStub(channel)
-        try:
-            return _take(args, stub, metadata)
-        except grpc.RpcError as error:
-            raise ServerError(error) from error
+    with ModelsClient(settings.grpc, token=token, who=_who()) as client:
+        return _take(args, client)
 
 
-def _take(args: argparse.Namespace, stub: Any, metadata: Sequence[tuple[str, str]]) -> int:
+def _take(args: argparse.Namespace, client: ModelsClient) -> int:
     from candlecast.v1 import models_pb2 as pb
-
-    def call(method: Any, request: Any) -> Any:
-        return method(request, metadata=metadata, timeout=TIMEOUT_S)
 
     match args.step:
         case "list":
-            _print(list(call(stub.List, pb.ListModelsRequest()).models), args.json)
+            _print(client.list(), args.json)
         case "show":
-            models = call(stub.List, pb.ListModelsRequest()).models
-            one = [model for model in models if model.version == args.version]
+            one = [model for model in client.list() if model.version == args.version]
             if not one:
-                raise ConfigurationError(f"the server has no version {args.version}")
-            events = call(stub.ListEvents, pb.ListModelEventsRequest(version=args.version)).events
+                raise InvalidRequest("VERSION", f"the server knows no version {args.version}")
+            events = client.list_events(args.version)
             if args.json:
                 print(json.dumps(_model(one[0]) | {"events": [_event(event) for event in events]}))
             else:
@@ -113,44 +102,26 @@ def _take(args: argparse.Namespace, stub: Any, metadata: Sequence[tuple[str, str
                 print("\n".join(f"{name:12} {value}" for name, value in _figures(one[0])), end="\n\n")
                 _print_events(events)
         case "events":
-            events = call(stub.ListEvents, pb.ListModelEventsRequest()).events
+            events = client.list_events()
             if args.json:
                 print(json.dumps([_event(event) for event in events]))
             else:
                 _print_events(events)
         case "push":
-            _print([call(stub.Push, _pieces(args.bundle, args.why))], args.json)
+            _print([client.push(args.bundle, args.why)], args.json)
         case "load":
-            _print([call(stub.Load, pb.LoadModelRequest(version=args.version, why=args.why))], args.json)
-        case "shadow" | "split" | "promote":
-            alias = {
-                "shadow": pb.MODEL_STATE_SHADOW,
-                "split": pb.MODEL_STATE_CHALLENGER,
-                "promote": pb.MODEL_STATE_CHAMPION,
-            }[args.step]
-            share = args.share if args.step == "split" else 0
-            request = pb.SetAliasRequest(version=args.version, alias=alias, share=share, why=args.why)
-            _print([call(stub.SetAlias, request)], args.json)
+            _print([client.load(args.version, args.why)], args.json)
+        case "shadow":
+            _print([client.set_alias(args.version, pb.MODEL_STATE_SHADOW, args.why)], args.json)
+        case "split":
+            _print([client.set_alias(args.version, pb.MODEL_STATE_CHALLENGER, args.why, args.share)], args.json)
+        case "promote":
+            _print([client.set_alias(args.version, pb.MODEL_STATE_CHAMPION, args.why)], args.json)
         case "rollback":
-            _print([call(stub.Rollback, pb.RollbackRequest(why=args.why))], args.json)
+            _print([client.rollback(args.why)], args.json)
         case "unload":
-            _print([call(stub.Unload, pb.UnloadModelRequest(version=args.version, why=args.why))], args.json)
+            _print([client.unload(args.version, args.why)], args.json)
     return 0
-
-
-def _pieces(bundle: Path, why: str) -> Iterator[pb.PushModelRequest]:
-    """Yield the files of a bundle, piece by piece."""
-    from candlecast.models.bundle import FILES
-    from candlecast.v1 import models_pb2 as pb
-
-    names = [name for name in FILES if (bundle / name).is_file()]
-    if not names:
-        raise ConfigurationError(f"{bundle} is no bundle: it holds none of {', '.join(FILES)}")
-    for name in names:
-        with (bundle / name).open("rb") as file:
-            yield pb.PushModelRequest(file=name, data=file.read(CHUNK_BYTES), why=why)
-            while data := file.read(CHUNK_BYTES):
-                yield pb.PushModelRequest(data=data)
 
 
 def _print(models: Sequence[pb.Model], as_json: bool) -> None:

@@ -200,7 +200,8 @@ def boxed(prediction: StoredPrediction) -> Panel:
     facts.add_row("state", ", ".join((_word(f, "state"), *flags)))
     facts.add_row("model", f"{f.model.name} v{f.model.version}   bundle {f.model.bundle_sha256[:12]}")
     facts.add_row("time", "  ".join(f"{name} {getattr(f.times, f'{name}_us')} µs" for name in _STAGES))
-    facts.add_row("outcome", _so_far(prediction))
+    held = f" after {prediction.exit_bars} bars" if prediction.exit_bars else ""
+    facts.add_row("outcome", _so_far(prediction) + held)
     horizons = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("horizon", "expected", "p long", "p short", "p neutral", "actual", "came", "hit", "error"):
         horizons.add_column(title, justify="left" if title == "horizon" else "right")
@@ -224,13 +225,11 @@ def _so_far(prediction: StoredPrediction) -> str:
     """Say what is known of the outcome."""
     if prediction.exit_reason:
         gain = f" {_return(prediction.exit_return)}" if prediction.HasField("exit_return") else ""
-        held = f" after {prediction.exit_bars} bars" if prediction.exit_bars else ""
-        return f"{prediction.exit_reason}{gain}{held}"
+        return f"{prediction.exit_reason}{gain}"
     known = [came for came in prediction.outcomes if came.HasField("actual_return")]
     if not known:
-        return "not known yet"
-    hits = sum(came.hit for came in known)
-    return f"{hits} of {len(known)} hit, {_return(known[-1].actual_return)} in {known[-1].bars} bars"
+        return "not yet known"
+    return f"{sum(came.hit for came in known)} of {len(known)} hit"
 
 
 def _word(message: Any, field: str) -> str:

@@ -19,6 +19,7 @@ def register(commands: Any) -> None:
         "`candlecast migrate`), Triton from --triton.",
     )
     command.add_argument("--grpc", metavar="HOST:PORT", help="listen here (default 127.0.0.1:50051)")
+    command.add_argument("--metrics", metavar="HOST:PORT", help="for Prometheus (default 127.0.0.1:9464; '': none)")
     command.add_argument("--triton", metavar="HOST:PORT", help="Triton's gRPC door (default 127.0.0.1:8001)")
     command.add_argument(
         "--database-url", metavar="URL", help="postgresql://… (better in DATABASE_URL: flags are visible)"
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     settings = configuration.load(
         grpc=args.grpc,
         triton=args.triton,
+        metrics=args.metrics,
         database_url=args.database_url,
         model_repository=args.model_repository,
         allow_simulated=args.allow_simulated,

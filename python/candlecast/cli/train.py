@@ -131,6 +131,22 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: the train extra is missing, or the data or the configuration does not do.
     """
+    bundle = trained(args)
+    manifest = bundle.manifest
+    if args.report:
+        from candlecast.training import report
+
+        report.write(args.report, report.of_training(manifest))
+    if args.json:
+        print((args.out / "manifest.json").read_text(), end="")
+    else:
+        (_print_table if args.target is None else _print_answers)(manifest.metrics)
+        print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
+    return 0
+
+
+def trained(args: argparse.Namespace) -> Bundle:
+    """Train as the flags of this command say, and return the bundle that was written; raises as `run`."""
     if any(find_spec(name) is None for name in EXTRA):
         raise ConfigurationError("training needs torch: run `make train-env` (uv sync --extra train)")
     # Before torch is loaded: threads that wait must not spin while others want the cores (measured on two busy cores:
@@ -149,16 +165,7 @@ def run(args: argparse.Namespace) -> int:
 
         features = manifest.feature_set
         write_config(out.parent, manifest.name, features.window, len(features.columns), manifest.outputs["count"])
-    if args.report:
-        from candlecast.training import report
-
-        report.write(args.report, report.of_training(manifest))
-    if args.json:
-        print((args.out / "manifest.json").read_text(), end="")
-    else:
-        (_print_table if args.target is None else _print_answers)(manifest.metrics)
-        print(f"bundle {manifest.name} v{manifest.version} written to {args.out}")
-    return 0
+    return bundle
 
 
 def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bundle:
@@ -187,13 +194,14 @@ def _train(args: argparse.Namespace, config: Config, settings: Settings) -> Bund
         if target is None:
             log.started(args.kind, **about)
             searched = Search(args.search, args.storage) if args.search else None
-            data = _data(args, settings)
+            data = candles_of(args, settings.database_url, settings.reference_symbol)
             bundle = train.train(args.kind, data, args.out, resume=args.resume, searched=searched, **shared)
         else:
             from candlecast.training.tabular_recipe import name_of, train_tabular
 
             log.started(name_of(args.kind, target), target=target.name, horizon_bars=(), **about)
-            bundle = train_tabular(args.kind, target, _data(args, settings), args.out, **shared)
+            data = candles_of(args, settings.database_url, settings.reference_symbol)
+            bundle = train_tabular(args.kind, target, data, args.out, **shared)
         log.finished(bundle)
     return bundle
 
@@ -229,28 +237,44 @@ def _config(args: argparse.Namespace) -> Config:
     return config
 
 
-def _data(args: argparse.Namespace, settings: Settings) -> list[Path] | Candles:
-    """Return the candle files, or the candles of the database.
+def database_of(data: list[str], database_url: str | None) -> str | None:
+    """Return the URL of the database that --data names; None: it names files.
+
+    Raises:
+        ConfigurationError: it names both, or no database is known.
+    """
+    bases = [name for name in data if name == DATABASE or name.startswith(("postgresql://", "postgres://"))]
+    if not bases:
+        return None
+    if len(data) > 1:
+        raise ConfigurationError("--data: a database stands alone; give files or it")
+    url = database_url if bases == [DATABASE] else bases[0]
+    if url is None:
+        raise ConfigurationError("--data database: which one? Give --database URL or set DATABASE_URL")
+    return url
+
+
+def candles_of(
+    args: argparse.Namespace, database_url: str | None, reference_symbol: str | None
+) -> list[Path] | Candles:
+    """Return the candle files of --data, or the candles of the database.
 
     Raises:
         ConfigurationError: both are given, or no database is known, or it has no such candles.
         StorageUnavailable: it does not answer.
     """
-    bases = [name for name in args.data if name == DATABASE or name.startswith(("postgresql://", "postgres://"))]
-    if not bases:
-        return [Path(name) for name in args.data]
-    if len(args.data) > 1:
-        raise ConfigurationError("--data: a database stands alone; give files or it")
-    url = settings.database_url if bases == [DATABASE] else bases[0]
+    url = database_of(args.data, database_url)
     if url is None:
-        raise ConfigurationError("--data database: which one? Give --database URL or set DATABASE_URL")
+        return [Path(name) for name in args.data]
     from candlecast.store.history import read_candles
 
     chosen = {"interval_ms": args.interval_ms, "start_ms": args.start, "end_ms": args.end}
     if args.symbols is None:
         return read_candles(url, **chosen)
+    if reference_symbol is None:
+        return read_candles(url, symbols=args.symbols, **chosen)
     try:
-        return read_candles(url, symbols=sorted({*args.symbols, settings.reference_symbol}), **chosen)
+        return read_candles(url, symbols=sorted({*args.symbols, reference_symbol}), **chosen)
     except ConfigurationError:  # the reference may not be there; what was asked for must
         return read_candles(url, symbols=args.symbols, **chosen)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import json
 import os
 import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +21,7 @@ from candlecast import lifecycle
 from candlecast import settings as configuration
 from candlecast.errors import ConfigurationError, Unavailable
 from candlecast.lifecycle import Child, Keeper
-from candlecast.settings import Settings, require_loopback
+from candlecast.settings import RESTARTS, Settings, require_loopback
 
 if TYPE_CHECKING:
     from candlecast.models.bundle import Bundle
@@ -43,6 +44,7 @@ def register(commands: Any) -> None:
     )
     command.add_argument("--grpc", metavar="HOST:PORT", help="gRPC (default 127.0.0.1:50051)")
     command.add_argument("--http", metavar="HOST:PORT", help="HTTP (default 127.0.0.1:8080)")
+    command.add_argument("--metrics", metavar="HOST:PORT", help="for Prometheus (default 127.0.0.1:9464; '': none)")
     command.add_argument(
         "--allow-simulated",
         action="store_true",
@@ -54,7 +56,11 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = configuration.load(
-        state_dir=args.state_dir, grpc=args.grpc, http=args.http, allow_simulated=args.allow_simulated
+        state_dir=args.state_dir,
+        grpc=args.grpc,
+        http=args.http,
+        metrics=args.metrics,
+        allow_simulated=args.allow_simulated,
     )
     return asyncio.run(up(settings.model_copy(update={"state_dir": settings.state_dir.absolute()})))
 
@@ -94,8 +100,11 @@ async def _run_parts(settings: Settings) -> None:
         made_token(settings.state_dir)
         _require_free("grpc", settings.grpc)
         _require_free("http", settings.http)
+        if settings.metrics:
+            _require_free("metrics", settings.metrics)
+        restarts = stack.enter_context(Restarts(settings.state_dir / RESTARTS))
         postgres = EmbeddedPostgres(settings.state_dir / "postgres", log_path=logs / "postgres.log")
-        keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, _say))]
+        keepers = [await stack.enter_async_context(Keeper("PostgreSQL", lambda: postgres, restarts.of("PostgreSQL")))]
         url_file = settings.state_dir / "database_url"
         _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
@@ -112,11 +121,13 @@ async def _run_parts(settings: Settings) -> None:
             canary_interval_ms=settings.canary_interval_ms,
             canary_limit_ms=settings.infer_timeout_ms,
             recycle_h=settings.triton_recycle_h,
+            metrics_port=settings.triton_metrics_port,
         )
-        keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("Triton", lambda: triton, restarts.of("Triton"))))
         stack.enter_context(_told(settings.state_dir / "triton_address", triton.address))
         env = {**os.environ, "CANDLECAST_STATE_DIR": str(settings.state_dir)}
         env |= {"DATABASE_URL": postgres.dsn, "CANDLECAST_DATABASE_URL": postgres.dsn}
+        env["CANDLECAST_METRICS"] = settings.metrics
         env["CANDLECAST_TRITON_KEY"] = triton.memory_key
         env["CANDLECAST_TRITON_CONTROL_KEY"] = triton.control_header[1]
         env.pop("PGPASSWORD", None)  # would go before the password file that the URL names
@@ -135,12 +146,15 @@ async def _run_parts(settings: Settings) -> None:
                 _child("dashboard", argv, env, logs, settings), lambda: _accepts(settings.http), logs / "dashboard.log"
             )
 
-        keepers.append(await stack.enter_async_context(Keeper("server", server, _say)))
+        keepers.append(await stack.enter_async_context(Keeper("server", server, restarts.of("server"))))
         # It only reads: that it cannot start, as on a full disk, is no reason to stop the others.
-        keepers.append(await stack.enter_async_context(Keeper("dashboard", dashboard, _say, restarts_max=None)))
+        web = Keeper("dashboard", dashboard, restarts.of("dashboard"), restarts_max=None)
+        keepers.append(await stack.enter_async_context(web))
         _say(f"candlecast is ready after {time.monotonic() - started:.1f} s (a canary forecast went through all of it)")
         _say(f"  gRPC   {settings.grpc}")
         _say(f"  HTTP   http://{settings.http}/ml/ (API: /docs)")
+        if settings.metrics:
+            _say(f"  metric http://{settings.metrics}/metrics")
         _say(f'  SQL    {_command("psql", psql())} "$(cat {url_file})"')
         _say(f"  logs   {logs}")
         _say(f"  try    {_command('candlecast', Path(sys.argv[0]))} replay SYMBOL-15m.parquet --server {settings.grpc}")
@@ -221,6 +235,39 @@ def _how_to_run(settings: Settings) -> dict[str, Any]:
         "gpu": on_gpu,
         "start_timeout_ms": _PYTORCH_START_TIMEOUT_MS,
     }
+
+
+class Restarts:
+    """Counts how often parts were started again since `up` began, in a file that the server tells Prometheus of."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._counts: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def of(self, part: str) -> Callable[[str], None]:
+        """Return what a part's keeper says at each restart: it is counted and passed on to the user."""
+        self._counts[part] = 0
+        self._write()
+
+        def say(line: str) -> None:
+            self._counts[part] += 1
+            self._write()
+            _say(line)
+
+        return say
+
+    def _write(self) -> None:
+        with suppress(OSError):  # a full disk is no reason not to start a part again
+            aside = self._path.with_suffix(".new")
+            aside.write_text(json.dumps(self._counts))
+            aside.replace(self._path)
 
 
 class ReadyChild:

@@ -14,6 +14,7 @@ from candlecast import __version__
 from candlecast.client import AsyncClient
 from candlecast.dashboard import api, live, pages, rollouts, sources, static
 from candlecast.dashboard.guard import Guard
+from candlecast.dashboard.metered import add_metrics
 from candlecast.dashboard.problems import RESPONSES, Refused, answer_with_problems
 from candlecast.dashboard.trainings import Trainings
 from candlecast.dashboard.watch import Watch
@@ -31,7 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ConfigurationError: no database is set, or the address is not loopback.
     """
-    require_loopback("http", settings.http)
+    require_loopback("http", settings.http, insecure=settings.insecure)
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL")
     url = settings.database_url
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="candlecast", version=__version__, lifespan=connections)
     app.state.settings = settings
     answer_with_problems(app)
+    add_metrics(app)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_BYTES_MIN, compresslevel=5)
     app.add_middleware(Guard, loopback_only=is_loopback(settings.http))
 

@@ -177,7 +177,7 @@ def _manifest(path: Path, text: bytes) -> Manifest:
             )
         manifest = Manifest(**document | {"feature_set": FeatureSet(**document["feature_set"])})
         wrong = _wrong(manifest)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path}: {MANIFEST} is damaged or incomplete: {error}") from error
     if wrong:
         raise BundleError(f"{path}: {MANIFEST}: {wrong}")

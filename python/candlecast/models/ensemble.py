@@ -104,6 +104,15 @@ class Ensemble:
         return cls(path, manifest, hashlib.sha256(text).hexdigest(), tuple(bundles), weights / weights.sum())
 
 
+def load(path: Path) -> Bundle | Ensemble:
+    """Read what lies in folder `path`: a bundle, or an ensemble and its members.
+
+    Raises:
+        BundleError: it is damaged.
+    """
+    return Ensemble.load(path) if is_ensemble(path) else Bundle.load(path)
+
+
 def members_of(served: Bundle | Ensemble) -> tuple[Bundle, ...]:
     """Return the bundles that are asked."""
     return served.members if isinstance(served, Ensemble) else (served,)

@@ -56,7 +56,7 @@ def array(path: Path, name: str, content: bytes, shape: tuple[int, ...]) -> F32:
     """
     try:
         found = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:  # a header may promise more than there is
         raise BundleError(f"{path}: {name} is no array: {error}") from error
     if found.dtype != np.float32 or found.shape != shape or not np.isfinite(found).all():
         raise BundleError(f"{path}: {name} is {found.dtype} {list(found.shape)}, expected finite float32 {list(shape)}")

@@ -155,6 +155,8 @@ def require_size(folder: Path, bytes_max: int) -> None:
     """
     if not (folder / MANIFEST).is_file():
         raise ModelRefused(Refusal.DAMAGED, f"{folder} is no bundle: it has no {MANIFEST}")
+    if pipes := [name for name in FILES if (folder / name).exists() and not (folder / name).is_file()]:
+        raise ModelRefused(Refusal.DAMAGED, f"{folder}: {', '.join(pipes)} is no file")  # a pipe would keep its reader
     try:
         size = sum((folder / name).stat().st_size for name in FILES if (folder / name).exists())
     except OSError as error:
@@ -182,6 +184,8 @@ def _copy(source: Path, to: Path, scratch_in: Path) -> None:
         new.rename(to)
         _sync(to.parent)
     finally:
+        if (scratch / "old").exists() and not to.exists():
+            (scratch / "old").rename(to)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -36,9 +36,10 @@ from candlecast.errors import (
     WrongState,
 )
 from candlecast.forecaster import Forecaster
+from candlecast.models.age import described
 from candlecast.models.bundle import Bundle
 from candlecast.models.folder import MANIFEST
-from candlecast.models.library import KEPT_EVENTS_MAX, Library
+from candlecast.models.library import KEPT_EVENTS_MAX, Library, require_size
 from candlecast.models.states import Event, Standing, State, Version, newest_first, noted, now_ms
 from candlecast.models.verify import Trials, verify
 from candlecast.routing import Lane
@@ -136,6 +137,7 @@ class Rollouts:
         self._some_pending = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: set[tuple[int, str]] = set()
+        self._doubted: set[int] = set()  # versions whose failures may have been an outage
 
     async def __aenter__(self) -> Self:
         """Take up what was written; what was in traffic beside the champion comes back by itself.
@@ -152,6 +154,12 @@ class Rollouts:
         else:
             self._standing, self._recorded, self._pending = found[0], tuple(found[1]), tuple(found[2])
         assert self._standing.champion.version == number, "the forecaster answers with the champion"
+        champion = self._standing.champion
+        if champion.sha256 != self._first.sha256:  # trained again in its place while nobody served it
+            await asyncio.to_thread(self._library.drop, number)
+            replaced = replace(champion, sha256=self._first.sha256)
+            standing = replace(self._standing, versions={**self._standing.versions, number: replaced})
+            await self._keep(standing, [noted(replaced, SERVER, "its bundle was replaced while no server ran", {})])
         self._lanes[number] = self._forecaster.routes.champion
         self._some_pending.set()
         for work in (self._restore, self._guard, self._send):
@@ -197,7 +205,7 @@ class Rollouts:
 
     async def push(self, folder: Path, *, who: str, why: str) -> Version:
         """Take a copy of the bundle in `folder` and verify it; the same bundle again changes nothing."""
-        name, number, sha256 = await asyncio.to_thread(_identity, folder)
+        name, number, sha256 = await asyncio.to_thread(_identity, folder, self._trials.bytes_max)
         if name != self._library.name:
             raise ModelRefused(Refusal.WRONG_MODEL, f"{folder} is a model {name}; {self._library.name} is served")
         known = self._standing.versions.get(number)
@@ -281,9 +289,9 @@ class Rollouts:
     async def promote(self, version: int, *, who: str, why: str) -> Version:
         """Let a version answer; the champion of before stays loaded for a rollback, as many as `standby` says."""
         await self.load(version, who=who, why=why)
+        await self._well(self._lanes[version])
         if self._standing[version].state is State.CHAMPION:
             return self._standing[version]
-        await self._well(self._lanes[version])
         before = asdict(self._forecaster.routes.champion.watch.of_late())
         champion = await self._move(
             version, State.CHAMPION, who=who, why=why, metrics={"before": _finite(before)} if before["rows"] else {}
@@ -314,7 +322,7 @@ class Rollouts:
         for other in self._library.published():
             path = self._library.published_path(other)
             try:
-                sha256 = _identity(path)[2]
+                sha256 = _identity(path, self._trials.bytes_max)[2]
             except ModelRefused as error:
                 log.warning("not taken up: %s", error)
                 continue
@@ -371,7 +379,7 @@ class Rollouts:
             await connected.check_fit()
             lane = self._forecaster.lane(
                 connected.ask,
-                model=Model(manifest.name, manifest.version, bundle.sha256, bundle.feature_set_hash),
+                model=described(bundle),
                 temperatures=np.asarray(manifest.temperatures),
                 check=connected.check,
                 watch=Watch(self._policy.window_s),
@@ -610,7 +618,8 @@ class Rollouts:
         if (why := fault(answers, self._before(champion), limits)) is None:
             return
         try:
-            await self._roll_back(State.FAILED, who=SERVER, why=why, reason=why)
+            if await self._is_its_own(champion, why):
+                await self._roll_back(State.FAILED, who=SERVER, why=why, reason=why)
         except CandlecastError as error:  # no other is better
             word = why.partition(":")[0]
             if (champion.version, word) not in self._told:
@@ -619,6 +628,52 @@ class Rollouts:
                 async with self._moving:
                     event = noted(champion, SERVER, f"no rollback: {error}", {"fault": why})
                     await self._keep(self._standing, [event])
+
+    async def _is_its_own(self, champion: Version, why: str) -> bool:
+        """Say whether the version is at fault, or what all of them run on: then what was counted is forgotten.
+
+        Raises:
+            WrongState: there is no former champion.
+        """
+        other, lane = self._lanes.get(self._standing.rollback_target), self._lanes[champion.version]
+        match why.partition(":")[0]:
+            case "ERRORS":
+                if other is not None and not await self._is_well(other):
+                    lane.watch = Watch(self._policy.window_s)
+                    return False
+                if await self._is_well(lane) and champion.version not in self._doubted:
+                    self._doubted.add(champion.version)  # it may have been an outage: once more, and it was none
+                    lane.watch = Watch(self._policy.window_s)
+                    return False
+                return True
+            case "LATENCY":
+                if other is None:
+                    return False
+                ours_s, theirs_s = await self._seconds(lane), await self._seconds(other)
+                if ours_s <= self._policy.limits.latency_ratio * theirs_s:
+                    lane.watch = Watch(self._policy.window_s)
+                    return False
+                return True
+            case _:
+                return True
+
+    async def _is_well(self, lane: Lane) -> bool:
+        try:
+            await self._well(lane)
+        except CandlecastError:
+            return False
+        return True
+
+    async def _seconds(self, lane: Lane) -> float:
+        """Return how long a version takes now for a full batch, the best of some."""
+        inputs = (await asyncio.to_thread(self._bundle_of, lane.model.version)).golden_inputs
+        rows: F32 = np.resize(inputs, (self._policy.batch_rows_max, *inputs.shape[1:]))
+        took_s = []
+        for _ in range(WARM_RUNS):
+            begun = time.monotonic()
+            await lane.ask(rows)
+            took_s.append(time.monotonic() - begun)
+        return min(took_s)
 
     def _before(self, champion: Version) -> Traffic | None:
         """Return what the champion is compared with, for some time after it was promoted."""
@@ -657,17 +712,18 @@ class Rollouts:
         task.add_done_callback(self._tasks.discard)
 
 
-def _identity(folder: Path) -> tuple[str, int, str]:
+def _identity(folder: Path, bytes_max: int) -> tuple[str, int, str]:
     """Return name, version and SHA-256 of the manifest in a folder.
 
     Raises:
         ModelRefused: there is none that says them.
     """
+    require_size(folder, bytes_max)
     try:
         text = (folder / MANIFEST).read_bytes()
         document = json.loads(text)
         name, version = document["name"], document["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelRefused(Refusal.DAMAGED, f"{folder}: {MANIFEST} cannot be read: {error!r}") from error
     if not isinstance(name, str) or type(version) is not int or version < 1:
         raise ModelRefused(Refusal.DAMAGED, f"{folder}: {MANIFEST}: name {name!r} or version {version!r} is none")

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ async def verify(folder: Path, version: int, trials: Trials) -> tuple[Bundle, di
         ModelRefused: with the first of these that is wrong.
     """
     bundle = await asyncio.to_thread(loaded, folder, version, trials)
-    return bundle, dict(await _tried(folder, trials)) if trials.python else {}
+    return bundle, dict(await tried(folder, trials)) if trials.python else {}
 
 
 def loaded(folder: Path, version: int | None, trials: Trials) -> Bundle:
@@ -79,10 +79,16 @@ def loaded(folder: Path, version: int | None, trials: Trials) -> Bundle:
     return bundle
 
 
-async def _tried(folder: Path, trials: Trials) -> Mapping[str, Any]:
-    """Have the model tried in a process apart."""
-    shape = feature_state.WINDOW, len(feature_state.NAMES), outputs.COUNT
-    arguments = [folder, *shape, trials.window_ms_max, trials.memory_bytes_max, os.getpid()]
+async def tried(
+    folder: Path,
+    trials: Trials,
+    shape: Sequence[int] = (feature_state.WINDOW, len(feature_state.NAMES)),
+    output: str = "outputs",
+    count: int = outputs.COUNT,
+) -> Mapping[str, Any]:
+    """Have the model of a bundle, features [-1, *shape] → output [-1, count], tried in a process apart."""
+    sizes = ",".join(map(str, shape))
+    arguments = [folder, sizes, output, count, trials.window_ms_max, trials.memory_bytes_max, os.getpid()]
     process = await asyncio.create_subprocess_exec(
         str(trials.python), "-I", str(SCRIPT), *map(str, arguments),
         stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True,

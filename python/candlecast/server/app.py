@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from candlecast import features as feature_state
 from candlecast import lifecycle
 from candlecast._rust import crc32c
+from candlecast.cache import ForecastCache
 from candlecast.catch_up import CatchUp
 from candlecast.errors import ConfigurationError
 from candlecast.features import Features
@@ -25,31 +28,43 @@ from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.gatekeeper import Gatekeeper
 from candlecast.journal import InUse, Journal
+from candlecast.models.age import complaint, described, max_age_ms
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
+from candlecast.portfolio import Limits, Portfolio
 from candlecast.server.admin import Admin, digest_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
+from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
-from candlecast.server.gate_serving import served_gate
+from candlecast.server.gate_versions import GateVersions
 from candlecast.server.health import SERVICES, Readiness
 from candlecast.server.history_service import HistoryService
+from candlecast.server.loop_watch import LoopWatch, Watchdog
+from candlecast.server.metrics import ServerMetrics, SymbolStates, tell_forecaster, tell_parts, tell_storage
+from candlecast.server.metrics_door import MetricsDoor
 from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.performance_service import PerformanceService
-from candlecast.server.rollouts import rollouts_of
+from candlecast.server.positions import restore_portfolio
+from candlecast.server.rollouts import rollouts_of, trials_of
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
+from candlecast.server.stored import StoredForecasts
+from candlecast.server.subscriptions import Subscriptions
 from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
 from candlecast.server.wire import TolerantServer
-from candlecast.settings import Settings, is_loopback, require_loopback
+from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopback
+from candlecast.signals import Signals
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
+from candlecast.store.model_events import record_model_events
 from candlecast.store.outcomes import Costs
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
+from candlecast.telemetry import Telemetry
 from candlecast.tracking.outcomes import Tracking
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import (
@@ -59,7 +74,8 @@ from candlecast.v1 import (
     order_flow_pb2_grpc,
     performance_pb2_grpc,
 )
-from candlecast.values import F32, Model
+from candlecast.values import F32
+from candlecast.work import Answer
 
 __all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
 log = logging.getLogger(__name__)
@@ -77,7 +93,7 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
         ConfigurationError: settings, bundle, model or schema do not fit; says which and how.
         Unavailable: PostgreSQL or Triton did not answer at the start.
     """
-    async with open_server(settings) as address:
+    async with open_server(settings) as address, Watchdog(stall_max_s=settings.loop_stall_max_s):
         if listening:
             listening(address)
         await lifecycle.until_signal()
@@ -91,7 +107,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     bundle = members_of(first)[0]  # an ensemble's have the same features
     bundle.check_feature_set()
     bundle.check_reference(settings.reference_symbol)
-    require_loopback("grpc", settings.grpc)
+    require_loopback("grpc", settings.grpc, insecure=settings.insecure)
     async with AsyncExitStack() as stack:
         shared = _shared_windows(settings, stack)
         empty = partial(
@@ -116,10 +132,10 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         await model.check_fit()
-        gate_model = await stack.enter_async_context(served_gate(settings))
+        gates = await stack.enter_async_context(GateVersions(settings, trials_of(settings)))
 
         async def canary(check: Callable[[], Awaitable[None]] = model.check) -> None:
-            checks = [check(), *([gate_model.check()] if gate_model else [])]
+            checks = [check(), gates.check()]
             await asyncio.gather(*checks)
             await recorder.check()
             features.status(SYMBOL, 1_000)  # raises when an earlier panic has left the state unsure
@@ -134,14 +150,17 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             record_interval_ms=settings.flow_record_interval_ms,
         )
         await stack.enter_async_context(FlowRecorder(flow, recorder.record_flow))
+        metrics = ServerMetrics(Telemetry())
         gate = Gatekeeper(
             flow,
-            gate_model.model if gate_model else None,
+            gates.model,
             threshold=settings.ml_threshold,
             live_ms=settings.flow_live_ms,
             absent_passes=settings.gate_absent == "pass",
+            observe=metrics.decided,
         )
-        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate)
+        signals = _signals(settings, Portfolio(limits_of(settings)))
+        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate, signals, metrics.answered)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -154,6 +173,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rebuild_age_max_h=settings.rebuild_age_max_h,
             symbols_max=settings.symbols_max,
         )
+        await restore_portfolio(signals, features, pool, bars_max=settings.position_bars_max)
         made, owed = await forecasts_of(features, pool, forecaster.misses.model)
         for close in made:
             recorder.remember(*close, forecaster.misses.model)
@@ -174,14 +194,32 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             )
         )
         readiness = await stack.enter_async_context(
-            Readiness(lambda: canary(forecaster.routes.check), interval_ms=settings.canary_interval_ms)
+            Readiness(
+                lambda: canary(forecaster.routes.check),
+                interval_ms=settings.canary_interval_ms,
+                complaint=lambda: complaint(
+                    forecaster.routes.champion.model, settings.max_model_age_d, time.time() * 1000
+                ),
+            )
         )
+        gates.changed, gates.record = gate.changed, partial(record_model_events, pool)
+        await stack.enter_async_context(incoming_of(settings, rollouts, gates))
         order_flow = OrderFlowService(
             flow,
             gate,
             rows_per_message_max=settings.flow_rows_per_message_max,
             symbols_per_message_max=settings.candles_per_message_max,
         )
+        stored = StoredForecasts(pool, recorder.drained, rows_max=settings.resume_rows_max)
+        subscriptions = await stack.enter_async_context(
+            Subscriptions(stored, subscribers_max=settings.subscribers_max, backlog_max=settings.subscriber_backlog_max)
+        )
+        forecaster.listeners.append(subscriptions.publish)
+        telemetry = metrics.telemetry
+        tell_forecaster(telemetry, forecaster)
+        tell_storage(telemetry, recorder, pool, snapshots)
+        tell_parts(telemetry, model, gate, readiness, settings.state_dir / RESTARTS)
+        await stack.enter_async_context(_metrics_door(settings, telemetry, features, readiness))
         models = ModelsService(
             rollouts,
             Admin(digest_of(settings)),
@@ -190,7 +228,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         )
         await stack.enter_async_context(tracking)
         yield await stack.enter_async_context(
-            _listening(settings, forecaster, features, order_flow, models, pool, readiness)
+            _listening(settings, forecaster, features, order_flow, models, subscriptions, pool, readiness)
         )
 
 
@@ -283,22 +321,19 @@ def _forecaster(
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
+    signals: Signals | None = None,
+    observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
 ) -> Forecaster:
-    manifest = served.manifest
     return Forecaster(
         features,
         model.ask,
         recorder,
-        model=Model(manifest.name, manifest.version, served.sha256, served.feature_set_hash),
+        model=described(served),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
-        thresholds=Thresholds(
-            min_confidence=settings.min_confidence,
-            strong_confidence=settings.strong_confidence,
-            min_agreement=settings.min_agreement,
-            min_expected_return=settings.min_expected_return,
-            gate_absent_passes=settings.gate_absent == "pass",
-        ),
+        thresholds=thresholds_of(settings),
+        signals=signals or _signals(settings),
+        cache=ForecastCache(ttl_s=settings.cache_ttl_s, rows_max=settings.cache_rows_max),
         batch_rows_max=settings.batch_rows_max,
         batches_in_flight_max=settings.batches_in_flight_max,
         rows_max=settings.queue_rows_max,
@@ -307,7 +342,53 @@ def _forecaster(
         pick=shared.picked if shared else None,
         check=model.check,
         gate=gate,
+        observe=observe,
+        max_model_age_ms=max_age_ms(settings.max_model_age_d),
     )
+
+
+def _signals(settings: Settings, portfolio: Portfolio | None = None) -> Signals:
+    return Signals(
+        feature_state.NAMES,
+        feature_state.STATES,
+        thresholds_of(settings),
+        portfolio,
+        ml_weight=settings.ml_weight,
+        size_when_strong=settings.size_when_strong,
+    )
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    """Return the filters that need nothing but the forecast."""
+    return Thresholds(
+        min_confidence=settings.min_confidence,
+        strong_confidence=settings.strong_confidence,
+        min_agreement=settings.min_agreement,
+        min_expected_return=settings.min_expected_return,
+        gate_absent_passes=settings.gate_absent == "pass",
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the filters that remember."""
+    return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
+
+
+@asynccontextmanager
+async def _metrics_door(
+    settings: Settings, telemetry: Telemetry, features: Features, readiness: Readiness
+) -> AsyncIterator[None]:
+    lag = telemetry.histogram("candlecast_loop_lag_seconds", "How much later than asked for the event loop came back.")
+    symbols = SymbolStates(features, telemetry)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(LoopWatch(lag.observe_alike, late_s=settings.loop_late_ms / 1000))
+        if settings.metrics:
+            require_loopback("metrics", settings.metrics, insecure=settings.insecure)
+            door = MetricsDoor(
+                settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
+            )
+            await stack.enter_async_context(door)
+        yield
 
 
 @asynccontextmanager
@@ -317,6 +398,7 @@ async def _listening(
     features: Features,
     order_flow: OrderFlowService,
     models: ModelsService,
+    subscriptions: Subscriptions,
     pool: Pool,
     readiness: Readiness,
 ) -> AsyncIterator[str]:
@@ -339,6 +421,7 @@ async def _listening(
         unary_timeout_ms=settings.unary_timeout_ms,
         answer_timeout_ms=settings.answer_timeout_ms,
         durable=settings.durability == "durable",
+        subscriptions=subscriptions,
     )
     tolerant: Any = TolerantServer(server)
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import numpy as np
 
 from candlecast.errors import CandlecastError, ModelUnavailable, Overloaded
 from candlecast.gatekeeper import GateModel
-from candlecast.models import gate_bundle
 from candlecast.models.gate_bundle import GateBundle
-from candlecast.settings import Settings
 from candlecast.triton.client import TritonModel
 from candlecast.triton.repository import GATE_ROWS_MAX
 from candlecast.values import F32
@@ -29,7 +25,8 @@ class ServedGate:
         self._bundle = bundle
         self._triton = triton
         self._timeout_ms = timeout_ms
-        self._trouble: CandlecastError | None = ModelUnavailable("it was not checked yet")
+        self.trouble: CandlecastError | None = ModelUnavailable("it was not checked yet")
+        """What the last check found."""
 
     async def ask(self, features: F32) -> F32:
         """Answer features [B, 3] with probabilities [B, 2].
@@ -37,8 +34,8 @@ class ServedGate:
         Raises:
             ModelUnavailable, DeadlineExceeded, Overloaded: not within the timeout, or not to be trusted.
         """
-        if self._trouble is not None:
-            raise ModelUnavailable(f"gate: {self._trouble}")
+        if self.trouble is not None:
+            raise ModelUnavailable(f"gate: {self.trouble}")
         parts = [features[start : start + GATE_ROWS_MAX] for start in range(0, len(features), GATE_ROWS_MAX)]
         answers = [(await self._triton.infer(part, timeout_ms=self._timeout_ms)).outputs for part in parts]
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
@@ -50,30 +47,10 @@ class ServedGate:
         except Overloaded:  # it is busy, which says nothing of its values
             return
         except CandlecastError as error:
-            if self._trouble is None:
+            if self.trouble is None:
                 log.warning("gate away error=%s", error)
-            self._trouble = error
+            self.trouble = error
         else:
-            if self._trouble is not None:
+            if self.trouble is not None:
                 log.info("gate well version=%d", self._bundle.manifest.version)
-            self._trouble = None
-
-
-@asynccontextmanager
-async def served_gate(settings: Settings) -> AsyncIterator[ServedGate | None]:
-    """Connect to the newest gate of the repository; None when it has none.
-
-    Raises:
-        BundleError: it is damaged, or was trained on a simulated market and that is not allowed.
-    """
-    bundle = gate_bundle.newest(settings.model_repository / gate_bundle.NAME)
-    if bundle is None:
-        yield None
-        return
-    bundle.check_real(settings.allow_simulated)
-    async with TritonModel(
-        settings.triton, gate_bundle.NAME, settings.infer_timeout_ms, version=str(bundle.manifest.version)
-    ) as triton:
-        gate = ServedGate(triton, bundle, timeout_ms=settings.gate_timeout_ms)
-        await gate.check()
-        yield gate
+            self.trouble = None

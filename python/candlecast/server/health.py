@@ -29,11 +29,21 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Readiness:
     """Keeps gRPC health true while it is entered: SERVING exactly while the last canary passed."""
 
-    def __init__(self, canary: Callable[[], Awaitable[None]], *, interval_ms: int) -> None:
+    def __init__(
+        self,
+        canary: Callable[[], Awaitable[None]],
+        *,
+        interval_ms: int,
+        complaint: Callable[[], str] = lambda: "",
+    ) -> None:
         self.servicer = health.aio.HealthServicer()
         self._canary = canary
         self._interval_ms = interval_ms
-        self._ready: bool | None = None
+        self.ready: bool | None = None
+        """What the last canary said; None: none was sung yet."""
+        self._complaint = complaint
+        self.degraded = ""
+        """Why forecasts are degraded although they are made: a reason, a colon, words; nothing while they are not."""
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -55,6 +65,9 @@ class Readiness:
 
     async def check(self) -> None:
         """Run the canary once and say what it found, on a change in the log too."""
+        if (degraded := self._complaint()).partition(":")[0] != self.degraded.partition(":")[0]:
+            log.warning("degraded=%s", degraded or "no more")
+        self.degraded = degraded
         try:
             await self._canary()
         except Exception as error:  # whatever it is, a server whose canary fails is not ready
@@ -64,9 +77,9 @@ class Readiness:
             await self._say(ready=True)
 
     async def _say(self, *, ready: bool, why: str = "") -> None:
-        if ready == self._ready:
+        if ready == self.ready:
             return
-        self._ready = ready
+        self.ready = ready
         log.log(logging.INFO if ready else logging.WARNING, "ready=%s %s", str(ready).lower(), why)
         for service in SERVICES:
             await self.servicer.set(service, _SERVING if ready else _NOT_SERVING)

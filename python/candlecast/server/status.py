@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NoReturn
+from collections import Counter
+from typing import Any, Final, NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "candlecast"
 RETRY_AFTER_MS = 500
+FAILURES: Final = Counter[str]()
+"""Calls that ended with an error since the process began, by its reason."""
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidRequest, code_pb2.INVALID_ARGUMENT),
@@ -50,6 +53,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
     """End the call with the status of an error."""
     if not isinstance(error, errors.CandlecastError):
         log.error("unexpected error=%r", error, exc_info=error)
+    FAILURES[error.reason if isinstance(error, errors.CandlecastError) else "INTERNAL"] += 1
     rich = rpc_status.to_status(status(error))
     await context.abort(rich.code, rich.details, rich.trailing_metadata)
     raise AssertionError("abort does not return")

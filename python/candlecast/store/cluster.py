@@ -2,7 +2,7 @@
 
 Beside the data directory DIR lie `DIR.pgpass` (the password, 0600) and `DIR.lock` (held while one of us runs it). The
 socket is in DIR, which is 0700: the address stays the same across restarts, and nothing is left in a temporary
-directory. Only the role `candlecast` may log in; the superuser of the cluster may not.
+directory. Only the roles `candlecast` and `candlecast_read` may log in; the superuser of the cluster may not.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from candlecast.store.unprivileged import account_for, command_prefix
 VERSION = "18"
 NAME = "candlecast"
 """The role, which owns the database of the same name."""
+READER = "candlecast_read"
+"""The role that sees views only; a migration makes it, and it logs in once it has a password (reader.py)."""
+LOGINS = f"local {NAME} {NAME},{READER} scram-sha-256\n"
+"""Of pg_hba.conf: who may log in, over the socket alone."""
 SOCKET_PATH_BYTES_MAX = 107
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 """Instead of the caller's, whose PG* variables are not meant for our programs."""
@@ -85,17 +89,24 @@ async def prepare(directory: Path) -> list[str]:
         await _run([*run, str(programs / "initdb"), "-D", str(new), "-U", "postgres", "--auth=reject", "--locale=C",
                     "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
                     "--no-instructions"])  # fmt: skip
-        (new / "pg_hba.conf").write_text(f"local {NAME} {NAME} scram-sha-256\n", encoding="ascii")
+        (new / "pg_hba.conf").write_text(LOGINS, encoding="ascii")
         password = secrets.token_hex(32)
         await _alone(
-            postgres, new, f"CREATE ROLE {NAME} LOGIN PASSWORD '{password}'", f"CREATE DATABASE {NAME} OWNER {NAME}"
+            postgres,
+            new,
+            f"CREATE ROLE {NAME} LOGIN CREATEROLE PASSWORD '{password}'",
+            f"CREATE DATABASE {NAME} OWNER {NAME}",
         )
         _keep(password, directory)
         new.rename(directory)
-    elif not beside(directory, ".pgpass").exists():
+        return postgres
+    if not beside(directory, ".pgpass").exists():
         password = secrets.token_hex(32)
         await _alone(postgres, directory, f"ALTER ROLE {NAME} PASSWORD '{password}'")
         _keep(password, directory)
+    if (directory / "pg_hba.conf").read_text(encoding="ascii") != LOGINS:  # made before there was a reader
+        await _alone(postgres, directory, f"ALTER ROLE {NAME} CREATEROLE")
+        (directory / "pg_hba.conf").write_text(LOGINS, encoding="ascii")
     return postgres
 
 

@@ -71,6 +71,9 @@ class Drain:
         """Why rows cannot be written now."""
         self.refused_rows = 0
         """Rows set aside since the start."""
+        self.written_rows = 0
+        """Rows handed over since the start, those refused among them."""
+        self._stored_until_s = time.monotonic()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -90,6 +93,13 @@ class Drain:
             await asyncio.gather(self._task, return_exceptions=True)
             if left := self._journal.end - self._journal.mark:
                 log.warning("left in the journal bytes=%d because=%s", left, self.failure or "no time")
+
+    @property
+    def lag_s(self) -> float:
+        """Return for how long something has waited for PostgreSQL, 0 while nothing does."""
+        if self._journal.end <= self._journal.mark:
+            return 0.0
+        return time.monotonic() - self._stored_until_s
 
     async def caught_up(self, position: int) -> None:
         """Return once everything before a position of the journal is in PostgreSQL."""
@@ -122,6 +132,8 @@ class Drain:
                 self.failure = str(error) if isinstance(error, StorageUnavailable) else repr(error)
                 if self._stopping.is_set():
                     return
+                if self._journal.end <= self._journal.mark:
+                    self._stored_until_s = time.monotonic()
                 waiting = self._journal.size
                 log.warning("not stored bytes=%d retry_seconds=%.2f because=%s", waiting, pause_s, self.failure)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
@@ -137,6 +149,7 @@ class Drain:
         finally:
             for wait in waits:
                 wait.cancel()
+        self._stored_until_s = time.monotonic()  # what has come, has come just now
         return self._journal.end > self._journal.mark
 
     async def _pause(self) -> None:
@@ -148,6 +161,7 @@ class Drain:
 
     async def _step(self, writers: Sequence[Writer]) -> int:
         """Write what waits, by all writers at once when it is much, move the mark behind it, return how many rows."""
+        begun_s, end = time.monotonic(), self._journal.end
         position, parts, refused = self._journal.mark, list[list[Batch]](), list[Refused]()
         while len(parts) < len(writers) and position < self._journal.end:
             batches, position, strange = await self._read(position)
@@ -165,9 +179,13 @@ class Drain:
             await asyncio.to_thread(self._set_aside, refused)
         await self._journal.advance(position)
         self._moved.set()
+        if position >= end:  # all that was there when we began
+            self._stored_until_s = begun_s
         for part in parts:
             self._stored(part)
-        return sum(len(batch) for part in parts for batch in part)
+        rows = sum(len(batch) for part in parts for batch in part)
+        self.written_rows += rows
+        return rows
 
     async def _read(self, position: int) -> tuple[list[Batch], int, list[Refused]]:
         """Return the rows of a transaction for each model, where they end, and records that nobody understands."""

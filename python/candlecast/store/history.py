@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from candlecast.errors import ConfigurationError, StorageUnavailable
+from candlecast.errors import ConfigurationError
+from candlecast.store.copied import copied
 from candlecast.store.pool import Connection, Pool, open_pool, place_of
 from candlecast.store.queries import STATEMENTS
 from candlecast.values import I64, SYMBOL_BYTES, Candles, symbols
@@ -22,12 +23,6 @@ TIMEOUT_MS: Final = 300_000
 """Longest statement at a start, when nothing is in PostgreSQL's memory yet, and longest sort of candles."""
 FAR_MS: Final = 32_503_680_000_000
 """The year 3000, where a span without an end ends."""
-COPY_ROW: Final = np.dtype(
-    [("fields", ">i2"), ("time_bytes", ">i4"), ("time", ">i8"), ("values", [("bytes", ">i4"), ("value", ">f8")], 8)]
-)
-"""A row of `history_of_symbol` in PostgreSQL's binary COPY format: each field behind its length."""
-COPY_HEAD_BYTES: Final = 19
-COPY_TAIL: Final = b"\xff\xff"
 
 Key = tuple[str, int]
 """Symbol and interval in ms."""
@@ -145,23 +140,14 @@ async def _read(
 
 
 async def _history_of(connection: Connection, symbol: str, interval_ms: int, span: Sequence[datetime]) -> Candles:
-    received = bytearray()
-
-    async def receive(data: bytes) -> None:
-        received.extend(data)
-
-    await connection.copy_from_query(
-        STATEMENTS["history_of_symbol"].rstrip(";"), symbol, interval_ms, *span, output=receive, format="binary"
-    )
-    if (len(received) - COPY_HEAD_BYTES - len(COPY_TAIL)) % COPY_ROW.itemsize:
-        raise StorageUnavailable(f"the candles of {symbol} came incomplete; try again")
-    rows = np.frombuffer(memoryview(received)[COPY_HEAD_BYTES : -len(COPY_TAIL)], COPY_ROW)
+    asked = symbol, interval_ms, *span
+    time, values = await copied(connection, STATEMENTS["history_of_symbol"], *asked, what=f"the candles of {symbol}")
     return Candles(
-        symbol=np.full(len(rows), symbol.encode("ascii"), dtype=f"S{SYMBOL_BYTES}"),
-        interval_ms=np.full(len(rows), interval_ms, dtype=np.int64),
-        open_time_ms=rows["time"].astype(np.int64),
-        values=rows["values"]["value"].astype(np.float64),
-        forming=np.zeros(len(rows), dtype=np.bool_),
+        symbol=np.full(len(time), symbol.encode("ascii"), dtype=f"S{SYMBOL_BYTES}"),
+        interval_ms=np.full(len(time), interval_ms, dtype=np.int64),
+        open_time_ms=time,
+        values=values,
+        forming=np.zeros(len(time), dtype=np.bool_),
     )
 
 

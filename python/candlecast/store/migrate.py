@@ -50,6 +50,8 @@ async def migrate(dsn: str, directory: Path = MIGRATIONS) -> list[str]:
                     "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", path.name, _sha256(path)
                 )
             log.info("migrated file=%s seconds=%.2f", path.name, time.monotonic() - begin)
+        if missing and await connection.fetchval("SELECT to_regprocedure('grant_views_to_reader()') IS NOT NULL"):
+            await connection.execute("SELECT grant_views_to_reader()")
     return [path.name for path in missing]
 
 

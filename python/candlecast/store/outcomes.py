@@ -71,13 +71,13 @@ async def settle(
         await connection.execute(STATEMENTS[name], *values, timeout=TIMEOUT_MS / 1000)
 
     async with connection.transaction():
-        await run("outcome_turn", str(TIMEOUT_MS))
+        await run("outcome_begin", str(TIMEOUT_MS))
         await run("outcome_locks", *columns)
         await run("outcome_candles", *columns, candles_max)
         await run("outcome_series", *columns, float(sure_s))
         # What is not asked by a key is joined by hashing: the planner knows nothing of what has just been found.
         await connection.execute("SET LOCAL enable_nestloop = off")
-        await run("outcome_rows", *outputs.THRESHOLDS, outputs.HOLD_BARS)
+        await run("outcome_rows", *outputs.THRESHOLDS, outputs.HOLD_BARS, candles_max)
         await connection.execute("SET LOCAL enable_nestloop = on")
         count = int(await connection.fetchval(STATEMENTS["outcome_count"]))
         if count:
@@ -85,6 +85,8 @@ async def settle(
             await connection.execute("SET LOCAL enable_hashjoin = off")
             await run("outcome_write", list(outputs.CLASSES))
             await connection.execute("SET LOCAL enable_hashjoin = on")
+        await run("outcome_turn")
+        if count:
             await run("outcome_accuracy")
             await run("outcome_exits")
         await run("outcome_signals", OWN_STRATEGY, costs.strong_size, costs.fees)

@@ -22,10 +22,10 @@ CREATE TEMPORARY TABLE IF NOT EXISTS outcome_row (
     short_1 double precision, short_4 double precision, short_16 double precision, short_48 double precision,
     neutral_1 double precision, neutral_4 double precision, neutral_16 double precision, neutral_48 double precision,
     entry_price double precision, exit_reason text, exit_price double precision, exit_open_time timestamptz,
-    is_new boolean NOT NULL, is_complete boolean NOT NULL
+    is_new boolean NOT NULL, is_complete boolean NOT NULL, shadow boolean NOT NULL
 ) ON COMMIT DELETE ROWS;
 
--- name: outcome_turn
+-- name: outcome_begin
 -- A lost commit is made again, so nobody waits for the disk.
 SELECT
     set_config('synchronous_commit', 'off', true), set_config('work_mem', '32MB', true),
@@ -71,14 +71,14 @@ LEFT JOIN ml_outcome_marks AS m ON m.symbol = s.symbol AND m.interval_ms = s.int
 
 -- name: outcome_rows
 -- The forecasts of these series that lack an outcome, and what is new. $1 to $4 above which |return| a horizon has a side;
--- $5 bars that a position is held. An exit is that of training/simulator.py without costs: entered at the open of the next
+-- $5 bars that a position is held, $6 candles that a pass looks at. An exit is that of training/simulator.py without costs: entered at the open of the next
 -- candle; at an open that has passed the take there, or past the last bar, at the open; then the stop before the take.
 INSERT INTO outcome_row (
     number, symbol, interval_ms, close_time, model, version, day, close, direction, strength, confidence, quality,
     stop_loss, take_profit, return_1, return_4, return_16, return_48, came_1, came_4, came_16, came_48,
     expected_1, expected_4, expected_16, expected_48, long_1, long_4, long_16, long_48,
     short_1, short_4, short_16, short_48, neutral_1, neutral_4, neutral_16, neutral_48,
-    entry_price, exit_reason, exit_price, exit_open_time, is_new, is_complete)
+    entry_price, exit_reason, exit_price, exit_open_time, is_new, is_complete, shadow)
 SELECT
     r.number, r.symbol, r.interval_ms, r.close_time, r.model, r.version, (r.close_time AT TIME ZONE 'UTC')::date,
     r.close, r.direction, r.strength, r.confidence, r.quality, r.stop_loss, r.take_profit,
@@ -98,11 +98,11 @@ SELECT
     CASE WHEN r.said_16 THEN float4_le(r.probabilities, 8) END, CASE WHEN r.said_48 THEN float4_le(r.probabilities, 11) END,
     r.entry_price, r.exit_reason, r.exit_price, r.exit_open_time,
     coalesce(r.return_1, r.return_4, r.return_16, r.return_48) IS NOT NULL OR r.exit_reason IS NOT NULL,
-    r.has_all_returns AND (r.has_exit OR r.exit_reason IS NOT NULL)
+    r.has_all_returns AND (r.has_exit OR r.exit_reason IS NOT NULL), r.shadow
 FROM (
     SELECT
         s.number, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.strength,
-        p.confidence, p.quality, p.stop_loss, p.take_profit, p.outputs, p.probabilities,
+        p.confidence, p.quality, p.stop_loss, p.take_profit, p.outputs, p.probabilities, p.shadow,
         c1.close / p.close - 1 AS return_1, c4.close / p.close - 1 AS return_4,
         c16.close / p.close - 1 AS return_16, c48.close / p.close - 1 AS return_48,
         c1.close IS NOT NULL AND p.confidence IS NOT NULL AS said_1,
@@ -120,14 +120,16 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT
             f.close_time, f.model, f.version, f.close, f.direction, f.strength, f.confidence, f.quality,
-            f.stop_loss, f.take_profit, f.outputs, f.probabilities,
+            f.stop_loss, f.take_profit, f.outputs, f.probabilities, f.shadow,
             f.actual_return_1 IS NOT NULL AS has_1, f.actual_return_4 IS NOT NULL AS has_4,
             f.actual_return_16 IS NOT NULL AS has_16, f.actual_return_48 IS NOT NULL AS has_48,
             f.direction = 'NEUTRAL' OR f.exit_reason IS NOT NULL AS has_exit,
             CASE f.direction WHEN 'LONG' THEN 1 ELSE -1 END AS side
         FROM ml_predictions AS f
         WHERE f.symbol = s.symbol AND f.interval_ms = s.interval_ms
-            AND f.close_time > s.settled_to AND f.close_time <= s.newest + s.bar
+            AND f.close_time > s.settled_to
+            -- Where more candles wait, what the next pass can do whole is left to it.
+            AND f.close_time <= s.newest + CASE WHEN s.candles >= $6::integer THEN -47 ELSE 1 END * s.bar
             AND (f.actual_return_1 IS NULL OR f.actual_return_4 IS NULL OR f.actual_return_16 IS NULL
                 OR f.actual_return_48 IS NULL OR (f.direction <> 'NEUTRAL' AND f.exit_reason IS NULL))
         OFFSET 0  -- stays apart, so that it is asked by the primary key for each series
@@ -207,6 +209,10 @@ UPDATE ml_predictions AS p SET
 FROM outcome_row AS r
 WHERE r.is_new AND p.symbol = r.symbol AND p.close_time = r.close_time AND p.interval_ms = r.interval_ms
     AND p.model = r.model AND p.version = r.version;
+
+-- name: outcome_turn
+-- What follows adds to rows that several passes share: one after the other, or two could wait for each other.
+SELECT pg_advisory_xact_lock(hashtextextended('candlecast.outcomes', 0));
 
 -- name: outcome_accuracy
 INSERT INTO ml_accuracy_counts AS kept (
@@ -288,7 +294,7 @@ WITH logged AS (
             SELECT
                 (CASE r.strength WHEN 'STRONG' THEN $2::double precision ELSE 1 END) / r.close AS size, coalesce(r.entry_price, r.close) AS entry
         ) AS stake
-        WHERE r.direction <> 'NEUTRAL' AND (r.exit_reason IS NOT NULL OR NOT r.is_complete)
+        WHERE r.direction <> 'NEUTRAL' AND NOT r.shadow AND (r.exit_reason IS NOT NULL OR NOT r.is_complete)
     ) AS t
     ON CONFLICT (key) DO UPDATE SET
         status = excluded.status, entry_price = excluded.entry_price, closed_size = excluded.closed_size,

@@ -231,7 +231,7 @@ SELECT
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
     hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
 FROM ml_predictions
-WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
+WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6) AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
 
@@ -247,5 +247,6 @@ SELECT
     hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
 FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
+    AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;

@@ -30,6 +30,11 @@ class Pool:
         self._place = place
         self._timeout_s = timeout_s
 
+    def connections(self) -> dict[str, float]:
+        """Return how many connections are lent, and how many are open and idle."""
+        idle = self._pool.get_idle_size()
+        return {"lent": float(self._pool.get_size() - idle), "idle": float(idle)}
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection. One that fails, or is left in the middle of a statement, is not used again.

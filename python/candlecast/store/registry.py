@@ -117,6 +117,29 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """One evaluation or backtest of one bundle that ended; what is None is not known."""
+
+    id: UUID
+    source: str  # evaluate, backtest
+    bundle_path: str
+    status: Status
+    measured_at: datetime
+    duration_s: float
+    model: str | None = None
+    version: int | None = None
+    bundle_sha256: bytes | None = None
+    error: str | None = None
+    data_from: str | None = None
+    data_to: str | None = None
+    data_points: int | None = None
+    verdict: str | None = None
+    warnings: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Importance:
     """One feature's share in a model's answers."""
 
@@ -167,6 +190,11 @@ async def register_model(pool: Pool, model: Trained) -> int:
 async def record_performance(pool: Pool, rows: Sequence[Performance]) -> None:
     """Write how good a model was; a metric whose value is not finite says nothing and is left out."""
     await pool.fetch(STATEMENTS["record_performance"], _json([row for row in rows if math.isfinite(row.value)]))
+
+
+async def record_measurements(pool: Pool, rows: Sequence[Measurement]) -> None:
+    """Write evaluations and backtests that ended."""
+    await pool.fetch(STATEMENTS["record_measurements"], _json(rows))
 
 
 async def record_importance(pool: Pool, rows: Sequence[Importance]) -> None:

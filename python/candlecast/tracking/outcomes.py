@@ -49,9 +49,10 @@ class Tracking:
 
     Args:
         gather_s: pause between hearing of candles and looking at their series.
+        finds_all: look at every series there is when it starts.
     """
 
-    def __init__(self, database_url: str, costs: Costs, *, gather_s: float = GATHER_S) -> None:
+    def __init__(self, database_url: str, costs: Costs, *, gather_s: float = GATHER_S, finds_all: bool = True) -> None:
         self._database_url = database_url
         self._costs = costs
         self._gather_s = gather_s
@@ -60,7 +61,7 @@ class Tracking:
         self._heard = asyncio.Event()
         self._idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._knows_all = False
+        self._knows_all = not finds_all
         self.forecasts = 0
         """That learnt of an outcome since the start."""
         self.failure: str | None = None
@@ -88,7 +89,11 @@ class Tracking:
             given = batch.candle_records
             if len(given):
                 pairs = set(zip(given["symbol"].tolist(), given["interval_ms"].tolist(), strict=True))
-                self._due.update(dict.fromkeys((symbol.decode("latin-1").rstrip(" "), ms) for symbol, ms in pairs))
+                self.look_at([(symbol.decode("latin-1").rstrip(" "), ms) for symbol, ms in pairs])
+
+    def look_at(self, series: Sequence[Series]) -> None:
+        """Take note that series have candles that were not there before."""
+        self._due.update(dict.fromkeys(series))
         if self._due:
             self._heard.set()
             self._idle.clear()
@@ -169,10 +174,11 @@ class Tracking:
             for series in some:  # before, for it may be heard of again meanwhile
                 del self._due[series]
             try:
-                self.forecasts += await self._settle_some(connection, some)
+                found = await self._settle_some(connection, some)
             except BaseException:
                 self._due.update(dict.fromkeys(some))
                 raise
+            self.forecasts += found
 
     async def _settle_some(self, connection: Connection, some: list[Series]) -> int:
         """Look at some series together; where PostgreSQL refuses what one of them gives, each by itself."""

@@ -1,9 +1,9 @@
-"""Bundles and candle files → what trading their forecasts would have brought. Knows no flags and no pages."""
+"""Bundles, ensembles, candle files → what trading their forecasts would have brought. Knows no flags and no pages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +15,14 @@ from candlecast.errors import ConfigurationError
 from candlecast.feature_files import Advance, Recording, recording
 from candlecast.filters import Thresholds
 from candlecast.models.bundle import Bundle
+from candlecast.models.ensemble import Ensemble
+from candlecast.portfolio import Limits
 from candlecast.training import performance
-from candlecast.training.replay import Speaker, onnx, replay
+from candlecast.training.performance import returns_of
+from candlecast.training.replay import Speaker, onnx, replay, together
 from candlecast.training.simulator import Bars, Outcome, Rules, buy_and_hold, simulate
 from candlecast.training.sources import utc
+from candlecast.training.subject import Subject
 from candlecast.values import F64, I64, Bool
 
 LUCK_T: Final = 2.0
@@ -30,7 +34,7 @@ class Backtest:
     """One model's trades and what they amount to."""
 
     name: str
-    bundle: Bundle
+    subject: Subject
     bars: Bars
     outcome: Outcome
     held: F64  # [T] equity of buying and holding the same symbols
@@ -38,10 +42,16 @@ class Backtest:
     numbers: dict[str, Any]  # performance.summary, with in_sample: the share of bars within the span it was trained on
 
     @property
+    def warnings(self) -> list[str]:
+        """Say all that makes the numbers doubtful, what was suspicious in the training too."""
+        told = [f"{text[:1].upper()}{text[1:]}." for text in self.subject.suspicions]
+        return [self.warning, *told] if self.warning else told
+
+    @property
     def warning(self) -> str | None:
-        """Say what makes the numbers doubtful."""
-        share, data = self.numbers["in_sample"], self.bundle.manifest.data
-        if share is None:
+        """Say when the bars may be those that it was trained on."""
+        share, data = self.numbers["in_sample"], self.subject.trained_on
+        if share is None or data is None:
             return f"{self.name}: its manifest does not say which span it was trained on: it may be this one."
         if not share:
             return None
@@ -74,55 +84,69 @@ class Backtest:
 
 def backtest(
     files: Sequence[CandleFile],
-    bundles: Sequence[Bundle],
+    served: Sequence[Bundle | Ensemble],
     rules: Rules,
     thresholds: Thresholds,
     *,
+    limits: Limits | None = None,
     symbols: Sequence[str] | None = None,
     start_ms: int | None = None,
     end_ms: int | None = None,
     on_replay: Callable[[int], Advance] = lambda candles: lambda count: None,
     speaker: Callable[[Bundle], Speaker] = onnx,
 ) -> list[Backtest]:
-    """Trade the forecasts of every bundle on the bars that open in [start_ms, end_ms); candles before warm up.
+    """Trade the forecasts of every bundle and ensemble on the bars that open in [start_ms, end_ms); candles before
+    warm up.
 
-    Bundles with the same optional inputs and reference symbol share one replay.
+    Those with the same optional inputs and reference symbol share one replay.
 
     Args:
+        limits: of the filters that remember, each model by itself; costs and bars are those of the rules. None: none.
         on_replay: told how many candles a replay takes, gives what is told its progress.
+        speaker: how a bundle, or a member of an ensemble, answers.
 
     Raises:
-        BundleError: a bundle was trained on other features than this core computes, or cannot be run.
-        ConfigurationError: the files lack what a bundle needs, or nothing is left of them.
+        BundleError: one was trained on other features than this core computes, is no forecaster, or cannot be run.
+        ConfigurationError: the files lack what one needs, or nothing is left of them.
     """
+    subjects = [Subject.of(one) for one in served]
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for k, bundle in enumerate(bundles):
-        bundle.check_feature_set()
-        features = bundle.manifest.feature_set
+    for k, subject in enumerate(subjects):
+        features = subject.features
         groups.setdefault((*features.optional_inputs, features.reference_symbol), []).append(k)
-    names, done = _names(bundles), dict[int, Backtest]()
-    for members in groups.values():
-        used = _recording(files, bundles[members[0]], symbols)
-        speakers = [speaker(bundles[k]) for k in members]
+    names, done = _names(subjects), dict[int, Backtest]()
+    if limits is not None:
+        limits = replace(limits, position_bars_max=rules.hold_bars, trade_cost=2 * (rules.fees + rules.slippage))
+    for group in groups.values():
+        used = _recording(files, subjects[group[0]], symbols)
+        speakers = [together(subjects[k], speaker) for k in group]
         bars, said = replay(
-            used, speakers, thresholds, start_ms=start_ms, end_ms=end_ms, advance=on_replay(used.candles)
+            used,
+            speakers,
+            thresholds,
+            limits=limits,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            advance=on_replay(used.candles),
         )
         held = buy_and_hold(bars, rules)
-        for k, words in zip(members, said, strict=True):
+        for k, words in zip(group, said, strict=True):
             outcome = simulate(bars, words.signals(), rules)
-            data = bundles[k].manifest.data
-            numbers = performance.summary(outcome, bars, _spans(bundles[k], bars.open_time_ms))
-            numbers["in_sample"] = float(_within(data, bars.open_time_ms).mean()) if "from" in data else None
-            done[k] = Backtest(names[k], bundles[k], bars, outcome, held, words.counts(), numbers)
-    return [done[k] for k in range(len(bundles))]
+            data = subjects[k].trained_on
+            numbers = performance.summary(outcome, bars, _spans(subjects[k], bars.open_time_ms))
+            numbers["in_sample"] = float(_within(data, bars.open_time_ms).mean()) if data else None
+            done[k] = Backtest(names[k], subjects[k], bars, outcome, held, words.counts(), numbers)
+    return [done[k] for k in range(len(subjects))]
 
 
-def document(tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds) -> dict[str, Any]:
+def document(
+    tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds, limits: Limits | None = None
+) -> dict[str, Any]:
     """Return everything as one JSON value."""
     bars = tests[0].bars
-    returns = performance.returns_of(tests[0].held)
+    returns = returns_of(tests[0].held)
     return {
-        "warnings": [test.warning for test in tests if test.warning],
+        "warnings": [text for test in tests for text in test.warnings],
         "verdicts": [test.verdict for test in tests],
         "data": {
             "from": utc(int(bars.open_time_ms[0])),
@@ -132,22 +156,55 @@ def document(tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds) ->
             "symbols": list(bars.symbols),
         },
         "rules": asdict(rules),
-        "filters": asdict(thresholds),
+        "filters": asdict(thresholds) | (_of_signals(limits) if limits else {}),
         "models": {test.name: _described(test) | test.numbers for test in tests},
         "buy_and_hold": performance.of_returns(returns, performance.YEAR_MS / bars.interval_ms),
     }
 
 
+def as_metrics(test: Backtest) -> list[tuple[int, dict[str, Any]]]:
+    """Return the numbers as `evaluate.measure` lays metrics out, by fold: all bars and those unseen are 0.
+
+    What buying and holding brought in the same bars stands beside as the base.
+    """
+    bars, numbers, held = test.bars, test.numbers, returns_of(test.held)
+
+    def part(name: str, of: Mapping[str, Any], mask: Bool) -> dict[str, Any]:
+        bases = performance.of_returns(held[mask], numbers["periods_per_year"])
+        metrics = {
+            key: {"model": float(value)} | ({"base": bases[key]} if bases.get(key) is not None else {})
+            for key, value in of.items()
+            if isinstance(value, int | float) and key not in ("periods_per_year", "in_sample")
+        }
+        times = bars.open_time_ms[mask]
+        span = {"from": utc(int(times[0])), "before": utc(int(times[-1]) + bars.interval_ms)}
+        return {"horizons": {name: metrics}, "spans": {"test": span}}
+
+    everything = np.ones(len(bars.open_time_ms), dtype=np.bool_)
+    told = [(0, part("all", numbers, everything) | {"rows": test.said["forecasts"]})]
+    for name, mask in _spans(test.subject, bars.open_time_ms).items():
+        if name in numbers["spans"] and (name == "unseen" or name.startswith("fold ")):
+            number, shown = (0, name) if name == "unseen" else (int(name.removeprefix("fold ")), "all")
+            told.append((number, part(shown, numbers["spans"][name], mask)))
+    return told
+
+
+def _of_signals(limits: Limits) -> dict[str, Any]:
+    """Return the limits that the rules do not say."""
+    return {name: value for name, value in asdict(limits).items() if name not in ("position_bars_max", "trade_cost")}
+
+
 def _described(test: Backtest) -> dict[str, Any]:
-    manifest = test.bundle.manifest
-    return {"model": manifest.name, "version": manifest.version, "bundle_sha256": test.bundle.sha256, "said": test.said}
+    subject = test.subject
+    told = {"model": subject.name, "version": subject.version, "bundle_sha256": subject.sha256, "said": test.said}
+    return told | ({"members": subject.described_members()} if subject.is_ensemble else {})
 
 
-def _recording(files: Sequence[CandleFile], bundle: Bundle, symbols: Sequence[str] | None) -> Recording:
-    features, interval_ms = bundle.manifest.feature_set, bundle.manifest.data.get("interval_ms")
+def _recording(files: Sequence[CandleFile], subject: Subject, symbols: Sequence[str] | None) -> Recording:
+    features, interval_ms = subject.features, subject.interval_ms
     if interval_ms and (other := next((file for file in files if file.interval_ms != interval_ms), None)):
         raise ConfigurationError(
-            f"{other.path} has candles of {other.interval_ms} ms, {bundle.path} was trained on {interval_ms} ms: give"
+            f"{other.path} has candles of {other.interval_ms} ms, {subject.path} was trained on {interval_ms} ms: give"
             " files of its interval"
         )
     giving = set(symbols or (symbol for file in files for symbol in file.candles))
@@ -161,12 +218,12 @@ def _recording(files: Sequence[CandleFile], bundle: Bundle, symbols: Sequence[st
     )
 
 
-def _names(bundles: Sequence[Bundle]) -> list[str]:
-    """Return a name for each bundle; its folder is added where name and version are not enough."""
-    plain = [f"{bundle.manifest.name} v{bundle.manifest.version}" for bundle in bundles]
+def _names(subjects: Sequence[Subject]) -> list[str]:
+    """Return a name for each; its folder is added where name and version are not enough."""
+    plain = [subject.title for subject in subjects]
     return [
-        name if plain.count(name) == 1 else f"{name} ({_short(bundle.path)})"
-        for name, bundle in zip(plain, bundles, strict=True)
+        name if plain.count(name) == 1 else f"{name} ({_short(subject.path)})"
+        for name, subject in zip(plain, subjects, strict=True)
     ]
 
 
@@ -174,16 +231,29 @@ def _short(path: Path) -> str:
     return "/".join(path.resolve().parts[-2:])
 
 
-def _spans(bundle: Bundle, open_time_ms: I64) -> dict[str, Bool]:
+def _spans(subject: Subject, open_time_ms: I64) -> dict[str, Bool]:
     """Return which bars [T] the shipped fit was trained and validated on, the test spans of the walk-forward's folds
     (which the shipped fit has seen), and what its data does not reach.
+
+    Of an ensemble they are those of any member: what one has trained on no longer counts as validation.
     """
-    data, training, metrics = bundle.manifest.data, bundle.manifest.training, bundle.manifest.metrics
+    masks: dict[str, Bool] = {}
+    for bundle in subject.members:
+        for name, span in _spans_of(bundle).items():
+            inside = _within(span, open_time_ms)
+            masks[name] = masks[name] | inside if name in masks else inside
+    if subject.is_ensemble and "train" in masks and "validation" in masks:
+        masks["validation"] = masks["validation"] & ~masks["train"]
+    data = subject.trained_on
+    return masks | ({"unseen": ~_within(data, open_time_ms)} if data else {})
+
+
+def _spans_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    training, metrics = bundle.manifest.training, bundle.manifest.metrics
     spans = dict(training.get("shipped", {}).get("spans", {}))
     for number, fold in enumerate(metrics.get("walk_forward", {}).get("folds", []), 1):
         spans[f"fold {number}"] = fold["spans"]["test"]
-    masks = {name: _within(span, open_time_ms) for name, span in spans.items()}
-    return masks | ({"unseen": ~_within(data, open_time_ms)} if "from" in data else {})
+    return spans
 
 
 def _within(span: Mapping[str, Any], open_time_ms: I64) -> Bool:

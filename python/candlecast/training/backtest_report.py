@@ -79,12 +79,13 @@ def _of(test: Backtest) -> list[Block]:
 
 def _facts(told: Mapping[str, Any]) -> list[list[str]]:
     data, rules = told["data"], told["rules"]
+    numbers = {name: value for name, value in told["filters"].items() if not isinstance(value, bool)}
     return [
         ["bars", f"{data['bars']:,} of {data['interval_ms'] / 60_000:g} minutes, {data['from']} to {data['to']}"],
         ["symbols", f"{len(data['symbols'])}: {', '.join(data['symbols'][:8])}" + " …" * (len(data["symbols"]) > 8)],
         ["costs", f"fees {rules['fees']:g} a fill, slippage {rules['slippage']:g}, funding {rules['funding']:g} / 8 h"],
         ["longest holding", f"{rules['hold_bars']} bars"],
-        ["filters", ", ".join(f"{name} {value:g}" for name, value in told["filters"].items())],
+        ["filters", ", ".join(f"{name} {value:g}" for name, value in numbers.items())],
     ]
 
 

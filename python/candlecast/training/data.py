@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -37,6 +37,18 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.end)
+
+    def since(self, start_ms: int) -> Samples:
+        """Return those of the candles that opened at this time or later."""
+        index = np.flatnonzero(self.open_time_ms >= start_ms).astype(np.int64)
+        return replace(
+            self,
+            end=self.end[index],
+            open_time_ms=self.open_time_ms[index],
+            labels=self.labels.take(index),
+            asked=None if self.asked is None else self.asked[index],
+            past=self.past and self.past.take(index),
+        )
 
     def windows(self, index: I64) -> F32:
         """Return the windows [B, 96, F] of the samples at index [B], oldest row first."""

@@ -24,6 +24,7 @@ from candlecast.values import F32, F64, I64
 
 PNL_HORIZON: Final = outputs.HORIZONS.index("4h")
 NO_EDGE: Final = "No edge"
+DAY_MS: Final = 86_400_000
 
 Metric = dict[str, float]
 """{"model": …, "base": …, "persistence": …, "low": …, "high": …}; the last three as far as they could be computed."""
@@ -103,25 +104,38 @@ def persistence(rates: F64, train: Labels, train_past: Labels, past: Labels) -> 
 def average(folds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the plain mean over the folds of every metric in `measure`'s answers; rows and bins are added up.
 
-    Intervals are those of a mean of independent folds: their half-widths are added in squares.
+    Intervals are those of a mean of independent folds: their half-widths are added in squares. A calibration error is
+    the mean of errors whose signs differ from one market to the next; `calibration_error_pooled` is that of all test
+    parts taken as one.
     """
 
-    def mean(values: list[Any]) -> Any:
+    def mean(values: list[Any], metric: str = "") -> Any:
         if isinstance(values[0], list):
             return [round(sum(numbers), 6) for numbers in zip(*values, strict=True)]
         if not isinstance(values[0], dict):
             return round(float(np.mean(values)), 6)
         shared = [key for key in values[0] if all(key in value for value in values)]
-        joined = {key: mean([value[key] for value in values]) for key in shared}
+        joined = {
+            key: mean([value[key] for value in values], key if key in metrics.RANGES else metric) for key in shared
+        }
         for bound, sign in (("low", -1), ("high", 1)):
             if bound in joined:
                 width = math.hypot(*(value[bound] - value["model"] for value in values)) / len(values)
-                joined[bound] = round(joined["model"] + sign * width, 6)
+                joined[bound] = round(float(metrics.within(joined["model"] + sign * width, metric)), 6)
         return joined
 
-    return {"rows": sum(fold["rows"] for fold in folds)} | {
-        key: mean([fold[key] for fold in folds]) for key in ("horizons", "risks", "reliability")
-    }
+    joined = {key: mean([fold[key] for fold in folds]) for key in ("horizons", "risks", "reliability")}
+    for horizon, bins in joined["reliability"].items():
+        joined["horizons"][horizon]["calibration_error_pooled"] = {
+            "raw": _calibration_error(bins["raw"]),
+            "model": _calibration_error(bins["scaled"]),
+        }
+    return {"rows": sum(fold["rows"] for fold in folds)} | joined
+
+
+def _calibration_error(bins: dict[str, list[float]]) -> float:
+    rows, hits, confidence = (np.asarray(bins[name]) for name in ("rows", "hits", "confidence"))
+    return round(float(np.abs(hits - confidence).sum() / rows.sum()), 6)
 
 
 def verdict(measured: dict[str, Any]) -> str:
@@ -155,6 +169,13 @@ def simple_pnl(answers: F32, labels: Labels, temperatures: F64, open_time_ms: I6
     return times, gained / outputs.HORIZON_BARS[PNL_HORIZON]
 
 
+def by_day(open_time_ms: I64, pnl: F64) -> dict[str, Any]:
+    """Return the PnL [T] of bars as a manifest keeps it: the first UTC day and the sum of each day since."""
+    day = open_time_ms // DAY_MS
+    sums = np.bincount(day - day[0], pnl)
+    return {"from_ms": int(day[0]) * DAY_MS, "days": [round(float(one), 6) for one in sums]}
+
+
 def _read(answers: F32, temperatures: F64) -> Guess:
     meaning = interpret(answers, temperatures)
     return Guess(meaning.probabilities, meaning.returns, meaning.risks)
@@ -177,7 +198,8 @@ def _document(
             for metric, value in of(whole[name]).items():
                 found[metric][name] = value
         for metric, values in (of(model) if model else {}).items():
-            found[metric]["low"], found[metric]["high"] = metrics.interval(found[metric]["model"], values)
+            bounds = metrics.interval(found[metric]["model"], values)
+            found[metric]["low"], found[metric]["high"] = (metrics.within(bound, metric) for bound in bounds)
         return found
 
     directions = entries(metrics.of_directions)
@@ -185,10 +207,8 @@ def _document(
     before["model"] = metrics.of_directions(raw)["calibration_error"]
     if raw_drawn:
         drawn_before = metrics.of_directions(raw_drawn)["calibration_error"]
-        before["low"], before["high"] = metrics.interval(before["model"], drawn_before)
-    for entry in (before, directions["calibration_error"]):
-        if "low" in entry:
-            entry["low"] = np.maximum(entry["low"], 0)
+        bounds = metrics.interval(before["model"], drawn_before)
+        before["low"], before["high"] = (metrics.within(bound, "calibration_error") for bound in bounds)
     directions = {"skill": _skill(whole, drawn, "base")} | directions
     if "persistence" in whole:
         directions["skill_over_persistence"] = _skill(whole, drawn, "persistence")

@@ -1,4 +1,4 @@
-"""A finished bundle on other data: the history it needs, and what it answers. Knows no torch and no metrics."""
+"""Who is finished, on other data: the history it needs, and what it answers. Knows no torch and no metrics."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime
 
 from candlecast import outputs
 from candlecast.errors import ConfigurationError
-from candlecast.models.bundle import MODEL, Bundle
 from candlecast.training.data import Samples
+from candlecast.training.runtime import opened
 from candlecast.training.sources import History, read_history
-from candlecast.values import F32
+from candlecast.training.subject import Subject
+from candlecast.values import F32, Candles
 
 BATCH_ROWS: Final = 64
 """Windows answered at once: 6 MB of features."""
 
 
 def history_for(
-    bundle: Bundle, files: Sequence[Path], symbols: Sequence[str] | None, start_ms: int | None, end_ms: int | None
+    subject: Subject,
+    data: Sequence[Path] | Candles,
+    symbols: Sequence[str] | None,
+    start_ms: int | None,
+    end_ms: int | None,
 ) -> History:
-    """Read candles as the bundle was trained on: its interval, its optional inputs, its reference symbol beside.
+    """Read candles as it was trained on: its interval, its optional inputs, its reference symbol beside.
 
     Raises:
-        BundleError: the core computes other features than the bundle was trained on.
-        ConfigurationError: the files lack what the bundle needs.
+        ConfigurationError: the files lack what it needs.
     """
-    bundle.check_feature_set()
-    features, interval_ms = bundle.manifest.feature_set, bundle.manifest.data.get("interval_ms")
+    features, interval_ms = subject.features, subject.interval_ms
 
     def read(inputs: list[str]) -> History:
         return read_history(
-            files,
+            data,
             symbols=symbols,
             start_ms=start_ms,
             end_ms=end_ms,
@@ -60,14 +62,13 @@ def history_for(
     return history
 
 
-def answer(bundle: Bundle, samples: Samples, on_rows: Callable[[int], None]) -> F32:
-    """Return what model.onnx answers [N, 20] to all samples on the CPU, batch by batch; call on_rows with rows done."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(bundle.path / MODEL, options, providers=["CPUExecutionProvider"])
+def answer(subject: Subject, samples: Samples, on_rows: Callable[[int], None]) -> F32:
+    """Return what it answers [N, 20] to all samples on the CPU, batch by batch; call on_rows with rows done."""
+    models = [opened(bundle) for bundle in subject.members]
     answers = np.empty((len(samples), outputs.COUNT), dtype=np.float32)
     for start in range(0, len(samples), BATCH_ROWS):
         index = np.arange(start, min(start + BATCH_ROWS, len(samples)))
-        answers[index] = session.run(["outputs"], {"features": samples.windows(index)})[0]
+        windows = samples.windows(index)
+        answers[index] = subject.joined([ask(windows) for ask in models])
         on_rows(len(index))
     return answers

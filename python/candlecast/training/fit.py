@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from candlecast import outputs
 from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.training import loss
 from candlecast.training.checkpoints import Checkpoint
 from candlecast.training.data import Samples
 from candlecast.training.family import Fitted, Progress
 from candlecast.training.feed import Feed
-from candlecast.training.labels import base_rates
+from candlecast.training.labels import starting_point
 from candlecast.training.scaled import Scaled
 from candlecast.values import F32, I64
 
@@ -45,6 +44,7 @@ class FitConfig:
     weight_decay: float = 0.05
     warmup_share: float = 0.05  # of all steps
     clip_norm: float = 1.0
+    averaging: float = 0.98  # what is judged and kept is an exponential average of the weights; 0: the newest ones
     checks_per_epoch: int = 4  # validations
     patience_checks: int = 6  # without a better one before stopping early
     return_weight: float = 0.5
@@ -58,6 +58,8 @@ class FitConfig:
         at_least_1 = ("epochs", "batch_rows", "checks_per_epoch", "patience_checks", "threads")
         if wrong := [name for name in at_least_1 if getattr(self, name) < 1]:
             raise ConfigurationError(f"{', '.join(wrong)} must be at least 1")
+        if not 0 <= self.averaging < 1:
+            raise ConfigurationError(f"averaging is {self.averaging:g}; it must be in [0, 1)")
         if self.device not in ("cpu", "cuda"):
             raise ConfigurationError(f"device {self.device!r} is neither cpu nor cuda")
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -83,16 +85,23 @@ class _Standing:
     feeding: float = 0.0  # of the seconds
 
 
+class _Average:
+    """A model whose weights follow those of another: quickly at first, later as slowly as `decay` says."""
+
+    def __init__(self, model: Scaled, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self._decay = decay
+
+    def follow(self, model: Scaled, step: int) -> None:
+        share = 1 - min(self._decay, step / (step + 10))
+        for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):
+            mine.lerp_(its.detach(), share)
+
+
 def start(model: Scaled, samples: Samples, train: I64) -> None:
     """Set the model's scaler, units and starting answer from the train part alone."""
     mean, std = _moments(samples, train)
-    labels = samples.labels.take(train)
-    unit = np.ones(outputs.COUNT)
-    unit[outputs.RETURNS] = np.maximum(labels.returns.std(axis=0), 1e-6)
-    unit[outputs.RISKS] = np.maximum(labels.risks.std(axis=0), 1e-6)
-    constant = np.zeros(outputs.COUNT)
-    constant[outputs.LOGITS] = np.log(base_rates(labels)).reshape(-1)
-    constant[outputs.RISKS] = np.median(labels.risks, axis=0)
+    constant, unit = starting_point(samples.labels.take(train))
     # A column that does not move here is only centred: what it may do later stays small.
     moves = std > 1e-6 * np.maximum(1.0, np.abs(mean))
     tensors = (mean, np.where(moves, std, 1.0), unit, constant)
@@ -117,7 +126,7 @@ def fit(
     on_step: Progress,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Train the model, from `start`, and leave it at the step with the least validation loss.
+    """Train the model, from `start`, and leave it at the average of its steps with the least validation loss.
 
     A checkpoint is written at each validation; one that is there is gone on from, to the bit. Ctrl-C ends the fit with
     the best step so far. Before the first check it is raised.
@@ -134,9 +143,11 @@ def fit(
     warmup = max(1, round(planned * config.warmup_share))
     every = max(1, per_epoch // config.checks_per_epoch)
     best: dict[str, Tensor] | None = None
+    average = _Average(model, config.averaging)
     if checkpoint and (saved := checkpoint.load()):
         at, best = _Standing(**saved["standing"]), saved["best"]
         model.load_state_dict(saved["model"])
+        average.model.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
     else:
         constant = _validate(model, feed, validation, config)
@@ -149,20 +160,21 @@ def fit(
                 break
             value = _step(model, feed, index, optimizer, config, config.learning_rate * _rate(at.step, warmup, planned))
             at.step += 1
+            average.follow(model, at.step)
             _check_number(value, at.step, config)
             at.smooth = value if math.isnan(at.smooth) else 0.98 * at.smooth + 0.02 * value
             checking = at.step % every == 0 or at.step == planned
             if checking:
-                checked = _validate(model, feed, validation, config)
+                checked = _validate(average.model, feed, validation, config)
                 _check_number(checked, at.step, config)
                 at.waited += 1
                 if checked < at.best_loss or best is None:
                     at.best_loss, at.best_step, at.waited = checked, at.step, 0
-                    best = copy.deepcopy(model.state_dict())
+                    best = copy.deepcopy(average.model.state_dict())
             at.seconds, at.feeding = before[0] + time.monotonic() - began, before[1] + feed.seconds - fed
             if checking and checkpoint:
-                parts = {"model": model.state_dict(), "best": best, "optimizer": optimizer.state_dict()}
-                checkpoint.save(parts | {"standing": asdict(at)})
+                parts = {"model": model.state_dict(), "average": average.model.state_dict(), "best": best}
+                checkpoint.save(parts | {"optimizer": optimizer.state_dict(), "standing": asdict(at)})
             on_step(at.step, planned, at.smooth, at.best_loss)
     except KeyboardInterrupt:
         if best is None:

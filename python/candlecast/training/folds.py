@@ -14,7 +14,7 @@ from candlecast import outputs
 from candlecast.errors import ConfigurationError
 from candlecast.training import suspicion
 from candlecast.training.data import Samples
-from candlecast.training.evaluate import measure_samples
+from candlecast.training.evaluate import by_day, measure_samples, simple_pnl
 from candlecast.training.family import Family, Fitted, Model
 from candlecast.training.labels import Labels
 from candlecast.training.sources import utc
@@ -133,13 +133,17 @@ def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, c
         return Run(name, split, model, temperatures, None)
     test = split.test.of(samples.open_time_ms)
     _check_length(name, test)
-    measured = measure_samples(samples, test, model.predict(samples, test), temperatures, train)
+    answers = model.predict(samples, test)
+    measured = measure_samples(samples, test, answers, temperatures, train)
     for horizon, numbers in measured["horizons"].items():
         told = (f"{key} {numbers[key]['model']:.4f} (base {numbers[key]['base']:.4f})" for key in TOLD)
         shown.say(f"{name}: {horizon}: {', '.join(told)}")
-    for warning in suspicion.skills(measured) + suspicion.columns(samples, test):
+    suspicions = suspicion.skills(measured) + suspicion.columns(samples, test)
+    for warning in suspicions:
         shown.say(f"{name}: {warning.upper()}")
-    described = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
+    described: dict[str, Any] = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
+    times, pnl = simple_pnl(answers, samples.labels.take(test), temperatures, samples.open_time_ms[test])
+    described |= {"suspicions": suspicions, "pnl": by_day(times, pnl)}
     return Run(name, split, model, temperatures, described | measured)
 
 

@@ -1,7 +1,8 @@
 """Recorded order flow → the samples of the gate: features, labels and times, by time across recordings. Knows no model.
 
 A recording is the trades and the book of one symbol, told by the name that both files share before their kind, or one
-file of `flow-features`. A simulated one is said to be so by whoever reads it, and by its name.
+file of `flow-features`, or a stretch of what a server stored. A simulated one is said to be so by whoever reads it, and
+by its name.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from candlecast import flow_rows, gate, tables
 from candlecast.errors import ConfigurationError
 from candlecast.flow_files import FlowFile, Kind, recording_of, survey
+from candlecast.store.flow_history import StoredFlow
 from candlecast.training.gate_labels import NONE, Label
 from candlecast.values import F32, I64
 
@@ -27,6 +29,11 @@ PATH: Final = ("ts", "price", "vwap", "std_dev")
 """Columns of the record that a label is made of."""
 WINDOW_MS: Final = 30_000
 """What the features of a trade look back on."""
+PAUSE_MAX_MS: Final = 60_000
+"""Between two stored records of one recording: after a longer pause nobody knows whether the market or the server was
+quiet, as after the setting flow_live_ms a symbol has no live order flow."""
+TOLD_MAX: Final = 200
+"""Recordings that a manifest names one by one."""
 
 
 class TooLittle(ConfigurationError):
@@ -122,9 +129,37 @@ def read(
     return recordings
 
 
+def of_database(stored: Sequence[StoredFlow], say: Callable[[str], None] = lambda line: None) -> list[Recording]:
+    """Return the stretches of what was stored without a pause longer than PAUSE_MAX_MS, by symbol and time.
+
+    Their records are of the last trade of each interval, so the path that a label follows has one price for each. What
+    is shorter than the features' window is left out.
+
+    Args:
+        say: is told what was found.
+    """
+    recordings, short = list[Recording](), 0
+    for flow in stored:
+        cuts = np.flatnonzero(np.diff(flow.ts_ms) > PAUSE_MAX_MS) + 1
+        for ts, rows in zip(np.split(flow.ts_ms, cuts), np.split(flow.rows, cuts), strict=True):
+            if not len(ts) or ts[-1] - ts[0] < WINDOW_MS:
+                short += 1
+                continue
+            digest = hashlib.sha256(np.ascontiguousarray(ts).tobytes() + np.ascontiguousarray(rows).tobytes())
+            told = [{"name": "order_flow_features", "sha256": digest.hexdigest()}]
+            frame = pl.DataFrame({"ts": ts}).hstack(pl.from_numpy(rows, schema=list(gate.RECORD)))
+            recordings.append(Recording(f"{flow.symbol}-{utc(int(ts[0]))}", told, frame))
+    say(
+        f"{sum(len(flow.ts_ms) for flow in stored):,} records of {len(stored)} symbols: {len(recordings)} stretches"
+        f" without a pause of {PAUSE_MAX_MS / 1000:g} s; {short} shorter than {WINDOW_MS / 1000:g} s are left out"
+    )
+    return recordings
+
+
 def samples(recordings: Sequence[Recording], label: Label) -> Samples:
     """Return the trades that have all features and a label."""
-    parts = []
+    nothing = np.empty(0, dtype=np.int64)
+    parts = [Samples(nothing, np.empty((0, len(gate.FEATURES)), np.float32), np.empty(0, np.int8), nothing)]
     for k, recording in enumerate(recordings):
         labels = label.of(*(recording.column(name) for name in PATH))
         features = recording.rows.select(gate.FEATURES).to_numpy().astype(np.float32)
@@ -172,8 +207,9 @@ def described(recordings: Sequence[Recording]) -> dict[str, Any]:
     told = [recording.described() for recording in recordings]
     known = [one for one in told if one["rows"]]
     hashes = sorted({file["sha256"] for one in told for file in one["files"]})
-    return {
-        "recordings": told,
+    more = {"further_recordings": len(told) - TOLD_MAX} if len(told) > TOLD_MAX else {}
+    return more | {
+        "recordings": told[:TOLD_MAX],
         "from": min(one["from"] for one in known),
         "to": max(one["to"] for one in known),
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from candlecast import gate
-from candlecast.errors import ConfigurationError
+from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.models import gate_bundle
 from candlecast.models.gate_bundle import GOLDEN_ROWS, GateBundle, GateManifest
 from candlecast.training import gate_data, gate_metrics, gate_model
@@ -75,10 +75,16 @@ class Trained:
 
         Raises:
             BundleError: `out` holds something else.
+            CandlecastError: a disk is full; what was at `out` stays.
         """
         answers = gate_model.run_onnx(self.model, self.golden)
         metrics = {"metrics": self.manifest.metrics, "tried": self.tried}
-        return gate_bundle.write(out, self.manifest, self.model, self.golden, answers, metrics, self.importance)
+        try:
+            return gate_bundle.write(out, self.manifest, self.model, self.golden, answers, metrics, self.importance)
+        except OSError as error:
+            raise CandlecastError(
+                f"{out}: the gate cannot be written ({error.strerror}); what was there stays. Make room, train again"
+            ) from error
 
 
 def train(

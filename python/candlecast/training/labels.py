@@ -88,3 +88,16 @@ def base_rates(labels: Labels) -> F64:
     counts = np.stack([(labels.directions == c).sum(axis=0) for c in range(3)], axis=1)
     counts = np.maximum(counts, 0.5)
     return counts / counts.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def starting_point(labels: Labels) -> tuple[F64, F64]:
+    """Return the best constant answer [20], and what an output of 1 means [20]: its label's deviation; 1 for logits.
+
+    A fit starts from there, whatever it fits: no return, the class frequencies, the median risks.
+    """
+    constant, unit = np.zeros(outputs.COUNT), np.ones(outputs.COUNT)
+    unit[outputs.RETURNS] = np.maximum(labels.returns.std(axis=0), 1e-6)
+    unit[outputs.RISKS] = np.maximum(labels.risks.std(axis=0), 1e-6)
+    constant[outputs.LOGITS] = np.log(base_rates(labels)).reshape(-1)
+    constant[outputs.RISKS] = np.median(labels.risks, axis=0)
+    return constant, unit

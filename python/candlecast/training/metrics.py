@@ -27,6 +27,16 @@ BINS: Final = 15
 RISK_QUANTILE: Final = 0.5
 """Of the realised risk, which the risk outputs stand for: the median."""
 
+_ERRORS: Final = ("calibration_error", "calibration_error_raw")
+_SHARES: Final = ("accuracy", "balanced_accuracy", "side_accuracy", "covered", "precision", "recall", "f1", "auc")
+_LOSSES: Final = ("log_loss", "brier", "return_mae", "return_mse", "mae", "quantile_loss")
+RANGES: Final[dict[str, tuple[float, float]]] = {
+    **dict.fromkeys((*_SHARES, *_ERRORS), (0.0, 1.0)),
+    **dict.fromkeys(_LOSSES, (0.0, np.inf)),
+    "return_ic": (-1.0, 1.0),
+}
+"""Where a metric, and so its interval, can lie; the others anywhere."""
+
 Sums = dict[str, F64]
 """By name: [..., 4, K], K sums for each of the 4 horizons (or risks)."""
 
@@ -162,6 +172,11 @@ def interval(value: F64, resampled: F64, coverage: float = COVERAGE) -> tuple[F6
     outside = (1 - coverage) / 2
     low, high = np.quantile(resampled, [outside, 1 - outside], axis=0) + (value - resampled.mean(axis=0))
     return low, high
+
+
+def within(bound: F64, metric: str) -> F64:
+    """Return the bound of an interval, held where that metric can lie."""
+    return np.clip(bound, *RANGES.get(metric, (-np.inf, np.inf)))
 
 
 def ranks(values: F64) -> F64:

@@ -26,6 +26,7 @@ class NetworkConfig:
     heads: int = 4
     feedforward: int = 512
     dropout: float = 0.1
+    feature_dropout: float = 0.0  # whole columns of a window are left out
     instance_norm: bool = False  # standardise each feature within its window, too
 
     def __post_init__(self) -> None:
@@ -85,11 +86,13 @@ class Trunk(scaled.Trunk):
         self.position = nn.Parameter(torch.randn(config.tokens, config.width) * 0.02)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
         self.norm = nn.LayerNorm(config.width)
+        self.feature_dropout = nn.Dropout1d(config.feature_dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.tokens * config.width, outputs.COUNT)
 
     def forward(self, x: Tensor) -> Tensor:
         count, stride = self.config.tokens, self.config.stride
+        x = self.feature_dropout(x.transpose(1, 2)).transpose(1, 2)
         steps = x.reshape(-1, WINDOW // stride, stride * x.shape[2])  # [B, 12, 8 · F]
         patches = torch.cat([steps[:, k : k + count] for k in range(self.config.patch // stride)], dim=2)
         tokens = self.blocks(self.embed(patches) + self.position)  # [B, tokens, width]

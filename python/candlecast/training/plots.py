@@ -15,6 +15,8 @@ from candlecast.values import F64, I64
 
 BARS_MAX: Final = 25
 """Features in the importance picture."""
+NOISE_ROWS: Final = 20
+"""Fewer in a bin of the reliability diagram say little."""
 
 
 def reliability(bins: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
@@ -28,7 +30,8 @@ def reliability(bins: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]])
                 rows, confidence, hits = (np.array(bins[horizon][when][key]) for key in ("rows", "confidence", "hits"))
                 there = rows > 0
                 x, y = confidence[there] / rows[there], hits[there] / rows[there]
-                solid = rows[there] >= 0.002 * rows.sum()  # bins of a few rows are noise: drawn, but not joined
+                # Bins of a few rows are noise: drawn, but not joined.
+                solid = rows[there] >= min(max(0.002 * rows.sum(), NOISE_ROWS), rows.max())
                 label = {"raw": "before scaling", "scaled": "after scaling"}[when]
                 above.plot(x[solid], y[solid], "o-", color=colour, markersize=4, linewidth=1.4, label=label)
                 above.plot(x[~solid], y[~solid], "o", color=colour, markersize=3, alpha=0.35, markeredgewidth=0)

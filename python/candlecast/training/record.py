@@ -229,20 +229,3 @@ def opened(
         raise
     finally:
         entry.close()
-
-
-def measured(url: str | None, bundle: Bundle, folds: Mapping[str, Any], source: str) -> None:
-    """Keep what a finished bundle reached on other data, as `record_rows.performance` takes it; warn on failure."""
-
-    async def write(url: str) -> None:
-        async with open_pool(
-            url, connections_max=1, command_timeout_ms=DATABASE_TIMEOUT_MS, connect_timeout_ms=DATABASE_TIMEOUT_MS
-        ) as pool:
-            await registry.record_performance(pool, record_rows.performance(bundle, folds, source))
-
-    if url is None:
-        return
-    try:
-        asyncio.run(write(url))
-    except CandlecastError as error:
-        log.warning("measurement not on record: %s", error)

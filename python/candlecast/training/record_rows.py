@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from candlecast.models.bundle import Bundle
@@ -38,32 +39,46 @@ def trained(bundle: Bundle, session: Session) -> Trained:
     )
 
 
-def performance(
-    bundle: Bundle, measured: Mapping[str, Any] | None = None, source: str = "walk_forward"
-) -> list[Performance]:
-    """Return metrics as rows: those of the manifest's walk-forward folds, or other folds of the same form.
+def performance(bundle: Bundle) -> list[Performance]:
+    """Return the metrics of a manifest's walk-forward folds as rows, and their mean as those of fold 0."""
+    manifest = bundle.manifest
+    walk = manifest.metrics.get("walk_forward", {})
+    folds = dict(enumerate(walk.get("folds", []), 1)) | ({0: walk["mean"]} if walk.get("mean") else {})
+    who = Measured(manifest.name, manifest.version, bundle.sha256, "walk_forward", manifest.created_at)
+    return metric_rows(who, folds.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Who was measured, how and when."""
+
+    model: str
+    version: int
+    sha256: str
+    source: str
+    measured_at: datetime | str
+
+
+def metric_rows(who: Measured, folds: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Performance]:
+    """Return metrics by number of their fold as rows; fold 0 is the mean of the folds, or the whole.
 
     Args:
-        measured: {"folds": [fold, …], "mean": …}, a fold {"rows": …, "horizons": {name: {metric: {"model": …, "base":
-            …}}}, "risks": …, "spans": …} as `evaluate.measure` gives it; names of deeper metrics are joined.
+        folds: {"rows": …, "horizons": {name: {metric: {"model": …, "base": …}}}, "risks": …, "spans": …} each, as
+            `evaluate.measure` gives it; names of deeper metrics are joined.
     """
-    manifest = bundle.manifest
-    measured = manifest.metrics.get("walk_forward", {}) if measured is None else measured
-    folds = dict(enumerate(measured.get("folds", []), 1)) | ({0: measured["mean"]} if measured.get("mean") else {})
-    measured_at = manifest.created_at if source == "walk_forward" else datetime.now(UTC)
     rows = []
-    for number, fold in folds.items():
+    for number, fold in folds:
         test = fold.get("spans", {}).get("test", {})
         for horizon, metrics in (fold.get("horizons", {}) | fold.get("risks", {})).items():
             for name, pair in _pairs(metrics):
                 low, high = pair.get("interval") or (pair.get("low"), pair.get("high"))
                 rows.append(
                     Performance(
-                        model=manifest.name,
-                        version=manifest.version,
-                        bundle_sha256=bytes.fromhex(bundle.sha256),
-                        source=source,
-                        measured_at=measured_at,
+                        model=who.model,
+                        version=who.version,
+                        bundle_sha256=bytes.fromhex(who.sha256),
+                        source=who.source,
+                        measured_at=who.measured_at,
                         fold=number,
                         horizon=horizon,
                         metric=name,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from candlecast import outputs
 from candlecast.errors import ConfigurationError
 from candlecast.models.bundle import Manifest
-from candlecast.training import metrics, page, plots
-from candlecast.training.evaluate import NO_EDGE, verdict
+from candlecast.training import metrics, page, plots, suspicion
+from candlecast.training.evaluate import DAY_MS, NO_EDGE, verdict
 from candlecast.training.page import Block, Heading, Plot, Table, Text
-from candlecast.training.suspicion import SUSPICIOUS
 from candlecast.values import F64, I64
 
 Pair = dict[str, float]
@@ -31,7 +32,8 @@ class Report:
     warnings: list[str] = field(default_factory=list)  # the loudest first: they open the report
     pnl: tuple[I64, F64] | None = None  # open times and PnL [T] of each bar
     pnl_title: str = "Every signal held for 4 hours, before costs (a sketch; candlecast backtest trades as one would)"
-    importance: Mapping[str, float] | None = None  # by feature, they sum to 1
+    importance: Mapping[str, float] | None = None  # by feature, they sum to 1; as the training found it
+    importance_note: str = ""  # how
 
 
 def write(path: Path, report: Report) -> tuple[Path, Path]:
@@ -60,8 +62,34 @@ def of_training(manifest: Manifest) -> Report:
         facts,
         walk["mean"],
         folds={f"fold {number}": fold for number, fold in enumerate(walk["folds"], 1)},
-        importance={row["feature"]: row["score"] for row in manifest.metrics["importance"]["features"]},
+        warnings=suspicion.found_in(manifest.metrics),
+        pnl=_daily(walk["folds"]),
+        pnl_title="Every signal of the test parts held for 4 hours, before costs, by day (a sketch, no backtest)",
+        importance=importance_of(manifest),
+        importance_note=importance_note(manifest),
     )
+
+
+def _daily(folds: Sequence[Numbers]) -> tuple[I64, F64] | None:
+    """Return days and their PnL, of the test parts one after the other; None where a manifest does not have them."""
+    found = [fold["pnl"] for fold in folds if "pnl" in fold]
+    if len(found) < len(folds):
+        return None
+    days = [one["from_ms"] + DAY_MS * np.arange(len(one["days"]), dtype=np.int64) for one in found]
+    return np.concatenate(days), np.concatenate([np.array(one["days"]) for one in found])
+
+
+def importance_of(manifest: Manifest) -> dict[str, float]:
+    """Return each feature's share, as the training found it; empty when it does not say."""
+    found = manifest.metrics.get("importance") or {"features": []}
+    return {row["feature"]: row["score"] for row in found["features"]}
+
+
+def importance_note(manifest: Manifest) -> str:
+    """Say how the training found the importance."""
+    method = (manifest.metrics.get("importance") or {}).get("method", "")
+    how = {"shap": "mean |SHAP|", "integrated_gradients": "integrated gradients"}.get(method, method)
+    return f"By {how}, over windows of the validation part of {manifest.name} v{manifest.version}'s last fit."
 
 
 def _blocks(report: Report) -> list[Block]:
@@ -72,7 +100,7 @@ def _blocks(report: Report) -> list[Block]:
     parts = list(report.folds.items())
     blocks.append(Plot(plots.skills([*parts, ("mean" if parts else "all", report.measured)]), "skill and intervals"))
     if parts:
-        blocks.append(_folds(report.folds))
+        blocks.append(_folds(report.folds, report.measured))
     blocks += [Heading("Calibration"), Plot(plots.reliability(report.measured["reliability"]), "reliability")]
     blocks += [Text(f"Calibration error: the likeliest class, {metrics.BINS} bins of equal width.", "note")]
     blocks += [Heading("Classes"), _classes(report.measured), Heading("Returns and risks"), _returns(report.measured)]
@@ -81,15 +109,15 @@ def _blocks(report: Report) -> list[Block]:
         blocks += [Heading("Equity"), Plot(plots.equity(*report.pnl, report.pnl_title), "equity and drawdown")]
     if report.importance:
         blocks += [Heading("Importance"), Plot(plots.importance(report.importance), "importance of features")]
+        blocks.append(Text(report.importance_note, "note"))
     return blocks
 
 
 def _opening(report: Report) -> list[Block]:
-    """Return what makes the numbers doubtful, then the verdict; first of all that there is no edge, or suspicion."""
+    """Return what makes the numbers doubtful, then the verdict; first of all that there is no edge."""
     warnings: list[Block] = [Text(text[:1].upper() + text[1:], "warning") for text in report.warnings]
     said = verdict(report.measured)
-    first = said.startswith(NO_EDGE) and not any(text.startswith(SUSPICIOUS) for text in report.warnings)
-    return [Text(said, "verdict"), *warnings] if first else [*warnings, Text(said, "verdict")]
+    return [Text(said, "verdict"), *warnings] if said.startswith(NO_EDGE) else [*warnings, Text(said, "verdict")]
 
 
 _HOW: Final = (
@@ -115,14 +143,16 @@ def _directions(measured: Numbers) -> Table:
     return Table(["", *outputs.HORIZONS], rows)
 
 
-def _folds(folds: Mapping[str, Numbers]) -> Table:
-    header = ["fold", "rows", *(f"{h} {what}" for h in outputs.HORIZONS for what in ("log-loss (base)", "skill"))]
+def _folds(folds: Mapping[str, Numbers], mean: Numbers) -> Table:
+    header = ["fold", "rows", *(f"{h} {what}" for h in outputs.HORIZONS for what in ("log-loss", "skill"))]
     rows = []
-    for name, fold in folds.items():
-        row = [name, str(fold["rows"])]
+    for name, fold in (*folds.items(), ("mean", mean)):
+        test = fold.get("spans", {}).get("test")
+        span = f" [{test['from'][:10]} to {test['before'][:10]}]" if test else ""
+        row = [name + span, f"{fold['rows']:,}"]
         for numbers in fold["horizons"].values():
             loss = numbers["log_loss"]
-            row += [f"{loss['model']:.4f} ({loss['base']:.4f})", f"{numbers['skill']['model']:+.4f}"]
+            row += [f"{loss['model']:.4f} [base {loss['base']:.4f}]", f"{numbers['skill']['model']:+.4f}"]
         rows.append(row)
     return Table(header, rows)
 

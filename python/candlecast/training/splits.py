@@ -14,7 +14,7 @@ from candlecast.values import I64
 
 EMBARGO_BARS: Final = FUTURE_BARS + WINDOW
 """Bars left out between two parts: no label before and no window after the border share a bar."""
-VALIDATION_SHARE: Final = 0.15
+VALIDATION_SHARE: Final = 0.3
 """Of what comes before a test part (or of everything, in the last fit), its newest end."""
 
 

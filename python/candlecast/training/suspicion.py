@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -66,6 +66,15 @@ def skills(measured: dict[str, Any]) -> list[str]:
             if (value := numbers[metric]["model"]) > limit:
                 found.append(f"{SUSPICIOUS}: the {name} at {horizon} is {value:.2f} (limit {limit:.2f})")
     return found
+
+
+def found_in(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what was suspicious in a training, as its manifest's metrics keep it with each fold.
+
+    Bundles that were trained before it was kept have nothing of it.
+    """
+    folds = metrics.get("walk_forward", {}).get("folds", [])
+    return [f"{text}, in fold {k}" for k, fold in enumerate(folds, 1) for text in fold.get("suspicions", [])]
 
 
 def _correlations(ranked: F64, truth: F64) -> F64:

@@ -18,7 +18,7 @@ from candlecast.errors import BundleError, CandlecastError, ConfigurationError
 from candlecast.features import NAMES, WINDOW, feature_set_hash
 from candlecast.models import bundle
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest
-from candlecast.training import export, importance, tabular, tabular_measures, tree_graph
+from candlecast.training import export, importance, suspicion, tabular, tabular_measures, tree_graph
 from candlecast.training.config import Config
 from candlecast.training.data import Samples
 from candlecast.training.folds import Note, Shown, rounded, spans
@@ -181,7 +181,11 @@ def _run(name: str, kind: str, target: Target, samples: Samples, split: Split, c
         if "base" in numbers:
             told = f"{numbers['model']:.4f} (base {numbers['base']:.4f}, persistence {numbers['persistence']:.4f})"
             shown.say(f"{name}: {metric} {told}")
-    about = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
+    suspicions = suspicion.columns(samples, tests[0])
+    for warning in suspicions:
+        shown.say(f"{name}: {warning.upper()}")
+    about: dict[str, Any] = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
+    about["suspicions"] = suspicions
     return Run(name, split, model, about | measured)
 
 

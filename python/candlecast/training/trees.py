@@ -26,7 +26,7 @@ from candlecast.training import boosters
 from candlecast.training.boosters import Booster
 from candlecast.training.data import Samples
 from candlecast.training.family import Fitted, Progress
-from candlecast.training.labels import I8, Labels, base_rates
+from candlecast.training.labels import I8, Labels, starting_point
 from candlecast.values import F32, F64, I64
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ class Trees:
         rows, held_rows = samples.newest(train), samples.newest(validation)
         known, held = samples.labels.take(train), samples.labels.take(validation)
         _check_finite(rows, held_rows, known.returns, held.returns, known.risks, held.risks)
-        base, unit = _start(known)
+        constant, unit = starting_point(known)
+        base = constant / unit
         make = {"xgboost": boosters.xgboost, "lightgbm": boosters.lightgbm}[self.name](rows, held_rows, config)
         del rows, held_rows
         members, grown = [], []
@@ -251,16 +252,6 @@ class TreesModel:
             if part.sum() > 0:
                 total += member.weight * (member.start_loss - member.best_loss) * part / part.sum()
         return total / total.sum() if total.sum() > 0 else np.full(self.features, 1 / self.features)
-
-
-def _start(labels: Labels) -> tuple[F64, F64]:
-    """Return where margins start [20] and what a margin of 1 means [20], as a network's do (`fit.start`)."""
-    base, unit = np.zeros(outputs.COUNT), np.ones(outputs.COUNT)
-    unit[outputs.RETURNS] = np.maximum(labels.returns.std(axis=0), 1e-6)
-    unit[outputs.RISKS] = np.maximum(labels.risks.std(axis=0), 1e-6)
-    base[outputs.LOGITS] = np.log(base_rates(labels)).reshape(-1)
-    base[outputs.RISKS] = np.median(labels.risks, axis=0) / unit[outputs.RISKS]
-    return base, unit
 
 
 def _loss(place: slice, labels: Labels, unit: F64) -> Loss:

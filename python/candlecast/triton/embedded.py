@@ -51,6 +51,7 @@ class EmbeddedTriton:
         canary_limit_ms: int = 2_000,
         canary_failures_max: int = 3,
         recycle_h: float = 0.0,
+        metrics_port: int = 0,
     ) -> None:
         """Describe a server of `models` from the model repository `repository`.
 
@@ -64,6 +65,7 @@ class EmbeddedTriton:
             canary: opened with the address while `wait` waits, it runs every canary_interval_ms for at most
                 canary_limit_ms; after canary_failures_max failures in a row tritonserver is killed.
             recycle_h: hours after which `wait` returns 0 while tritonserver is well, for an orderly restart; 0: never.
+            metrics_port: of Triton's own HTTP door for Prometheus on 127.0.0.1; 0: it has none.
         """
         self._env_dir = env_dir.absolute()
         self._repository = repository.absolute()
@@ -80,6 +82,7 @@ class EmbeddedTriton:
         self._canary_limit_ms = canary_limit_ms
         self._canary_failures_max = canary_failures_max
         self._recycle_h = recycle_h
+        self._metrics_port = metrics_port
         self._run: TritonProcess | None = None
         self.address = f"127.0.0.1:{port}"
         """HOST:PORT of gRPC; valid inside."""
@@ -204,7 +207,12 @@ class EmbeddedTriton:
             f"--grpc-restricted-protocol={restricted}",
             f"--grpc-restricted-protocol={memory}",
             "--allow-http=false",
-            "--allow-metrics=false",
+            # A door of its own: with HTTP off nobody can send it a request for an inference.
+            *(
+                ["--metrics-address=127.0.0.1", f"--metrics-port={self._metrics_port}"]
+                if self._metrics_port
+                else ["--allow-metrics=false"]
+            ),
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             "--pinned-memory-pool-byte-size=0",
         ]

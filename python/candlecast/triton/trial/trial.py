@@ -1,7 +1,8 @@
 """Tries a bundle's model.onnx in a process apart: whatever it does, it does it here. Knows nothing of candlecast.
 
 It runs in the environment of Triton's stubs (numpy 1.x and onnxruntime only). Usage:
-python trial.py FOLDER WINDOW COLUMNS OUTPUTS WINDOW_MS_MAX MEMORY_BYTES_MAX PARENT. Prints one JSON object:
+python trial.py FOLDER SHAPE ANSWER OUTPUTS WINDOW_MS_MAX MEMORY_BYTES_MAX PARENT, where features have a SHAPE such as
+96,240 behind their batch, and ANSWER is the name of the outputs. Prints one JSON object:
 {"refusal": CODE or null, "why": words, "metrics": {…}}; a model that ends the process, or hangs, prints nothing.
 """
 
@@ -33,7 +34,7 @@ def limit(memory_bytes_max: int, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def tried(folder: Path, window: int, columns: int, outputs: int, window_ms_max: float) -> dict[str, Any]:
+def tried(folder: Path, shape: tuple[int, ...], answer: str, outputs: int, window_ms_max: float) -> dict[str, Any]:
     """Load the model, compare tensors and golden values, and take its time."""
     import onnxruntime as ort
 
@@ -50,20 +51,20 @@ def tried(folder: Path, window: int, columns: int, outputs: int, window_ms_max: 
     except Exception as error:
         return refused("CRASHED", f"ONNX Runtime does not load it: {first_line(error)}")
     load_ms = (time.perf_counter() - began) * 1e3
-    for side, tensors, name, shape in (
-        ("input", session.get_inputs(), "features", (window, columns)),
-        ("output", session.get_outputs(), "outputs", (outputs,)),
+    for side, tensors, name, sizes in (
+        ("input", session.get_inputs(), "features", shape),
+        ("output", session.get_outputs(), answer, (outputs,)),
     ):
-        if why := misfit(side, tensors, name, shape):
+        if why := misfit(side, tensors, name, sizes):
             return refused("WRONG_TENSORS", why)
     inputs, golden = (np.load(folder / f"golden_{side}.npy", allow_pickle=False) for side in ("inputs", "outputs"))
     try:
-        got = session.run(["outputs"], {"features": inputs})[0]
+        got = session.run([answer], {"features": inputs})[0]
         many = np.resize(inputs, (ROWS, *inputs.shape[1:]))
         times = []
         for _ in range(RUNS):
             began = time.perf_counter()
-            session.run(["outputs"], {"features": many})
+            session.run([answer], {"features": many})
             times.append((time.perf_counter() - began) * 1e3 / ROWS)
             if min(times) > window_ms_max:
                 break
@@ -105,10 +106,11 @@ def first_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    folder, window, columns, outputs, window_ms_max, memory_bytes_max, parent = sys.argv[1:]
+    folder, shape, name, outputs, window_ms_max, memory_bytes_max, parent = sys.argv[1:]
+    sizes = tuple(map(int, shape.split(",")))
     limit(int(memory_bytes_max), int(parent))
     try:
-        answer = tried(Path(folder), int(window), int(columns), int(outputs), float(window_ms_max))
+        answer = tried(Path(folder), sizes, name, int(outputs), float(window_ms_max))
     except MemoryError:
         answer = refused("TOO_LARGE", f"it takes more than {memory_bytes_max} bytes of memory")
     print(json.dumps(answer))

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import giving_way  # first of all: what follows takes long
+
+# isort: split
 import numpy as np
 import onnxruntime as ort
 import served_config
@@ -45,6 +48,7 @@ class TritonPythonModel:
         self.outputs = [tensor["name"] for tensor in config["output"]]
         served_config.check("input", config["input"], _tensors(self.session.get_inputs()))
         served_config.check("output", config["output"], _tensors(self.session.get_outputs()))
+        giving_way.done()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all requests of a dynamic batch as one, rows in request order, and hand each its own rows."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import giving_way  # first of all: what follows takes long
+
+# isort: split
 import exported
 import runners
 import served_config
@@ -52,6 +55,7 @@ class TritonPythonModel:
             )
         else:
             self.run = runners.Eager(program.run)
+        giving_way.done()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all requests of a dynamic batch as one, rows in request order, and hand each its own rows."""

@@ -1,0 +1,6 @@
+-- title: Signals in the last 24 hours of closes
+-- display: scalar
+-- size: 6x4
+SELECT coalesce(sum(longs + shorts), 0)::bigint AS signals
+FROM ml_predictions_per_hour
+WHERE hour > now() - interval '24 hours';

@@ -1,0 +1,94 @@
+"""Rows of the model itself: one that computes nonsense, and many switches from one to another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from candlecast.v1 import models_pb2 as pb
+from tests.faults.scene import Scene, Seen, row
+from tests.faults.switches import Models, admin, pushed
+from tests.versions import repository, variant
+
+
+def environment(directory: Path) -> Mapping[str, str]:
+    return {"CANDLECAST_MODEL_REPOSITORY": str(repository(directory)), "CANDLECAST_ROLLBACK_STANDBY": "0"}
+
+
+def with_a_standby(directory: Path) -> Mapping[str, str]:
+    return {"CANDLECAST_MODEL_REPOSITORY": str(repository(directory))}
+
+
+@row(18, "a model that is damaged, misfits, or computes nonsense", 4, stays_ready=True, environment=with_a_standby)
+async def bad_models(scene: Scene) -> Seen:
+    """Damage is refused before Triton sees it; what is not finite in traffic is rolled back by itself."""
+    seen = Seen(notes={"refused": {}, "rolled_back_s": []})
+    async with admin(scene.stack) as models:
+        for i in range(scene.times):
+            number = 10 + i
+            bundle = await asyncio.to_thread(
+                variant, scene.directory / f"run-{number}", number, nan_unless_golden=i % 2 == 0
+            )
+            if i % 2:
+                os.truncate(bundle.path / "model.onnx", 1_000)
+            try:
+                await models.push(bundle.path)
+            except grpc.aio.AioRpcError as error:
+                word = (error.details() or "").partition(":")[0]
+                seen.notes["refused"][word] = seen.notes["refused"].get(word, 0) + 1
+                assert i % 2, error
+                seen.add()
+                continue
+            assert not i % 2, "a truncated model was taken"
+            answered = len(scene.load.latencies_ms)
+            before = await models.champion()
+            await models.promote(number)
+            begun = time.monotonic()
+            await back(models, before)
+            seen.notes["rolled_back_s"].append(round(time.monotonic() - begun, 2))
+            seen.add(recover_s=time.monotonic() - begun)
+            await scene.load.until_answered(2)
+            assert len(scene.load.latencies_ms) > answered
+            assert (await models.versions())[number].reason.startswith("NOT_FINITE")
+    assert not scene.load.failures, scene.load.failures
+    return seen
+
+
+async def back(models: Models, champion: int) -> None:
+    """Return once this one answers again."""
+    async with asyncio.timeout(10):
+        while await models.champion() != champion:
+            await asyncio.sleep(0.02)
+
+
+@row(19, "the model is switched under load", 100, stays_ready=True, environment=environment)
+async def switches(scene: Scene) -> Seen:
+    """Each switch loads a version, moves the traffic and unloads the other; what `make rollout-proof` does at 70 %."""
+    seen = Seen(notes={"switch_s": []})
+    async with admin(scene.stack) as models:
+        await pushed(models, scene.directory)
+        await models.switch(2)
+        quiet: list[float] = []
+        during: list[float] = []
+        for i in range(scene.times):
+            begin = len(scene.load.latencies_ms)
+            await scene.load.until_answered(20)
+            quiet += scene.load.latencies_ms[begin:]
+            begin, begun = len(scene.load.latencies_ms), time.monotonic()
+            await models.switch(3 - i % 2)
+            seen.notes["switch_s"].append(round(time.monotonic() - begun, 2))
+            during += scene.load.latencies_ms[begin:]
+            seen.add()
+        versions = await models.versions()
+        assert sum(one.loaded for one in versions.values()) == 1
+        assert sum(one.state == pb.MODEL_STATE_CHAMPION for one in versions.values()) == 1
+    assert not scene.load.failures, scene.load.failures
+    ratio = float(np.percentile(during, 99) / np.percentile(quiet, 99))
+    seen.notes |= {"p99_ratio": round(ratio, 2), "p99_ms": round(float(np.percentile(quiet, 99)), 1)}
+    return seen

@@ -1,0 +1,84 @@
+"""Outcomes are followed beside serving: live, after downtime, and when PostgreSQL goes away meanwhile."""
+
+import asyncio
+
+import numpy as np
+
+from candlecast.store.performance import strategies
+from candlecast.tracking import outcomes as tracking
+from candlecast.tracking.outcomes import Tracking
+from tests.integration.test_outcomes import COSTS, rows, told, walk, write
+from tests.recorders import Store, until
+
+LIMIT_S = 20
+
+
+async def known(pool, symbol="BTCUSDT"):
+    """Return of how many forecasts each horizon is known."""
+    found = await rows(pool, symbol=symbol)
+    return [sum(row[f"hit_{bars}"] is not None for row in found) for bars in (1, 4, 16, 48)]
+
+
+async def test_what_the_drain_stores_gets_its_outcomes(pool, dsn, tmp_path):
+    candles = walk(100, seed=1)
+    given = told(candles, seed=2)
+    follower = Tracking(dsn, COSTS, gather_s=0)
+    async with asyncio.timeout(LIMIT_S), follower, Store(tmp_path, pool, stored=follower.stored) as store:
+        await follower.caught_up()
+        for start in (0, 60, 61):
+            stop = {0: 60, 60: 61, 61: 100}[start]
+            await store.record(candles.take(np.arange(start, stop)), given.part(start, stop))
+            await store.caught_up()
+            await follower.caught_up()
+            assert await known(pool) == [max(stop - bars, 0) for bars in (1, 4, 16, 48)]
+        (own,) = await strategies(pool, 365)
+        assert own["strategy"] == "candlecast"
+        assert own["signals"] == int((given.direction != 0).sum())
+        assert follower.waiting == 0
+    assert follower.failure is None
+
+
+async def test_what_closed_while_nobody_looked_is_found_at_the_start_in_bounded_passes(pool, dsn, monkeypatch):
+    monkeypatch.setattr(tracking, "CANDLES_MAX", 200)
+    monkeypatch.setattr(tracking, "SERIES_MAX", 3)
+    monkeypatch.setattr(tracking, "SERIES_PAGE", 2)
+    for i in range(5):
+        candles = walk(150, seed=i, symbol=f"S{i}USDT")
+        await write(pool, candles, told(candles, seed=i))
+    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS) as follower:
+        await follower.caught_up()
+        assert follower.forecasts >= 5 * 149
+    for i in range(5):
+        assert await known(pool, f"S{i}USDT") == [149, 146, 134, 102]
+
+
+async def test_two_followers_at_once_count_nothing_twice(pool, dsn):
+    for i in range(8):
+        candles = walk(120, seed=i, symbol=f"S{i}USDT")
+        await write(pool, candles, told(candles, seed=i))
+    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS) as one, Tracking(dsn, COSTS) as other:
+        await one.caught_up()
+        await other.caught_up()
+    counted = await pool.fetch("SELECT horizon_bars, forecasts FROM ml_accuracy ORDER BY 1")
+    assert [tuple(row) for row in counted] == [(bars, 8 * (120 - bars)) for bars in (1, 4, 16, 48)]
+    (exits,) = await pool.fetch("SELECT sum(signals) FROM ml_exit_counts")
+    (trades,) = await pool.fetch("SELECT count(*) FROM ml_trades")
+    assert exits[0] == trades[0] > 0
+
+
+async def test_a_connection_that_breaks_costs_nothing_but_time(pool, dsn, monkeypatch, caplog):
+    monkeypatch.setattr(tracking, "BACKOFF_MIN_S", 0.05)
+    candles = walk(80, seed=3)
+    given = told(candles, seed=4)
+    await write(pool, candles.take(np.arange(40)), given.part(0, 40))
+    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS, gather_s=0) as follower:
+        await follower.caught_up()
+        await pool.fetch("ALTER TABLE ml_accuracy_counts RENAME TO gone")
+        await write(pool, candles.take(np.arange(40, 80)), given.part(40, 80))
+        follower.look_at([("BTCUSDT", 900_000)])
+        await until(lambda: follower.failure is not None)
+        assert await known(pool) == [39, 36, 24, 0]  # not a part of a pass is written
+        await pool.fetch("ALTER TABLE gone RENAME TO ml_accuracy_counts")
+        await follower.caught_up()
+    assert await known(pool) == [79, 76, 64, 32]
+    assert "outcomes wait" in caplog.text
