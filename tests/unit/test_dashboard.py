@@ -110,6 +110,24 @@ async def test_a_source_that_fails_is_said_and_asked_again(monkeypatch, caplog):
     assert "feed down: away" in caplog.text
 
 
+async def test_what_is_stored_is_on_the_board_also_when_the_source_does_not_begin(monkeypatch):
+    monkeypatch.setattr(feeds, "RETRY_PAUSE_MS", 1)
+    filled = asyncio.Event()
+
+    async def away():
+        raise StorageUnavailable("away")
+        yield []
+
+    async def load():
+        filled.set()
+        return [row("A")]
+
+    async with Feed(load, away) as feed, asyncio.timeout(5):
+        await filled.wait()
+        await asyncio.sleep(0)
+        assert (feed.loaded, len(feed.board), feed.trouble) == (True, 1, "away")
+
+
 async def test_too_many_listeners_are_refused(monkeypatch):
     monkeypatch.setattr(feeds, "LISTENERS_MAX", 1)
     async with Feed(nothing, Scripted()) as feed:

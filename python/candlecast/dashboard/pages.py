@@ -249,7 +249,7 @@ async def system(request: Request, pool: Database, hours: Annotated[int, Query(g
         views.rows(pool, "missed", since),
         views.rows(pool, "confidence_distribution", await _days_before_newest(pool, 7)),
         _per_hour(pool, 7),
-        gauges.parts(getattr(request.app.state.settings, "metrics", "")),
+        gauges.parts(request.app.state.settings.metrics),
     )
     return {
         "status": watch.status(),
