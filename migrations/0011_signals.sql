@@ -12,7 +12,7 @@ DO $$
 DECLARE
     before text := pg_get_viewdef('ml_predictions_decoded'::regclass);
     after text := regexp_replace(
-        before, '\s+FROM ml_predictions;?\s*$', ', rule_score, hybrid_score, size_multiplier FROM ml_predictions');
+        before, '\s+FROM ml_predictions\M', ', rule_score, hybrid_score, size_multiplier FROM ml_predictions');
 BEGIN
     IF after = before THEN
         RAISE EXCEPTION 'ml_predictions_decoded is not what this migration knows: %', before;
