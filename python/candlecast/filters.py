@@ -6,6 +6,7 @@ positions) are in portfolio.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
@@ -54,6 +55,11 @@ REASONS: Final = tuple(reason.value for reason in Reason)
 def reasons_of(bits: int) -> tuple[str, ...]:
     """Return the names of a forecast's reasons, in the order of REASONS."""
     return tuple(name for i, name in enumerate(REASONS) if bits >> i & 1)
+
+
+def bits_of(reasons: Iterable[str]) -> int:
+    """Return the bits of reasons by their names; names of another version count for nothing."""
+    return sum(1 << REASONS.index(name) for name in reasons if name in REASONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ TRADES_MIN: Final = 30
 """Closed trades of a series from which on its Sharpe ratio is judged."""
 _RATE, _CORRELATED = BIT[Reason.RATE_LIMITED], BIT[Reason.CORRELATED_POSITION]
 _SHARPE, _SCORE = BIT[Reason.LOW_SHARPE], BIT[Reason.POSITION_LIMIT]
+REMEMBERED: Final = np.uint32(_RATE | _CORRELATED | _SHARPE | _SCORE)
+"""The reasons of the filters that remember."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,14 @@ class Portfolio:
         self._signals_ms = deque[int](maxlen=max(64, 4 * limits.max_signals_per_minute))
         self._judged_ms: I64 = np.zeros(0, dtype=np.int64)  # newest close of each series that was judged
         self._judged: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)  # and how
+        self._judged_passed: Bool = np.zeros(0, dtype=np.bool_)  # and whether nothing else held it back
 
     def make_room(self, count: int) -> None:
         """Have places for series up to `count`."""
         self.returns.make_room(count)
         self.positions.make_room(count)
         self._judged_ms, self._judged = longer(self._judged_ms, count, NEVER), longer(self._judged, count, 0)
+        self._judged_passed = longer(self._judged_passed, count, False)
 
     def reopen(
         self, series: int, side: int, quality: float, close_ms: int, interval_ms: int, price: float, stop_loss: float,
@@ -96,8 +100,14 @@ class Portfolio:
         """Take note of a signal that was given before; called in the order of closes, candles following between."""
         self.make_room(series + 1)
         self._signals_ms.append(close_ms)
-        self._judged_ms[series], self._judged[series] = close_ms, 0
         self.positions.enter(series, side, quality, close_ms, interval_ms, price, stop_loss, take_profit)
+
+    def remember(self, series: I64, close_time_ms: I64, reasons: NDArray[np.uint32]) -> None:
+        """Take note of forecasts [K] that were judged before, with all their reasons."""
+        if len(series):
+            self.make_room(int(series.max()) + 1)
+            self._judged_ms[series], self._judged[series] = close_time_ms, reasons & REMEMBERED
+            self._judged_passed[series] = (reasons & ~REMEMBERED) == 0
 
     def follow(self, others: Others) -> None:
         """Move positions by candles that have no forecast."""
@@ -134,7 +144,8 @@ class Portfolio:
 
     def _judge_close(self, given: Candidates, before: Callable[[I64], F32]) -> NDArray[np.uint32]:
         close = int(given.close_time_ms[0])
-        again = self._judged_ms[given.series] == close
+        # One that was held back anyway and passes now, said by another version of the model, is judged like a new one.
+        again = (self._judged_ms[given.series] == close) & (self._judged_passed[given.series] | ~given.passes)
         bits = np.where(again, self._judged[given.series], 0).astype(np.uint32)
         closed = np.flatnonzero(~given.forming & ~again)
         if len(closed):
@@ -151,8 +162,9 @@ class Portfolio:
             bits[order] = self._judge_sides(given.take(order), close)
             bits = np.where(again, bits, bits[first])
         if len(closed):
-            newer = closed[close > self._judged_ms[given.series[closed]]]
-            self._judged_ms[given.series[newer]], self._judged[given.series[newer]] = close, bits[newer]
+            newer = closed[close >= self._judged_ms[given.series[closed]]]
+            at = given.series[newer]
+            self._judged_ms[at], self._judged[at], self._judged_passed[at] = close, bits[newer], given.passes[newer]
         return bits
 
     def _judge_sides(self, given: Candidates, close: int) -> NDArray[np.uint32]:

@@ -7,14 +7,14 @@ import pytest
 
 from candlecast import features as feature_state
 from candlecast.features import Features
-from candlecast.filters import Thresholds
+from candlecast.filters import BIT, Reason, Thresholds
 from candlecast.portfolio import Candidates, Limits, Portfolio
 from candlecast.server.positions import restore_portfolio
 from candlecast.signals import Signals
 from candlecast.values import Candles, symbols
 from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
-from tests.integration.conftest import forecasts
+from tests.integration.conftest import MODEL, forecasts
 from tests.market_simulator import candles as market
 from tests.recorders import Store
 
@@ -64,10 +64,17 @@ async def test_positions_and_rate_are_after_a_restart_what_they_were(pool, store
         )  # fmt: skip
         bits = before.portfolio.judge(candidates, lambda rows: np.zeros((len(rows), 96), dtype=np.float32))
         side = np.where(passes & (bits == 0), given.meaning.side, 0).astype(np.int8)
-        await store.record(source, replace(given, direction=side, close=source.values[:, 3]))
+        reasons = bits | np.where(passes, 0, BIT[Reason.LOW_CONFIDENCE]).astype(np.uint32)
+        said = replace(given, direction=side, reasons=reasons, close=source.values[:, 3])
+        await store.record(source, said)
+        # A shadow sees signals everywhere: they are nobody's.
+        alone = {"direction": np.ones(len(NAMES), dtype=np.int8), "reasons": np.zeros(len(NAMES), dtype=np.uint32)}
+        await store.record(None, replace(said, **alone, model=replace(MODEL, version=2), shadow=True))
     await store.caught_up()
     after = signals()
-    await restore_portfolio(after, Features(symbols_max=9, conflicts_max=3), pool, bars_max=16)
+    last = START + BARS * BAR_MS
+    closes = [(name, BAR_MS, last) for name in NAMES]
+    await restore_portfolio(after, Features(symbols_max=9, conflicts_max=3), pool, bars_max=16, closes=closes)
     held, again = before.portfolio.positions.open, after.portfolio.positions.open
     names = {int(before.series.of(symbols([name]), np.array([BAR_MS]))[0]): name for name in NAMES}
     assert 0 < len(held) < len(NAMES) + 1
@@ -82,6 +89,17 @@ async def test_positions_and_rate_are_after_a_restart_what_they_were(pool, store
             ), field.name
     recent = [ms for ms in before.portfolio._signals_ms if ms > START + (BARS - 14) * BAR_MS]
     assert [ms for ms in after.portfolio._signals_ms if ms > START + (BARS - 14) * BAR_MS] == recent
+    for ours, theirs_too in ((before, after),):  # the newest close again: the same verdict, and nothing opens
+        column, intervals = symbols(NAMES), np.full(len(NAMES), BAR_MS)
+        verdicts = [
+            one.portfolio.judge(
+                replace(candidates, series=one.series.of(column, intervals)),
+                lambda rows: np.zeros((len(rows), 96), dtype=np.float32),
+            ).tolist()
+            for one in (ours, theirs_too)
+        ]
+        assert verdicts[0] == verdicts[1] == bits.tolist()
+    assert len(after.portfolio.positions.open) == len(again)
     assert after.portfolio.positions.trades(again.series).sum() == 0  # those are read from the strategy's table
 
 
@@ -97,7 +115,7 @@ async def test_closed_trades_of_the_servers_own_strategy_are_remembered(pool, ds
             1_700_000_000 + 900 * i,
         )
     restored = signals()
-    await restore_portfolio(restored, Features(symbols_max=9, conflicts_max=3), pool, bars_max=16)
+    await restore_portfolio(restored, Features(symbols_max=9, conflicts_max=3), pool, bars_max=16, closes=[])
     series = restored.series.of(symbols(["BUSDT"]), np.array([BAR_MS]))
     positions = restored.portfolio.positions
     assert positions.trades(series).tolist() == [3]
@@ -118,7 +136,7 @@ async def test_correlations_with_open_positions_are_known_before_their_next_cand
     await store.record(None, replace(given, close_time_ms=close_ms, direction=np.array([1], dtype=np.int8)))
     await store.caught_up()
     restored = signals()
-    await restore_portfolio(restored, features, pool, bars_max=16)
+    await restore_portfolio(restored, features, pool, bars_max=16, closes=[])
     live = forecaster._signals.portfolio.returns
     kept = restored.portfolio.returns
     bar_number = int(close_ms[0]) // BAR_MS

@@ -156,6 +156,14 @@ def test_a_forecast_is_judged_once_and_its_repetition_is_not_another_signal():
     assert market.judge(101, [1]) == [()]
 
 
+def test_one_that_was_held_back_anyway_and_passes_now_is_judged_like_a_new_one():
+    market = Market(replace(FREE, max_signals_per_minute=1))
+    assert market.judge(100, [0, 1], passes=[False, True]) == [(), ()]
+    assert market.judge(100, [0]) == [("RATE_LIMITED",)]  # said by another version of the model
+    assert market.judge(100, [0]) == [("RATE_LIMITED",)]
+    assert market.held == {1: 1}
+
+
 def test_a_forming_candle_is_judged_and_opens_nothing():
     market = Market(FREE)
     assert market.judge(100, [0], forming=True) == [()]

@@ -53,7 +53,7 @@ from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.stored import StoredForecasts
 from candlecast.server.subscriptions import Subscriptions
-from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
+from candlecast.server.warm import RESTARTED, forecasts_of, newest_closes, warm_up
 from candlecast.server.wire import TolerantServer
 from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopback
 from candlecast.signals import Signals
@@ -173,7 +173,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rebuild_age_max_h=settings.rebuild_age_max_h,
             symbols_max=settings.symbols_max,
         )
-        await restore_portfolio(signals, features, pool, bars_max=settings.position_bars_max)
+        await restore_portfolio(
+            signals, features, pool, bars_max=settings.position_bars_max, closes=newest_closes(features)
+        )
         made, owed = await forecasts_of(features, pool, forecaster.misses.model)
         for close in made:
             recorder.remember(*close, forecaster.misses.model)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final
 
 import numpy as np
 
 from candlecast.features import Features
+from candlecast.filters import bits_of
+from candlecast.server.warm import Close
 from candlecast.signals import Signals
 from candlecast.store.history import accepted_after
 from candlecast.store.pool import Pool
-from candlecast.store.signals import closed_trades, recent_signals
+from candlecast.store.signals import closed_trades, reasons_of, recent_signals
 from candlecast.values import Candles, symbols
 
 WINDOWS_AT_ONCE: Final = 256
@@ -24,8 +27,13 @@ WINDOWS_AT_ONCE: Final = 256
 log = logging.getLogger(__name__)
 
 
-async def restore_portfolio(signals: Signals, features: Features, pool: Pool, *, bars_max: int) -> None:
+async def restore_portfolio(
+    signals: Signals, features: Features, pool: Pool, *, bars_max: int, closes: Sequence[Close]
+) -> None:
     """Bring an empty portfolio to where it was; the features have been warmed up.
+
+    Args:
+        closes: the newest: those that were answered are not judged again.
 
     Raises:
         StorageUnavailable.
@@ -41,10 +49,10 @@ async def restore_portfolio(signals: Signals, features: Features, pool: Pool, *,
         async for accepted in history:
             parts.append(accepted.candles)
     candles = Candles.joined(parts) if parts else None
-    closes = np.zeros(0, dtype=np.int64) if candles is None else candles.open_time_ms + candles.interval_ms
-    for close in np.unique(np.append(closes, [row["close_time_ms"] for row in given])).astype(np.int64).tolist():
+    closed_ms = np.zeros(0, dtype=np.int64) if candles is None else candles.open_time_ms + candles.interval_ms
+    for close in np.unique(np.append(closed_ms, [row["close_time_ms"] for row in given])).astype(np.int64).tolist():
         if candles is not None:
-            signals.follow(candles.take(np.flatnonzero(closes == close)))
+            signals.follow(candles.take(np.flatnonzero(closed_ms == close)))
         for row in (row for row in given if row["close_time_ms"] == close):
             series = _series(signals, row["symbol"], row["interval_ms"])
             signals.portfolio.reopen(
@@ -58,6 +66,12 @@ async def restore_portfolio(signals: Signals, features: Features, pool: Pool, *,
         signals.portfolio.make_room(series + 1)
         positions.count(series, *(row[name] for name in ("trades", "total", "squares", "first_ms", "last_ms")))
         trades += row["trades"]
+    judged = await reasons_of(pool, closes)
+    if judged:
+        column = symbols([row["symbol"] for row in judged])
+        intervals, close_ms = (np.array([row[name] for row in judged]) for name in ("interval_ms", "close_time_ms"))
+        bits = np.array([bits_of(row["reasons"]) for row in judged], dtype=np.uint32)
+        signals.portfolio.remember(signals.series.of(column, intervals), close_ms, bits)
     held = set(positions.open.series.tolist())
     _take_returns(signals, features, [key for key in after if _series(signals, *key) in held])
     ms = int((time.monotonic() - started) * 1000)

@@ -196,10 +196,23 @@ FROM (
     WHERE p.direction IN ('LONG', 'SHORT') AND p.close_time > newest.close_time - $1::integer * interval '1 day'
         AND p.close_time > newest.close_time - $1::integer * p.interval_ms * interval '1 millisecond'
         AND p.stop_loss IS NOT NULL AND p.take_profit IS NOT NULL AND NOT p.shadow
-    ORDER BY p.close_time DESC, p.symbol, p.interval_ms, p.version
+    ORDER BY p.close_time DESC, p.symbol, p.interval_ms, p.created_at, p.version  -- what was said first has entered
     LIMIT $2
 ) AS found
 ORDER BY close_time_ms, quality DESC;
+
+-- name: reasons_of
+-- Of the given closes those that were answered, by whichever version, and the reasons of the newest answer. LATERAL: one index
+-- look-up each.
+SELECT given.symbol, given.interval_ms, given.close_time_ms, p.reasons
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS given (symbol, interval_ms, close_time_ms)
+CROSS JOIN LATERAL (
+    SELECT reasons FROM ml_predictions
+    WHERE symbol = given.symbol AND interval_ms = given.interval_ms AND NOT shadow
+        AND close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
+    ORDER BY created_at DESC
+    LIMIT 1
+) AS p;
 
 -- name: closed_trades
 -- What the closed trades of strategy $1 brought, by series: how many, and of their returns sum and sum of squares.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from candlecast.store.outcomes import OWN_STRATEGY
@@ -18,6 +19,16 @@ async def recent_signals(pool: Pool, bars_max: int) -> list[Any]:
         StorageUnavailable.
     """
     return await pool.fetch(STATEMENTS["recent_signals"], bars_max, SIGNALS_MAX)
+
+
+async def reasons_of(pool: Pool, closes: Sequence[tuple[str, int, int]]) -> list[Any]:
+    """Return those of (symbol, interval_ms, close_time_ms) that were answered, by whichever version, with the reasons.
+
+    Raises:
+        StorageUnavailable.
+    """
+    columns = [list(column) for column in zip(*closes, strict=True)] or [[], [], []]
+    return await pool.fetch(STATEMENTS["reasons_of"], *columns)
 
 
 async def closed_trades(pool: Pool) -> list[Any]:
