@@ -29,7 +29,7 @@ ARGUMENTS = {
     "top_features": (None, None, 5),
     "importance_history": ("rsi_14", None, 5),
     "feature_definition": ("rsi_14",),
-    "newest_rows": (5,),
+    "newest_rows": (5, UNTIL),
     "model_history": (5,),
     "trades_of_symbol": ("BTCUSDT", SINCE, UNTIL, 5),
     "strategy_days": (["candlecast"],),

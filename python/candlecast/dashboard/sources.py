@@ -1,4 +1,4 @@
-"""Where live forecasts come from: the server's Subscribe. Knows no listener."""
+"""Where live forecasts come from: the server's Subscribe, and before it the newest in storage. Knows no listener."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from candlecast.v1 import forecasts_pb2, types_pb2
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
 
 QUIET_S: Final = 3.0
-_pb: Any = forecasts_pb2
+"""Without a word from the server for so long, the source says that it listens."""
 
 
 def opened(pool: Pool, channel: grpc.aio.Channel) -> Feed:
-    """Return a feed out of the server's Subscribe; the board is loaded from the views."""
+    """Return a feed of what the server says, which begins with the newest forecast of each symbol in storage."""
 
     async def load() -> Sequence[Row]:
         return await views.rows(pool, "newest_forecasts", SYMBOLS_MAX)
 
-    stub: Any = ForecastsStub(channel)
-    return Feed(load, lambda: _subscribed(stub))
+    stub: Any = ForecastsStub(channel)  # grpc.aio's stubs are typed as the blocking ones
+    return Feed(load, lambda: subscribed(stub))
 
 
-async def _subscribed(stub: Any) -> AsyncIterator[Sequence[Row]]:
+async def subscribed(stub: Any) -> AsyncIterator[Sequence[Row]]:
     """Yield what the server says as it says it; an empty batch every QUIET_S says that it still would.
 
     Raises:
         ServerError: it went away.
     """
     # Of this close and later: there is nothing yet, and so the server says at once that it has begun.
-    call = stub.Subscribe(_pb.SubscribeRequest(from_close_time_ms=round(time.time() * 1000)))
+    call = stub.Subscribe(forecasts_pb2.SubscribeRequest(from_close_time_ms=round(time.time() * 1000)))
     reading: asyncio.Future[Any] = asyncio.ensure_future(call.read())
     try:
         while True:

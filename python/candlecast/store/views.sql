@@ -168,8 +168,8 @@ ORDER BY version DESC
 LIMIT 1;
 
 -- name: newest_rows
--- The feature rows of the $1 newest forecasts.
-SELECT close_time, features FROM ml_forecasts ORDER BY close_time DESC LIMIT $1;
+-- The feature rows of the $1 newest forecasts that closed at $2 or before.
+SELECT close_time, features FROM ml_forecasts WHERE close_time <= $2 ORDER BY close_time DESC LIMIT $1;
 
 -- name: accuracy_models
 SELECT model, version, interval_ms, max(day) AS newest_day, sum(forecasts)::bigint AS forecasts
