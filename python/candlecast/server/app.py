@@ -388,7 +388,11 @@ async def _metrics_door(
         if settings.metrics:
             require_loopback("metrics", settings.metrics, insecure=settings.insecure)
             door = MetricsDoor(
-                settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
+                settings.metrics,
+                telemetry,
+                prepare=symbols.refresh,
+                ready=lambda: readiness.ready is True,
+                degraded=lambda: readiness.degraded,
             )
             await stack.enter_async_context(door)
         yield

@@ -247,6 +247,11 @@ def tell_parts(telemetry: Telemetry, model: Answering, gate: Gatekeeper, readine
     gauge, total = telemetry.gauge, telemetry.total
     gauge("candlecast_ready", "1 while the canary forecast passes.", lambda: float(bool(readiness.ready)))
     gauge(
+        "candlecast_model_expired",
+        "1 while forecasts are degraded, because the model is older than max_model_age_d.",
+        lambda: float(bool(readiness.degraded)),
+    )
+    gauge(
         "candlecast_triton_breaker_open",
         "1 while requests to the model are refused at once.",
         breaker.open_now,
