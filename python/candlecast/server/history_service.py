@@ -24,7 +24,10 @@ from candlecast.values import SYMBOL
 Context = grpc.aio.ServicerContext[Any, Any]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY: Final = (int, str, int, str, int)  # close_time_us, symbol, interval_ms, model, version
-_NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
+_NUMBERS: Final = (
+    "confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit", "rule_score", "hybrid_score",
+    "size_multiplier",
+)  # fmt: skip
 _SUMMARY: Final = {"mean": "features_mean", "std": "features_std", "min": "features_min", "max": "features_max"}
 _INDICATORS: Final = ("rsi", "macd", "bb_position", "atr_pct", "volume_ratio", "trend_strength")
 _TIMES: Final = ("decode_us", "features_us", "queue_us", "model_us", "interpret_us")

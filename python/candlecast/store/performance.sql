@@ -225,8 +225,8 @@ SELECT
     symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, close, volume, state, gap_filled,
     degraded, model_agreement, features_hash, feature_count, nan_count, zero_variance_count, features_mean, features_std,
     features_min, features_max, rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength, outputs, probabilities,
-    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, gate_probability,
-    gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
+    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, rule_score,
+    hybrid_score, size_multiplier, gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
     hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
@@ -240,8 +240,8 @@ SELECT
     symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, close, volume, state, gap_filled,
     degraded, model_agreement, features_hash, feature_count, nan_count, zero_variance_count, features_mean, features_std,
     features_min, features_max, rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength, outputs, probabilities,
-    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, gate_probability,
-    gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
+    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, rule_score,
+    hybrid_score, size_multiplier, gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
     hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
