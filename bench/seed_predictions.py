@@ -88,7 +88,8 @@ SELECT
     'synthetic ' || i, 'strategy ' || i % 8, 'S' || lpad((i % $3::integer)::text, 5, '0'),
     (ARRAY['LONG', 'SHORT'])[1 + i % 2], CASE WHEN i % 1000 = 0 THEN 'OPEN' ELSE 'CLOSED' END, 100, at, 1, 0.7,
     random(),
-    1, 100, 0.1, CASE WHEN i % 1000 > 0 THEN 100.5 END, CASE WHEN i % 1000 > 0 THEN at + interval '2 hours' END,
+    CASE WHEN i % 1000 > 0 THEN 1 ELSE 0 END, CASE WHEN i % 1000 > 0 THEN 100 ELSE 0 END, 0.1,
+    CASE WHEN i % 1000 > 0 THEN 100.5 END, CASE WHEN i % 1000 > 0 THEN at + interval '2 hours' END,
     CASE WHEN i % 1000 > 0 THEN 'TIME' END, CASE WHEN i % 1000 > 0 THEN random() - 0.48 END,
     CASE WHEN i % 1000 > 0 THEN random() < 0.5 END
 FROM (

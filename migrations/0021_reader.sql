@@ -58,3 +58,13 @@ BEGIN
     ASSERT after <> before, 'strategy_performance does not read ml_strategy_days';
     EXECUTE after;
 END $$;
+
+-- Counts of months are asked for by the hour, which the key of the table begins with: a condition on the day that is made of
+-- it reads the whole table.
+CREATE VIEW ml_prediction_counts AS
+SELECT
+    hour, interval_ms, model, version, direction, strength, nullif(confidence_bin, -1) / 20.0::double precision AS confidence_from,
+    forecasts, confidence_sum, quality_sum, move_sum, gap_filled, degraded, gate_approved, gate_refused, nan_features,
+    still_features
+FROM ml_prediction_hours;
+COMMENT ON VIEW ml_prediction_counts IS 'how many forecasts of which kind closed in an hour, to be added up; confidence in steps of 0.05';

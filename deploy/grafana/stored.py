@@ -166,9 +166,9 @@ ORDER BY confidence_from""",
             "Quality of signals, by day",
             "timeseries",
             """
-SELECT day AS time, direction AS metric, sum(mean_quality * forecasts) / sum(forecasts) AS quality
-FROM ml_signal_distribution
-WHERE direction <> 'NEUTRAL' AND $__timeFilter(day)
+SELECT date_trunc('day', hour, 'UTC') AS time, direction AS metric, sum(quality_sum) / sum(forecasts) AS quality
+FROM ml_prediction_counts
+WHERE direction <> 'NEUTRAL' AND $__timeFilter(hour)
 GROUP BY 1, 2
 ORDER BY 1""",
             "percentunit",

@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     )
     rollback_error_ratio: float = Field(0.1, gt=0, le=1, description="share of failures that takes a version out")
     rollback_latency_ratio: float = Field(3, gt=1, description="time a window, as multiple of the champion's before")
-    rollback_latency_ms: float = Field(20, ge=0, description="time a window up to which no version counts as slow")
+    rollback_latency_ms: float = Field(5, ge=0, description="time a window up to which no version counts as slow")
     rollback_compared_s: float = Field(
         3_600,
         ge=0,
@@ -245,6 +245,9 @@ class Settings(BaseSettings):
         ge=0,
         lt=0.5,
         description="charged on each fill of the server's own signals in its log, of the value",
+    )
+    outcome_workers: int = Field(
+        1, ge=1, le=4, description="connections that write outcomes back at once when much is to be found"
     )
     strong_size: float = Field(1.5, ge=1, le=1.5, description="stake of a STRONG signal; that of others is 1")
 

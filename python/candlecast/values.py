@@ -174,7 +174,7 @@ class Spoken:
     @property
     def finite(self) -> Bool:
         """Return which of N it could say anything of."""
-        every = np.column_stack([self.probabilities.reshape(len(self.side), -1), self.returns, self.risks])
+        every = np.column_stack([self.probabilities.reshape(-1, 12), self.returns, self.risks])
         finite: Bool = np.logical_and.reduce(np.isfinite(every), axis=1)
         return finite
 

@@ -57,7 +57,8 @@ def test_the_statements_of_outcomes_name_the_horizons_and_the_hold_of_the_output
         assert f"CASE WHEN r.said_{bars} THEN float4_le(r.outputs, {outputs.RETURNS.start + h}) END" in text
         assert f"({bars}, r.came_{bars}, r.long_{bars}, r.short_{bars}, r.neutral_{bars}," in text
     last = max(outputs.HORIZON_BARS) - 1
-    assert set(re.findall(r"(?:newest|sure) - (\d+) \* (?:s|of).bar", text)) == {str(last)}
+    assert f"sure - {last} * bar" in text
+    assert f"THEN -{last} ELSE 1 END * s.bar" in text
     documented = (ROOT / "migrations" / "0013_outcomes.sql").read_text()
     assert f"TIME (after {outputs.HOLD_BARS} bars)" in documented
 

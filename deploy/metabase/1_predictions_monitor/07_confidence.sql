@@ -4,7 +4,7 @@
 -- by: direction
 -- y: forecasts
 SELECT confidence_from, direction, sum(forecasts)::bigint AS forecasts
-FROM ml_signal_distribution
-WHERE day > now() - interval '30 days' AND confidence_from IS NOT NULL
+FROM ml_prediction_counts
+WHERE hour > now() - interval '30 days' AND confidence_from IS NOT NULL
 GROUP BY 1, 2
 ORDER BY 1, 2;

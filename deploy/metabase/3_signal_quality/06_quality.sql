@@ -3,9 +3,9 @@
 -- x: day
 -- y: confidence, quality
 SELECT
-    day, sum(mean_confidence * forecasts) / nullif(sum(forecasts), 0) AS confidence,
-    sum(mean_quality * forecasts) / nullif(sum(forecasts), 0) AS quality
-FROM ml_signal_distribution
-WHERE direction <> 'NEUTRAL' AND day > now() - interval '30 days'
-GROUP BY day
-ORDER BY day;
+    date_trunc('day', hour, 'UTC') AS day, sum(confidence_sum) / sum(forecasts) AS confidence,
+    sum(quality_sum) / sum(forecasts) AS quality
+FROM ml_prediction_counts
+WHERE direction <> 'NEUTRAL' AND hour > now() - interval '30 days'
+GROUP BY 1
+ORDER BY 1;

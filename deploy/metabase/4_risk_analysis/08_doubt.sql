@@ -3,8 +3,8 @@
 -- display: line
 -- x: day
 -- y: gap_filled, degraded
-SELECT day, sum(gap_filled)::bigint AS gap_filled, sum(degraded)::bigint AS degraded
-FROM ml_predictions_per_day
-WHERE day > now() - interval '30 days'
-GROUP BY day
-ORDER BY day;
+SELECT date_trunc('day', hour, 'UTC') AS day, sum(gap_filled)::bigint AS gap_filled, sum(degraded)::bigint AS degraded
+FROM ml_prediction_counts
+WHERE hour > now() - interval '30 days'
+GROUP BY 1
+ORDER BY 1;

@@ -261,7 +261,8 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, T
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
-    tracking = Tracking(settings.database_url, Costs(fees=settings.tracked_fees, strong_size=settings.strong_size))
+    costs = Costs(fees=settings.tracked_fees, strong_size=settings.strong_size)
+    tracking = Tracking(settings.database_url, costs, workers=settings.outcome_workers)
     async with (
         _journal(directory) as journal,
         open_pool(

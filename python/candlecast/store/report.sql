@@ -2,26 +2,30 @@
 
 -- name: per_day
 SELECT
-    (day AT TIME ZONE 'UTC')::date AS day, sum(longs)::bigint AS longs, sum(shorts)::bigint AS shorts,
-    sum(neutrals)::bigint AS neutrals, sum(gap_filled)::bigint AS gap_filled, sum(degraded)::bigint AS degraded
-FROM ml_predictions_per_day
-WHERE day >= $1::date
-GROUP BY day
-ORDER BY day;
+    (hour AT TIME ZONE 'UTC')::date AS day,
+    coalesce(sum(forecasts) FILTER (WHERE direction = 'LONG'), 0)::bigint AS longs,
+    coalesce(sum(forecasts) FILTER (WHERE direction = 'SHORT'), 0)::bigint AS shorts,
+    coalesce(sum(forecasts) FILTER (WHERE direction = 'NEUTRAL'), 0)::bigint AS neutrals,
+    sum(gap_filled)::bigint AS gap_filled, sum(degraded)::bigint AS degraded
+FROM ml_prediction_counts
+WHERE hour >= $1::date
+GROUP BY 1
+ORDER BY 1;
 
 -- name: models
 SELECT
-    model, version, sum(forecasts)::bigint AS forecasts, sum(signals)::bigint AS signals,
-    sum(mean_confidence * forecasts) / nullif(sum(forecasts), 0) AS mean_confidence
-FROM ml_predictions_per_day
-WHERE day >= $1::date
+    model, version, sum(forecasts)::bigint AS forecasts,
+    coalesce(sum(forecasts) FILTER (WHERE direction <> 'NEUTRAL'), 0)::bigint AS signals,
+    sum(confidence_sum) / nullif(sum(forecasts) FILTER (WHERE confidence_from IS NOT NULL), 0) AS mean_confidence
+FROM ml_prediction_counts
+WHERE hour >= $1::date
 GROUP BY model, version
 ORDER BY forecasts DESC;
 
 -- name: confidence
 SELECT confidence_from, sum(forecasts)::bigint AS forecasts
-FROM ml_signal_distribution
-WHERE day >= $1::date AND confidence_from IS NOT NULL
+FROM ml_prediction_counts
+WHERE hour >= $1::date AND confidence_from IS NOT NULL
 GROUP BY confidence_from
 ORDER BY confidence_from;
 
@@ -34,7 +38,12 @@ ORDER BY forecasts DESC
 LIMIT 15;
 
 -- name: missed
-SELECT reason, sum(missed)::bigint AS missed FROM ml_missed_per_day WHERE day >= $1::date GROUP BY reason ORDER BY missed DESC LIMIT 15;
+SELECT reason, sum(missed)::bigint AS missed
+FROM ml_missed_per_day
+WHERE day >= $1::date
+GROUP BY reason
+ORDER BY missed DESC
+LIMIT 15;
 
 -- name: latency
 SELECT hour, p50_us, p95_us, p99_us FROM ml_latency_per_hour WHERE stage = 'total' AND hour >= $1::date ORDER BY hour;
