@@ -91,7 +91,8 @@ SELECT
     decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
-    hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
+    hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars,
+    rule_score, hybrid_score, size_multiplier
 FROM ml_predictions
 WHERE NOT shadow;
 COMMENT ON VIEW ml_forecasts IS 'answers, for programs: arrays stay bytes, little-endian float32; people read ml_predictions_decoded';

@@ -49,7 +49,7 @@ SELECT
     move, edge, stop_loss, take_profit, reasons, gate_probability, gate_approved, outputs, probabilities,
     nan_count, zero_variance_count, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48, hit_1, hit_4, hit_16, hit_48,
-    exit_reason, exit_return, exit_bars
+    exit_reason, exit_return, exit_bars, rule_score, hybrid_score, size_multiplier
 FROM ml_forecasts
 WHERE symbol = $1 AND interval_ms = $2 AND close_time >= $3 AND close_time <= $4
 ORDER BY close_time
