@@ -303,7 +303,6 @@ function Trades({ trades }: { trades: Trade[] }) {
             <th scope="col">Strategy</th>
             <th scope="col">Side</th>
             <th scope="col">Entry</th>
-            <th scope="col" class="num">Price</th>
             <th scope="col">Exit</th>
             <th scope="col" class="num">PnL</th>
           </tr>
@@ -316,7 +315,6 @@ function Trades({ trades }: { trades: Trade[] }) {
                 <Side side={t.side} />
               </td>
               <td>{time(t.entry_time_ms)}</td>
-              <td class="num">{price(t.entry_price)}</td>
               <td>{t.status === "OPEN" ? "open" : `${time(t.exit_time_ms)} ${t.exit_reason?.toLowerCase() ?? ""}`}</td>
               <td class={`num ${tone(t.pnl)}`}>{money(t.pnl)}</td>
             </tr>
