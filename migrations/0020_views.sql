@@ -101,6 +101,18 @@ CREATE VIEW ml_missed AS
 SELECT symbol, interval_ms, close_time, model, version, reason, created_at FROM ml_missed_predictions;
 COMMENT ON VIEW ml_missed IS 'forecasts that were not made while they were worth something, and why';
 
+CREATE VIEW ml_signal_counts AS
+SELECT
+    hour, interval_ms, model, version, direction, strength,
+    nullif(confidence_bin, -1) / 20.0::double precision AS confidence_from, forecasts, confidence_sum, quality_sum, move_sum
+FROM ml_prediction_hours;
+COMMENT ON VIEW ml_signal_counts IS
+    'ml_signal_distribution by the hour, as sums: for who asks about a few days of many and wants the index used';
+
+CREATE VIEW ml_reason_counts AS
+SELECT hour, interval_ms, model, version, reason, forecasts FROM ml_reason_hours;
+COMMENT ON VIEW ml_reason_counts IS 'ml_reasons_per_day by the hour';
+
 CREATE VIEW ml_predictions_per_day AS
 SELECT
     date_trunc('day', hour, 'UTC') AS day, model, version, interval_ms, sum(forecasts)::bigint AS forecasts,

@@ -28,7 +28,7 @@ interface Data {
 }
 
 interface One {
-  symbols: { symbol: string; signals: number; closed: number; total_pnl: number; win_rate: number | null; profit_factor: number | null; max_drawdown: number | null }[];
+  symbols: { symbol: string; signals: number; closed: number; total_pnl: number; win_rate: number | null; profit_factor: number | null; fees: number }[];
   total: number;
   trades: {
     symbol: string;
@@ -162,7 +162,7 @@ function Details({ name }: { name: string }) {
                       <th scope="col" class="num">PnL</th>
                       <th scope="col" class="num">Win rate</th>
                       <th scope="col" class="num">Profit factor</th>
-                      <th scope="col" class="num">Max drawdown</th>
+                      <th scope="col" class="num">Fees</th>
                     </tr>
                   </thead>
                   <tbody>
@@ -175,7 +175,7 @@ function Details({ name }: { name: string }) {
                         <td class={`num ${tone(s.total_pnl)}`}>{money(s.total_pnl)}</td>
                         <td class="num">{percent(s.win_rate, 1)}</td>
                         <td class="num">{fixed(s.profit_factor, 2)}</td>
-                        <td class="num">{money(s.max_drawdown)}</td>
+                        <td class="num">{money(s.fees)}</td>
                       </tr>
                     ))}
                   </tbody>
