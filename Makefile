@@ -56,7 +56,7 @@ $(PAGES): web/node_modules/.done web/build.mjs $(shell find web/src -type f)
 web: $(PAGES)  ## build the dashboard's pages (needs Node.js 20)
 
 pages:
-	@if $(HAS_NODE); then $(MAKE) --no-print-directory web; \
+	@if $(HAS_NODE); then $(MAKE) --no-print-directory web || echo "The pages at /ml/ could not be built; all else works"; \
 	elif ! test -e $(PAGES); then echo "Node.js $(NODE_MIN) is missing, so the pages at /ml/ are not built; all else works. Install it (Debian: apt-get install nodejs npm), then run make again"; fi
 
 up: setup pages  ## build what is needed, start everything, print where it listens

@@ -83,6 +83,8 @@ async def fill(dsn: str, series: list[Series], bars: int, *, signals: float, bur
                     wide[name] = made[name]
             wide["features"] = records._bytes(rng.normal(0, 3, (len(made), 240)).astype(np.float32))
             wide["symbol"] = records._padded(candles.symbol)
+            odds = np.exp(rng.normal(0, 0.4, (len(made), 4, 3)))  # a model that is seldom sure
+            wide["probabilities"] = records._bytes((odds / odds.sum(axis=2, keepdims=True)).reshape(-1, 12))
             wide["close_time_ms"] = np.concatenate([times for times, _ in told])
             wide["close"] = np.concatenate([prices for _, prices in told])
             wide["direction"] = np.where(rng.random(len(made)) < signals, rng.choice([-1, 1], len(made)), 0)
@@ -113,7 +115,7 @@ async def alone(directory: Path, args: argparse.Namespace) -> dict[str, Any]:
     done = []
     async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
         await migrate(server.dsn)
-        async with Tracking(server.dsn, COSTS, gather_s=0, finds_all=False) as tracking:
+        async with Tracking(server.dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking:
             await tracking.caught_up()
             for turn in range(args.turns):
                 await fill(server.dsn, series_of(turn, args.symbols), args.bars, signals=args.signals)
@@ -141,7 +143,7 @@ async def beside(stack: Stack, args: argparse.Namespace) -> dict[str, Any]:
     async with (
         AsyncClient(stack.grpc) as client,
         line(client) as stream,
-        Tracking(dsn, COSTS, gather_s=0, finds_all=False) as tracking,
+        Tracking(dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking,
     ):
         await teach(client, market, np.array([0]))
         await tracking.caught_up()
@@ -170,6 +172,7 @@ def main() -> None:
     parser.add_argument("--bars", type=int, default=600, help="of each symbol in a turn (default 600)")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--signals", type=float, default=0.05, help="share of LONG and SHORT (default 0.05)")
+    parser.add_argument("--workers", type=int, default=1, help="passes at once (default 1)")
     parser.add_argument("--beside", action="store_true", help="a server, and what it does to its p99")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     args = parser.parse_args()

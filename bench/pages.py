@@ -63,7 +63,6 @@ def asked(start: datetime) -> dict[str, tuple[str, tuple[Any, ...]]]:
     key = ("patchtst", 1, STEP_MS, date(2000, 1, 1))
     return {
         "newest_forecasts": ("Now, once", (20_000,)),
-        "forecasts_since": ("Now", (END - timedelta(seconds=2), 20_000)),
         "intervals_of_symbol": ("Symbol", (symbol,)),
         "candles_of_symbol": ("Symbol", (symbol, STEP_MS, END, 1_000)),
         "forecasts_of_symbol": ("Symbol", (symbol, STEP_MS, END - timedelta(days=10), END, 4_000)),
@@ -85,7 +84,7 @@ def asked(start: datetime) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "trainings": ("Models", (20, 0)),
         "models_with_importance": ("Features", ()),
         "top_features": ("Features", (None, None, 40)),
-        "newest_rows": ("Features", (1_000,)),
+        "newest_rows": ("Features", (1_000, END)),
         "newest_hour": ("System", ()),
         "forecasts_per_hour": ("System", (END - timedelta(days=14), END)),
         "latency_hours": ("System", (END - timedelta(hours=720),)),

@@ -73,10 +73,6 @@ FROM ml_predictions, LATERAL (VALUES
 WHERE NOT shadow
 GROUP BY 1, 2, 3;
 
--- What came in since a moment, whatever time it is of: a live view of a replay finds its forecasts by this. BRIN, because
--- rows lie in the order in which they came; it costs a writer next to nothing.
-CREATE INDEX ml_predictions_created ON ml_predictions USING brin (created_at) WITH (pages_per_range = 16, autosummarize = on);
-
 CREATE VIEW ml_candles AS
 SELECT
     symbol, interval_ms, open_time, open_time + interval_ms * interval '1 millisecond' AS close_time,

@@ -8,11 +8,14 @@ import numpy as np
 
 from candlecast import _rust
 from candlecast import features as feature_state
+from candlecast.cache import ForecastCache
 from candlecast.errors import ModelUnavailable
 from candlecast.filters import Thresholds
 from candlecast.forecaster import Forecaster
 from candlecast.models import bundle
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest
+from candlecast.portfolio import Limits, Portfolio
+from candlecast.signals import Signals
 from candlecast.values import Candles, Forecasts, Known, Missed, Model, Recorded
 
 
@@ -82,21 +85,35 @@ class FakeRecorder:
 
 
 def forecaster(
-    features, model, recorder, *, rows_max=2_000, model_wait_ms=10_000, gate=None, gate_absent_passes=True, **more
+    features,
+    model,
+    recorder,
+    *,
+    rows_max=2_000,
+    model_wait_ms=10_000,
+    gate=None,
+    gate_absent_passes=True,
+    limits: Limits | None = None,
+    cache_ttl_s=0.0,
+    **more,
 ) -> Forecaster:
-    """Return a Forecaster with default limits over stand-ins."""
+    """Return a Forecaster with default limits over stand-ins; without `limits` no filter remembers."""
+    thresholds = Thresholds(gate_absent_passes=gate_absent_passes)
+    portfolio = Portfolio(limits) if limits else None
     return Forecaster(
         features,
         model,
         recorder,
         model=Model("fake", 1, "0" * 64, feature_state.feature_set_hash()),
         temperatures=np.ones(4),
-        thresholds=Thresholds(gate_absent_passes=gate_absent_passes),
+        thresholds=thresholds,
         batch_rows_max=12,
         batches_in_flight_max=2,
         rows_max=rows_max,
         model_wait_ms=model_wait_ms,
         gate=gate,
+        signals=Signals(feature_state.NAMES, feature_state.STATES, thresholds, portfolio),
+        cache=ForecastCache(ttl_s=cache_ttl_s, rows_max=1_000),
         **more,
     )
 

@@ -57,8 +57,8 @@ def variant(to: Path, version: int, *, nan_unless_golden: bool = False) -> Bundl
         graph.node.extend(
             [
                 helper.make_node("Gather", ["features", "last"], ["newest"], axis=1),  # [B, 1, F]
-                helper.make_node("Gather", ["newest", "first"], ["mark"], axis=2),  # [B, 1, 1]
-                helper.make_node("Squeeze", ["mark", "axes"], ["flat"]),  # [B, 1]
+                helper.make_node("Gather", ["newest", "first"], ["seen"], axis=2),  # [B, 1, 1]
+                helper.make_node("Squeeze", ["seen", "axes"], ["flat"]),  # [B, 1]
                 helper.make_node("Equal", ["flat", "marks"], ["equal"]),  # [B, 4]
                 helper.make_node("Cast", ["equal"], ["counted"], to=TensorProto.FLOAT),
                 helper.make_node("ReduceMax", ["counted", "axes"], ["known"], keepdims=1),

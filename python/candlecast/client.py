@@ -28,7 +28,8 @@ from candlecast import packed
 from candlecast.calls import Attempts, BlockingSource, ServerError, Source
 from candlecast.flow_messages import flow_request
 from candlecast.performance_calls import AsyncPerformanceCalls, PerformanceCalls
-from candlecast.results import Batch, Results, carried, columns, messages
+from candlecast.results import Batch, Results, asking, carried, columns, messages
+from candlecast.subscription import Subscription
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
 from candlecast.v1.order_flow_pb2 import GateDecision, GateRequest, GateResponse, GateVerdict, OrderFlowResponse
@@ -178,7 +179,7 @@ class Client(PerformanceCalls):
         Args:
             wait: WAIT_FAST answers before the rows are on the server's disk; unspecified is the server's setting.
         """
-        request = pb.PredictRequest(**carried(candles), symbols=symbols, interval_ms=interval_ms, wait=wait)
+        request = pb.PredictRequest(**asking(candles), symbols=symbols, interval_ms=interval_ms, wait=wait)
         try:
             return Results(self._stub.Predict(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
@@ -191,9 +192,42 @@ class Client(PerformanceCalls):
         answered with DUPLICATE, and with its forecast while it is the newest.
         """
         for response in self._resumed(
-            self._stub.Stream, batches, lambda batch: pb.StreamRequest(**carried(batch), wait=wait)
+            self._stub.Stream, batches, lambda batch: pb.StreamRequest(**asking(batch), wait=wait)
         ):
             yield Results(response)
+
+    def subscribe(
+        self,
+        *,
+        symbols: Sequence[str] = (),
+        min_confidence: float = 0.0,
+        directions: Sequence[str] = (),
+        from_close_time_ms: int | None = None,
+        every: bool = False,
+    ) -> Iterator[Forecast]:
+        """Yield forecasts as they are made, whoever sent their candles, each once; first those stored since a close.
+
+        It goes on when the server comes back, out of storage, without a gap. Leave the loop to end it.
+
+        Args:
+            symbols, directions: of these only (LONG, SHORT, NEUTRAL); none: of all.
+            every: a reader that is too slow is sent all of them later, not the newest of each symbol alone.
+        """
+        wanted = Subscription(symbols, min_confidence, directions, from_close_time_ms, every)
+        attempts = Attempts(self._resume_s)
+        while True:
+            attempts.begin()
+            call = self._stub.Subscribe(wanted.request())
+            try:
+                for response in call:
+                    attempts.answered()
+                    yield from wanted.fresh(response)
+                return
+            except grpc.RpcError as error:
+                attempts.failed(ServerError(error))
+            finally:
+                call.cancel()
+            time.sleep(attempts.pause_s())
 
     def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """Send history, each symbol's candles in time order; it moves state and asks for no forecasts."""
@@ -284,7 +318,7 @@ class AsyncClient(AsyncPerformanceCalls):
         wait: Wait = WAIT_UNSPECIFIED,
     ) -> Results:
         """As Client.predict."""
-        request = pb.PredictRequest(**carried(candles), symbols=symbols, interval_ms=interval_ms, wait=wait)
+        request = pb.PredictRequest(**asking(candles), symbols=symbols, interval_ms=interval_ms, wait=wait)
         try:
             return Results(await self._stub.Predict(request, timeout=self._timeout_s))
         except grpc.RpcError as error:
@@ -293,10 +327,37 @@ class AsyncClient(AsyncPerformanceCalls):
     async def stream(self, batches: AsyncIterable[Batch], *, wait: Wait = WAIT_UNSPECIFIED) -> AsyncIterator[Results]:
         """As Client.stream."""
         responses = self._resumed(
-            self._stub.Stream, batches, lambda batch: pb.StreamRequest(**carried(batch), wait=wait)
+            self._stub.Stream, batches, lambda batch: pb.StreamRequest(**asking(batch), wait=wait)
         )
         async for response in responses:
             yield Results(response)
+
+    async def subscribe(
+        self,
+        *,
+        symbols: Sequence[str] = (),
+        min_confidence: float = 0.0,
+        directions: Sequence[str] = (),
+        from_close_time_ms: int | None = None,
+        every: bool = False,
+    ) -> AsyncIterator[Forecast]:
+        """As Client.subscribe."""
+        wanted = Subscription(symbols, min_confidence, directions, from_close_time_ms, every)
+        attempts = Attempts(self._resume_s)
+        while True:
+            attempts.begin()
+            call = self._stub.Subscribe(wanted.request())
+            try:
+                async for response in call:
+                    attempts.answered()
+                    for forecast in wanted.fresh(response):
+                        yield forecast
+                return
+            except grpc.RpcError as error:
+                attempts.failed(ServerError(error))
+            finally:
+                call.cancel()
+            await asyncio.sleep(attempts.pause_s())
 
     async def backfill(self, candles: Iterable[Candle] | Candles) -> pb.BackfillResponse:
         """As Client.backfill."""

@@ -6,6 +6,7 @@ CandlecastError
 ├── InvalidRequest          the request as a whole is malformed; says which field
 ├── NotFound                what was asked about is not there
 ├── Overloaded              a bounded queue is full; try again later
+│   └── SubscriberBehind    a subscriber reads too slowly
 ├── DeadlineExceeded        the answer did not come in time
 ├── Unauthenticated         no token, or not the one that this door wants
 ├── WrongState              a model version is not where this step begins; says where it is
@@ -71,6 +72,10 @@ class NotFound(CandlecastError):
 
 class Overloaded(CandlecastError):
     reason = "QUEUE_FULL"
+
+
+class SubscriberBehind(Overloaded):
+    reason = "SUBSCRIBER_BEHIND"
 
 
 class DeadlineExceeded(CandlecastError):

@@ -46,6 +46,7 @@ class Moved:
     pushed: _rust.Pushed | Outcomes
     windows: F32  # [R, 96, F] of the R rows with pushed.window >= 0, which index into it
     features_us: int
+    some: I64 | None = None  # [R] which candles the windows are of, where they are not all
 
     def part(self, start: int, stop: int) -> Moved:
         """Return what became of the candles from start to stop; the columns are views."""
@@ -57,10 +58,16 @@ class Moved:
     @property
     def of_windows(self) -> I64:
         """Return which candle each of R windows is of."""
+        if self.some is not None:
+            return self.some
         has_window = np.flatnonzero(self.pushed.window >= 0)
         of_windows = np.empty(len(self.windows), dtype=np.int64)
         of_windows[self.pushed.window[has_window]] = has_window
         return of_windows
+
+    def only(self, windows: I64) -> Moved:
+        """Return the same with some of its windows alone."""
+        return Moved(self.pushed, self.windows[windows], self.features_us, self.of_windows[windows])
 
     def windows_before(self, candle: int) -> int:
         """Return how many windows candles before this one have: windows are in the order of the candles."""

@@ -1,12 +1,13 @@
 """Which forecasts may become signals, contract section 4: pure and vectorised. Each failed filter leaves its reason.
 
-The filters here need nothing but the forecast. Those that need memory (rate, correlation, realised Sharpe, open
-positions) and the cache are not built yet.
+The filters here need nothing but the forecast; those that remember (rate, correlation, realised Sharpe ratio, open
+positions) are in portfolio.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Final
@@ -16,10 +17,14 @@ from numpy.typing import NDArray
 
 from candlecast.gate import ABSENT, REFUSE, UNDECIDED
 from candlecast.interpret import NONE
-from candlecast.values import Interpretation
+from candlecast.values import F64, Interpretation
 
 NORMAL_CONFIDENCE = 0.6
 """At or above: NORMAL strength, whatever the filter asks for."""
+STRONG: Final = 2
+"""Code of the strength."""
+SIZE_WHEN_STRONG: Final = 1.5
+"""The largest size multiplier there is."""
 
 
 class Reason(StrEnum):
@@ -36,6 +41,10 @@ class Reason(StrEnum):
     LOW_EXPECTED_RETURN = "LOW_EXPECTED_RETURN"
     GATE_REFUSED = "GATE_REFUSED"
     GATE_ABSENT = "GATE_ABSENT"
+    RATE_LIMITED = "RATE_LIMITED"
+    CORRELATED_POSITION = "CORRELATED_POSITION"
+    LOW_SHARPE = "LOW_SHARPE"
+    POSITION_LIMIT = "POSITION_LIMIT"
 
 
 REASONS: Final = tuple(reason.value for reason in Reason)
@@ -46,6 +55,11 @@ REASONS: Final = tuple(reason.value for reason in Reason)
 def reasons_of(bits: int) -> tuple[str, ...]:
     """Return the names of a forecast's reasons, in the order of REASONS."""
     return tuple(name for i, name in enumerate(REASONS) if bits >> i & 1)
+
+
+def bits_of(reasons: Iterable[str]) -> int:
+    """Return the bits of reasons by their names; names of another version count for nothing."""
+    return sum(1 << REASONS.index(name) for name in reasons if name in REASONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +80,30 @@ class Verdicts:
     reasons: NDArray[np.uint32]  # [B] why NEUTRAL, a bit for each of REASONS
 
 
-_BIT: Final = {reason: 1 << i for i, reason in enumerate(Reason)}
-_STATE_REASON: Final = {"READY": 0, "STALE": _BIT[Reason.STALE], "QUARANTINED": _BIT[Reason.QUARANTINED]}
+BIT: Final = {reason: 1 << i for i, reason in enumerate(Reason)}
+_STATE_REASON: Final = {"READY": 0, "STALE": BIT[Reason.STALE], "QUARANTINED": BIT[Reason.QUARANTINED]}
+
+
+def held_back(verdicts: Verdicts, bits: NDArray[np.uint32]) -> Verdicts:
+    """Return verdicts with further reasons [B]; what has one is NEUTRAL."""
+    reasons = verdicts.reasons | bits
+    return replace(verdicts, direction=np.where(reasons == 0, verdicts.direction, 0).astype(np.int8), reasons=reasons)
+
+
+def again(reasons: NDArray[np.uint32], state: NDArray[np.uint8], *, states: tuple[str, ...]) -> NDArray[np.uint32]:
+    """Return the reasons [B] of forecasts made earlier, with what the symbols' states say now."""
+    return reasons | _bits_of_states(states)[state]
+
+
+def size_multiplier(strength: NDArray[np.uint8], when_strong: float = SIZE_WHEN_STRONG) -> F64:
+    """Return the suggested size [B] in units of the caller's stake: 1, or when_strong (at most 1.5) when STRONG."""
+    multiplier: F64 = np.where(strength == STRONG, min(when_strong, SIZE_WHEN_STRONG), 1.0)
+    return multiplier
 
 
 @cache
 def _bits_of_states(states: tuple[str, ...]) -> NDArray[np.uint32]:
-    return np.array([_STATE_REASON.get(name, _BIT[Reason.NOT_READY]) for name in states], dtype=np.uint32)
+    return np.array([_STATE_REASON.get(name, BIT[Reason.NOT_READY]) for name in states], dtype=np.uint32)
 
 
 def judge(
@@ -107,7 +138,7 @@ def judge(
         }
     reasons = _bits_of_states(states)[state]
     for reason, rows in failed.items():
-        reasons |= rows * np.uint32(_BIT[reason])
+        reasons |= rows * np.uint32(BIT[reason])
     strength = (meaning.confidence >= NORMAL_CONFIDENCE).astype(np.uint8) + (
         meaning.confidence >= thresholds.strong_confidence
     )

@@ -22,17 +22,32 @@ import numpy as np
 
 from candlecast import ensemble
 from candlecast import features as feature_state
+from candlecast.cache import ForecastCache, Recalled
 from candlecast.catch_up import Misses
 from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Stopped, Unavailable
 from candlecast.features import Features, Moved
-from candlecast.filters import Thresholds, judge
+from candlecast.filters import Thresholds
 from candlecast.gate import Decisions
 from candlecast.gatekeeper import Gatekeeper, nothing_said
 from candlecast.interpret import interpret
 from candlecast.line import Line
 from candlecast.routing import Asks, Lane, Routes, Said
 from candlecast.shadow import Shadow
-from candlecast.values import F32, F64, I64, Candles, Forecasts, Known, Missed, Model, Recorded, StageTimes, Symbols
+from candlecast.signals import Signals
+from candlecast.values import (
+    F32,
+    F64,
+    I64,
+    Bool,
+    Candles,
+    Forecasts,
+    Known,
+    Missed,
+    Model,
+    Recorded,
+    StageTimes,
+    Symbols,
+)
 from candlecast.values import symbols as symbol_column
 from candlecast.work import Answer, Group, Place, Work, looked_at
 
@@ -69,6 +84,8 @@ class Forecaster:
         pick: takes rows [K] out of windows.
         check: compares the model's golden values.
         gate: is asked about symbols with live order flow, at the same time as the model.
+        signals: judges the forecasts; by default the thresholds alone do.
+        cache: answers what was forecast just now; by default nothing is remembered.
         observe: is told of every answer, and whether it is to symbols without candles.
         max_model_age_ms: forecasts of a model that was trained longer ago are degraded.
     """
@@ -90,15 +107,22 @@ class Forecaster:
         pick: Callable[[F32, I64], F32] | None = None,
         check: Callable[[], Awaitable[None]] | None = None,
         gate: Gatekeeper | None = None,
+        signals: Signals | None = None,
+        cache: ForecastCache | None = None,
         observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
         max_model_age_ms: float = math.inf,
     ) -> None:
         self._gate = gate
         self._observe = observe
         self._max_model_age_ms = max_model_age_ms
+        self._signals = signals or Signals(feature_state.NAMES, feature_state.STATES, thresholds)
+        self._cache = ForecastCache(ttl_s=0, rows_max=0) if cache is None else cache
+        self.ml_cache_hits_total = 0
+        """Forecasts that were answered from memory."""
+        self.listeners: list[Callable[[Answer | None], None]] = []
+        """Are told of each answer that has forecasts, once it is recorded; None: one that may not have been."""
         self._features = features
         self._recorder = recorder
-        self._thresholds = thresholds
         self.rows_max = rows_max
         self._model_wait_ms = model_wait_ms
         self.misses = Misses(model)
@@ -328,6 +352,8 @@ class Forecaster:
             self._tasks.discard(task)
             self._leave(group.works)
             if (error := asyncio.CancelledError() if task.cancelled() else task.exception()) is not None:
+                for listener in self.listeners:
+                    listener(None)
                 group.fail(error)
 
         task.add_done_callback(done)
@@ -344,12 +370,16 @@ class Forecaster:
         accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
         unrecorded = candles.take(accepted) if len(accepted) else None
         said: Said | None
-        forecasts, error = None, None
+        made, forecasts, error = None, None, None
+        if len(unseen := accepted[moved.pushed.window[accepted] < 0]):
+            self._signals.follow(candles.take(unseen))
         if len(moved.windows):
-            source = candles.take(moved.of_windows)
-            of_gate = self._ask_gate(source)
+            recalled = self._recall(candles, moved)
+            asked = moved.only(recalled.fresh) if recalled else moved
+            source = candles.take(asked.of_windows)
+            of_gate = self._ask_gate(source) if len(source) else None
             try:
-                said = await self._ask(moved.windows, source)
+                said = await self._ask(asked.windows, source) if len(source) else None
             except Exception as away:
                 # The candles have moved the state: they are recorded whatever the model does.
                 for work in works:
@@ -358,20 +388,28 @@ class Forecaster:
                 unrecorded = None
                 given.set_result(None)
                 await self._finish_without_model(group)
-                said, error = await self._ask_again(moved.windows, source, away)
+                if recalled is not None:  # other versions may answer by then, and what is remembered is of those of now
+                    recalled, asked, source = None, moved, candles.take(moved.of_windows)
+                    of_gate = self._ask_gate(source)
+                said, error = await self._ask_again(asked.windows, source, away)
             if said is not None:
                 decode_us = max(work.decode_us for work in works)
-                decisions = (await of_gate if of_gate else None) or nothing_said(len(moved.windows))
-                forecasts = self._interpret(source, moved, said, decode_us, decisions)
-                said.spoke(forecasts.meaning.confidence)
-            elif error is not None:
+                decisions = (await of_gate if of_gate else None) or nothing_said(len(source))
+                made = self._interpret(source, asked, said, decode_us, decisions)
+                said.spoke(made.meaning.confidence)
+            forecasts = made
+            if recalled is not None:
+                forecasts = recalled.joined(made)
+                self.ml_cache_hits_total += len(recalled.known)
+            if error is not None:
                 self._miss(candles, moved, error)
         started = time.perf_counter()
         recorded = Recorded(new=np.zeros(0, dtype=np.bool_), stored=np.zeros(0, dtype=np.bool_))
         if unrecorded is not None or forecasts is not None:
             recorded = await self._record(place, unrecorded, forecasts, durable=durable)
-        if forecasts is not None and self.shadow is not None:
-            self._tell(self.shadow, forecasts, recorded, moved, decisions)
+        if made is not None and self.shadow is not None:
+            fresh = recalled.fresh if recalled else slice(None)
+            self._tell(self.shadow, made, recorded.new[fresh], asked.windows, decisions)
         if not given.done():
             given.set_result(None)
         if durable and len(group.again):
@@ -379,6 +417,9 @@ class Forecaster:
         spool_us = int((time.perf_counter() - started) * 1e6)
         late = np.flatnonzero((verdict == feature_state.LATE) & ~candles.forming)
         answer = Answer(candles, moved, {}, forecasts, recorded, durable, spool_us, error)
+        if forecasts is not None:
+            for listener in self.listeners:
+                listener(answer)
         if len(late):  # nobody else waits for what storage knows of them
             group.finish(answer, but=late.tolist())
             known = await self._known(candles.take(late))
@@ -388,6 +429,24 @@ class Forecaster:
         self._observe(answer, group.asked)
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
+
+    def _recall(self, candles: Candles, moved: Moved) -> Recalled | None:
+        """Return what is remembered of the wanted forecasts; None: nothing is, as of every new candle."""
+        of_window = moved.of_windows
+        if not (moved.pushed.verdict[of_window] == feature_state.DUPLICATE).any():
+            return None
+        source, state = candles.take(of_window), moved.pushed.state[of_window]
+        series = self._signals.series.of(source.symbol, source.interval_ms)
+        close_time_ms = source.open_time_ms + source.interval_ms
+        serving = self.routes.answers(source.symbol, close_time_ms)
+        recalled = self._cache.recall(series, close_time_ms, moved.pushed.features_hash[of_window], *serving)
+        if (known := recalled.forecasts) is None:
+            return None
+        # The symbol may have become STALE or QUARANTINED since: that is said, and no signal leaves.
+        state = state[recalled.known]
+        reasons = self._signals.again(known.reasons, state)
+        direction = np.where(reasons == 0, known.direction, 0).astype(np.int8)
+        return replace(recalled, forecasts=replace(known, state=state, reasons=reasons, direction=direction))
 
     @staticmethod
     async def _record(place: Place, candles: Candles | None, forecasts: Forecasts | None, *, durable: bool) -> Recorded:
@@ -405,15 +464,13 @@ class Forecaster:
             new[at], stored[at] = recorded.new, recorded.stored
         return Recorded(new=new, stored=stored)
 
-    def _tell(
-        self, shadow: Shadow, forecasts: Forecasts, recorded: Recorded, moved: Moved, decisions: Decisions
-    ) -> None:
+    def _tell(self, shadow: Shadow, forecasts: Forecasts, new: Bool, windows: F32, decisions: Decisions) -> None:
         """Let the shadow hear of what has a forecast now; what was forecast before, or is not stored, it does not."""
-        if recorded.new.all():
-            shadow.hear(moved.windows, lambda said: self._of_shadow(forecasts, said, decisions))
-        elif recorded.new.any():
-            at = np.flatnonzero(recorded.new)
-            some, windows = forecasts.take(at), moved.windows[at]
+        if new.all():
+            shadow.hear(windows, lambda said: self._of_shadow(forecasts, said, decisions))
+        elif new.any():
+            at = np.flatnonzero(new)
+            some, windows = forecasts.take(at), windows[at]
             of = Decisions(decisions.verdict[at], decisions.probability[at], decisions.degraded[at])
             shadow.hear(windows, lambda said: self._of_shadow(some, said, of))
 
@@ -492,10 +549,9 @@ class Forecaster:
         state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
         outputs, model_agreement, degraded = ensemble.parts(said.outputs)
         meaning = interpret(outputs, said.temperatures)
-        verdicts = judge(
-            meaning, state, gap_filled, self._thresholds, states=feature_state.STATES, gate=decisions.verdict
-        )
-        return Forecasts(
+        signal = self._signals.judge(meaning, source, windows, state, gap_filled, decisions.verdict)
+        verdicts = signal.verdicts
+        forecasts = Forecasts(
             symbol=source.symbol,
             interval_ms=source.interval_ms,
             close_time_ms=source.open_time_ms + source.interval_ms,
@@ -514,6 +570,9 @@ class Forecaster:
             direction=verdicts.direction,
             strength=verdicts.strength,
             reasons=verdicts.reasons,
+            rule_score=signal.rule_score,
+            hybrid_score=signal.hybrid_score,
+            size_multiplier=signal.size_multiplier,
             gate_verdict=decisions.verdict,
             gate_probability=decisions.probability,
             model=said.champion.model,
@@ -527,20 +586,16 @@ class Forecaster:
                 interpret_us=int((time.perf_counter() - started) * 1e6),
             ),
         )
+        self._cache.keep(signal.series, forecasts)
+        return forecasts
 
     def _of_shadow(self, heard: Forecasts, said: Said, decisions: Decisions) -> Forecasts:
         """Return what the shadow says where these forecasts were answered."""
         started = time.perf_counter()
         outputs, model_agreement, degraded = ensemble.parts(said.outputs)
         meaning = interpret(outputs, said.temperatures)
-        verdicts = judge(
-            meaning,
-            heard.state,
-            heard.gap_filled,
-            self._thresholds,
-            states=feature_state.STATES,
-            gate=decisions.verdict,
-        )
+        signal = self._signals.alone(meaning, heard.rows, heard.state, heard.gap_filled, decisions.verdict)
+        verdicts = signal.verdicts
         return replace(
             heard,
             degraded=degraded | decisions.degraded | said.is_older_than(self._max_model_age_ms),
@@ -550,6 +605,9 @@ class Forecaster:
             direction=verdicts.direction,
             strength=verdicts.strength,
             reasons=verdicts.reasons,
+            rule_score=signal.rule_score,
+            hybrid_score=signal.hybrid_score,
+            size_multiplier=signal.size_multiplier,
             model=said.champion.model,
             challenger=None,
             by_challenger=None,

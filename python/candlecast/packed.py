@@ -64,8 +64,13 @@ RESULT: Final = np.dtype(
         ("returns", "<f8", (4,)),
         ("probabilities", "<f8", (4, 3)),
         ("risks", "<f8", (4,)),
+        ("rule_score", "<f8"),
+        ("hybrid_score", "<f8"),
+        ("size_multiplier", "<f8"),
     ]
 )
+RESULT_LAYOUT: Final = 2
+"""Of RESULT. Who reads another is refused, because the bytes would look right to him."""
 REFUSAL_FIELDS: Final = (
     "",
     "symbol",
@@ -106,12 +111,18 @@ REASONS: Final = (
     "LOW_EXPECTED_RETURN",
     "GATE_REFUSED",
     "GATE_ABSENT",
+    "RATE_LIMITED",
+    "CORRELATED_POSITION",
+    "LOW_SHARPE",
+    "POSITION_LIMIT",
 )
 """Bit i of `reasons` stands for REASONS[i]."""
 GATE_VERDICTS: Final = ("ABSENT", "UNDECIDED", "REFUSE", "APPROVE")
 """By code."""
 NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
 """Numbers of a forecast that are called alike in a message."""
+SCORES: Final = ("rule_score", "hybrid_score", "size_multiplier")
+"""The same, of how it may be acted on."""
 
 
 def pack_candles(candles: Candles) -> bytes:

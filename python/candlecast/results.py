@@ -27,6 +27,11 @@ class Results(Sequence[CandleResult]):
     def __init__(self, response: Any) -> None:
         self._messages: Sequence[CandleResult] = response.results
         self._packed = response.packed if response.HasField("packed") else None
+        if self._packed is not None and self._packed.layout != packed.RESULT_LAYOUT:
+            raise ValueError(
+                f"packed results have layout {self._packed.layout}, this client reads {packed.RESULT_LAYOUT}: use the"
+                " client of the server's version"
+            )
         self._columns = None if self._packed is None else packed.unpack(self._packed.records, packed.RESULT)
 
     @property
@@ -108,7 +113,7 @@ class Results(Sequence[CandleResult]):
             forming=bool(record["forming"]),
             already_stored=bool(record["already_stored"]),
         )
-        for name in packed.NUMBERS:
+        for name in (*packed.NUMBERS, *packed.SCORES):
             setattr(forecast, name, float(record[name]))
         if not math.isnan(record["model_agreement"]):
             forecast.model_agreement = float(record["model_agreement"])
@@ -167,3 +172,8 @@ def carried(batch: Batch) -> dict[str, Any]:
     if len(batch) >= _PACKED_MIN and (as_columns := columns(batch)) is not None:
         return {"packed": packed.pack_candles(as_columns)}
     return {"candles": batch}
+
+
+def asking(batch: Batch) -> dict[str, Any]:
+    """Return what a request carries of a batch whose results are wanted."""
+    return carried(batch) | {"packed_layout": packed.RESULT_LAYOUT}

@@ -180,6 +180,13 @@ class Routes:
         champion = self.champion.batcher.expected_s(rows)
         return champion if self.challenger is None else max(champion, self.challenger.batcher.expected_s(rows))
 
+    def answers(self, symbol: Symbols, close_time_ms: I64) -> tuple[list[Model], I64]:
+        """Return the versions that answer now, and which of them [B] is asked first about these candles."""
+        if self.challenger is None:
+            return [self.champion.model], np.zeros(len(symbol), dtype=np.int64)
+        theirs = chosen(symbol, close_time_ms, self.challenger.model.version, self.share)
+        return [self.champion.model, self.challenger.model], theirs.astype(np.int64)
+
     async def idle(self) -> None:
         """Return when no lane has anything to do."""
         while not all(lane.batcher.idle.is_set() for lane in (self.champion, self.challenger) if lane):

@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     )
     rollback_error_ratio: float = Field(0.1, gt=0, le=1, description="share of failures that takes a version out")
     rollback_latency_ratio: float = Field(3, gt=1, description="time a window, as multiple of the champion's before")
-    rollback_latency_ms: float = Field(20, ge=0, description="time a window up to which no version counts as slow")
+    rollback_latency_ms: float = Field(5, ge=0, description="time a window up to which no version counts as slow")
     rollback_compared_s: float = Field(
         3_600,
         ge=0,
@@ -217,6 +217,27 @@ class Settings(BaseSettings):
     strong_confidence: float = Field(0.8, ge=0, le=1, description="at or above: STRONG")
     min_agreement: float = Field(0.5, ge=0, le=1, description="weighted share of horizons on the signal's side")
     min_expected_return: float = Field(0.0015, ge=0, description="largest |return| over the horizons, as a fraction")
+    max_signals_per_minute: int = Field(10, ge=0, description="LONG and SHORT of this server, by the candles' times")
+    max_correlation: float = Field(
+        0.8, ge=-1, le=1, description="largest 96-bar return correlation with an open position of the same side"
+    )
+    min_sharpe_ratio: float = Field(0.5, description="realised, a year, of a symbol after 30 closed trades")
+    max_position_score: float = Field(3.0, ge=0, description="largest sum of quality over open positions of one side")
+    position_bars_max: int = Field(16, ge=1, description="bars after which the position of a signal counts no more")
+    trade_cost: float = Field(
+        0.0012, ge=0, lt=0.5, description="of entering and leaving, as a fraction; in the realised Sharpe ratio"
+    )
+    ml_weight: float = Field(0.7, ge=0, le=1, description="of the model's edge in the hybrid score; the rest: rules")
+    size_when_strong: float = Field(1.5, ge=1, le=1.5, description="size multiplier of a STRONG signal; others have 1")
+    cache_ttl_s: float = Field(300, ge=0, description="for how long a forecast is answered from memory; 0: never")
+    cache_rows_max: int = Field(20_000, ge=1, description="forecasts kept in memory for that, 2 KB each")
+
+    # Subscribers
+    subscribers_max: int = Field(2_000, ge=0, description="calls of Subscribe at once")
+    subscriber_backlog_max: int = Field(
+        8_192, ge=16, description="forecasts kept for subscribers; who is further behind gets the newest, or is ended"
+    )
+    resume_rows_max: int = Field(100_000, ge=1, description="stored forecasts that one subscriber may be sent first")
 
     # The server's own signals, as they are logged
     tracked_fees: float = Field(
@@ -224,6 +245,9 @@ class Settings(BaseSettings):
         ge=0,
         lt=0.5,
         description="charged on each fill of the server's own signals in its log, of the value",
+    )
+    outcome_workers: int = Field(
+        1, ge=1, le=4, description="connections that write outcomes back at once when much is to be found"
     )
     strong_size: float = Field(1.5, ge=1, le=1.5, description="stake of a STRONG signal; that of others is 1")
 

@@ -174,7 +174,7 @@ class Spoken:
     @property
     def finite(self) -> Bool:
         """Return which of N it could say anything of."""
-        every = np.column_stack([self.probabilities.reshape(len(self.side), -1), self.returns, self.risks])
+        every = np.column_stack([self.probabilities.reshape(-1, 12), self.returns, self.risks])
         finite: Bool = np.logical_and.reduce(np.isfinite(every), axis=1)
         return finite
 
@@ -265,6 +265,9 @@ class Forecasts:
     direction: NDArray[np.int8]  # [B] 1 LONG, -1 SHORT, 0 NEUTRAL: the side after the filters
     strength: NDArray[np.uint8]  # [B] 0 WEAK, 1 NORMAL, 2 STRONG
     reasons: NDArray[np.uint32]  # [B] why NEUTRAL, a bit for each of REASONS of the filters; 0 for LONG and SHORT
+    rule_score: F64  # [B] -1..1, mean vote of old indicators
+    hybrid_score: F64  # [B] -1..1, weighted mean of edge and rule score
+    size_multiplier: F64  # [B] 1..1.5, suggested
     gate_verdict: NDArray[np.uint8]  # [B] index into gate.VERDICTS
     gate_probability: F64  # [B] that the price reverts; NaN: no model said so
     model: Model
@@ -311,6 +314,37 @@ class Forecasts:
         meaning: Any = replace(self.meaning, **_rows(self.meaning, index))
         some: Forecasts = replace(self, meaning=meaning, **_rows(self, index))
         return some
+
+    @classmethod
+    def joined(cls, parts: Sequence[Forecasts]) -> Forecasts:
+        """Return the forecasts of all parts, one part behind the other; model and times are those of the first.
+
+        Raises:
+            ValueError: more than two models speak.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        first, *others = dict.fromkeys(m for part in parts for m in (part.model, part.challenger) if m is not None)
+        if len(others) > 1:
+            raise ValueError("forecasts of more than two models do not go together")
+        whole = [replace(part, challenger=None, by_challenger=None) for part in parts]
+        meaning: Any = replace(whole[0].meaning, **_behind([part.meaning for part in whole]))
+        joined: Forecasts = replace(whole[0], meaning=meaning, model=first, **_behind(whole))
+        if not others:
+            return joined
+        by = [
+            np.full(len(part), part.model != first)
+            if part.by_challenger is None
+            else part.by_challenger ^ (part.model != first)
+            for part in parts
+        ]
+        return replace(joined, challenger=others[0], by_challenger=np.concatenate(by))
+
+
+def _behind(parts: Sequence[Any]) -> dict[str, Any]:
+    """Return the arrays of dataclasses of one kind, each part behind the other."""
+    names = [field.name for field in fields(parts[0]) if isinstance(getattr(parts[0], field.name), np.ndarray)]
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
 
 def _cut(columns: Any, start: int, stop: int) -> dict[str, Any]:

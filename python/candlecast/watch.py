@@ -37,7 +37,7 @@ class Limits:
     not_finite_max: int = 3
     error_ratio: float = 0.1
     latency_ratio: float = 3.0
-    latency_ms: float = 20.0
+    latency_ms: float = 5.0
     confidence_ratio: float = 0.2
 
 

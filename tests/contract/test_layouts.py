@@ -57,7 +57,8 @@ def test_the_statements_of_outcomes_name_the_horizons_and_the_hold_of_the_output
         assert f"CASE WHEN r.said_{bars} THEN float4_le(r.outputs, {outputs.RETURNS.start + h}) END" in text
         assert f"({bars}, r.came_{bars}, r.long_{bars}, r.short_{bars}, r.neutral_{bars}," in text
     last = max(outputs.HORIZON_BARS) - 1
-    assert set(re.findall(r"(?:newest|sure) - (\d+) \* (?:s|of).bar", text)) == {str(last)}
+    assert f"sure - {last} * bar" in text
+    assert f"THEN -{last} ELSE 1 END * s.bar" in text
     documented = (ROOT / "migrations" / "0013_outcomes.sql").read_text()
     assert f"TIME (after {outputs.HOLD_BARS} bars)" in documented
 
@@ -107,6 +108,8 @@ def test_the_documented_layout_of_packed_records_is_theirs():
     assert f"{packed.RESULT.fields['returns'][1]} expected returns" in of_result
     assert f"{packed.RESULT.fields['probabilities'][1]} probabilities" in of_result
     assert f"{packed.RESULT.fields['risks'][1]} max_drawdown_1h" in of_result
+    assert f"{packed.RESULT.fields['rule_score'][1]} {', '.join(packed.SCORES)}" in of_result
+    assert f"this is number {packed.RESULT_LAYOUT}," in documented
     for dtype in (packed.CANDLE, packed.RESULT):
         ends = [offset + field.itemsize for field, offset in dtype.fields.values()]
         assert [0, *ends] == [*(offset for _, offset in dtype.fields.values()), dtype.itemsize]

@@ -370,7 +370,7 @@ async def test_packed_candles_get_the_same_answers_as_messages(door):
         answers = []
         for carried in (batch, columns(batch)):
             request = forecasts_pb2.PredictRequest(
-                **({"candles": carried} if carried is batch else results.carried(carried))
+                **({"candles": carried} if carried is batch else results.asking(carried))
             )
             answers.append(await friendly._stub.Predict(request))
         by_message, packed = answers[0].results, Results(answers[1])
@@ -415,13 +415,27 @@ async def test_bytes_that_are_no_records_and_candles_in_both_forms_are_refused(d
     cases += [({"packed": good, "symbols": ["BTCUSDT"]}, "symbols"), ({"packed": good * 1_025}, "candles")]
     for fields, field in cases:
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await door.client._stub.Predict(forecasts_pb2.PredictRequest(**fields))
+            await door.client._stub.Predict(forecasts_pb2.PredictRequest(packed_layout=2, **fields))
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         details = rpc_status.from_call(error.value).details
         request = error_details_pb2.BadRequest()
         assert any(detail.Unpack(request) for detail in details)
         assert request.field_violations[0].field == field
     assert (await door.client.get_symbol("BTCUSDT")).status.have == door.need
+
+
+async def test_a_reader_of_an_older_layout_of_results_is_refused_and_told_which_there_is(door):
+    (candle, *_) = await warmed(door)
+    request = forecasts_pb2.PredictRequest(packed=pack_candles(columns([candle])))
+    with pytest.raises(grpc.aio.AioRpcError, match="packed results have layout 2, this caller reads 1"):
+        await door.client._stub.Predict(request)
+    assert (await door.client.get_symbol("BTCUSDT")).status.have == door.need
+    request.packed_layout = 2
+    response = await door.client._stub.Predict(request)
+    assert Results(response).columns["size_multiplier"][0] in (1.0, 1.5)
+    response.packed.layout = 3
+    with pytest.raises(ValueError, match="layout 3, this client reads 2"):
+        Results(response)
 
 
 async def test_packed_history_is_counted_as_messages_are(door):

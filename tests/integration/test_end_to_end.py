@@ -362,7 +362,7 @@ def test_a_replay_leaves_outcomes_accuracy_and_the_servers_own_signals(stack, tm
         "std",
         "logits 4h",
         "reasons",
-        "not known yet",
+        "not yet known",
         "p neutral",
     ):
         assert words in box, box

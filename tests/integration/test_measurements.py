@@ -131,7 +131,7 @@ def test_one_that_is_interrupted_says_so(dsn, files, whole, monkeypatch):
     def pressed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finished, "answer", pressed)
+    monkeypatch.setattr(finished, "answers", pressed)
     assert main(["evaluate", str(whole.path), "--data", *files, "--database", dsn]) == 130
     assert [(run["model"], run["status"]) for run in runs(dsn)] == [("ensemble", "interrupted")]
 

@@ -147,7 +147,7 @@ async def test_many_small_passes_while_candles_arrive_give_what_one_gives(pool):
     left = [series[1]]
     passes = 0
     while left:
-        done = await settle(pool, *left, candles_max=CANDLES_MIN)
+        done = await settle(pool, *left, candles_max=CANDLES_MIN, sure_s=-1)
         left, passes = list(done.unfinished), passes + 1
         assert done.stuck == ()
     assert passes > 3
@@ -171,25 +171,30 @@ async def test_many_small_passes_while_candles_arrive_give_what_one_gives(pool):
     assert await pool.fetch("SELECT * FROM ml_accuracy") == before
 
 
-async def test_a_candle_that_will_not_come_is_waited_for_and_then_given_up(pool):
+async def mark(pool):
+    """Return the number of the last candle whose forecast is done with."""
+    found = await pool.fetch("SELECT settled_to FROM ml_outcome_marks")
+    return round((found[0][0].timestamp() * 1000 - START_MS) / INTERVAL_MS) - 1 if found else None
+
+
+async def test_what_is_missing_is_waited_for_and_then_given_up(pool):
     candles = walk(160, seed=11)
+    given = told(candles)
     kept = np.ones(160, dtype=bool)
-    kept[20] = False
-    await write(pool, candles.take(kept), told(candles))
-
-    async def mark():
-        return (await pool.fetch("SELECT settled_to FROM ml_outcome_marks"))[0][0].timestamp() * 1000
-
-    await settle(pool, candles_max=CANDLES_MIN)
-    # Forecast 19 lacks its next candle, and no candle has been here for a minute: it may come yet.
-    assert await mark() < candles.open_time_ms[19] + INTERVAL_MS
-    done = await settle(pool, candles_max=CANDLES_MIN)
-    assert done.stuck == (("BTCUSDT", INTERVAL_MS),) or done.unfinished == ()
-    await write(pool, candles.take(np.array([20])))
+    kept[[20, 130]] = False
+    await write(pool, candles.take(kept), given.part(0, 100))
+    assert (await settle(pool, candles_max=CANDLES_MIN)).stuck == (("BTCUSDT", INTERVAL_MS),)
+    assert await mark(pool) is None  # no candle has been here for a minute
+    # One candle, and forecasts of a model that was away, come after newer candles; the other one never comes.
+    await write(pool, candles.take(np.array([20])), given.part(100, 160))
     await settle(pool)
     stored = await rows(pool)
     assert stored[19]["actual_return_1"] == pytest.approx(candles.values[20, 3] / candles.values[19, 3] - 1, rel=1e-6)
-    assert await mark() == candles.open_time_ms[159] - 47 * INTERVAL_MS
+    known = [sum(row[f"hit_{bars}"] is not None for row in stored) for bars in outputs.HORIZON_BARS]
+    assert known == [160 - bars - 1 for bars in outputs.HORIZON_BARS]
+    assert await mark(pool) is None
+    await settle(pool, sure_s=-1)
+    assert await mark(pool) == 159 - 48
 
 
 async def test_accuracy_is_that_of_the_rows_beside_their_base_rates(pool):

@@ -248,7 +248,7 @@ async def test_switches_under_load_fail_nobody_and_each_answer_has_the_numbers_o
         await push(models, tmp_path / "run")
         first = next(number for number, state in (await states(models)).items() if state == "CHAMPION")
         contents[first] = (triton[0] / "patchtst" / str(first) / "model.onnx").read_bytes()
-        for number in (3, first, 3):
+        for number in (3, first):
             await alias(models, number, "CHAMPION")
 
             async def alone(number=number):

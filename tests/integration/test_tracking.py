@@ -45,7 +45,7 @@ async def test_what_closed_while_nobody_looked_is_found_at_the_start_in_bounded_
     for i in range(5):
         candles = walk(150, seed=i, symbol=f"S{i}USDT")
         await write(pool, candles, told(candles, seed=i))
-    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS) as follower:
+    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS, workers=2, sure_s=-1) as follower:
         await follower.caught_up()
         assert follower.forecasts >= 5 * 149
     for i in range(5):

@@ -1,7 +1,7 @@
 """The views that dashboards read: what is counted while it is written is what counting afterwards would give."""
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -14,7 +14,6 @@ from tests.integration.test_outcomes import settle, told, walk, write
 SINCE, UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 ARGUMENTS = {
     "newest_forecasts": (10,),
-    "forecasts_since": (SINCE, 10),
     "candles_of_symbol": ("BTCUSDT", INTERVAL_MS, UNTIL, 5),
     "intervals_of_symbol": ("BTCUSDT",),
     "forecasts_of_symbol": ("BTCUSDT", INTERVAL_MS, SINCE, UNTIL, 5),
@@ -30,7 +29,7 @@ ARGUMENTS = {
     "top_features": (None, None, 5),
     "importance_history": ("rsi_14", None, 5),
     "feature_definition": ("rsi_14",),
-    "newest_rows": (5,),
+    "newest_rows": (5, UNTIL),
     "model_history": (5,),
     "trades_of_symbol": ("BTCUSDT", SINCE, UNTIL, 5),
     "strategy_days": (["candlecast"],),
@@ -148,11 +147,8 @@ async def test_signals_become_trades_and_risk(filled):
     assert any(trade["pnl"] is not None for trade in trades)
 
 
-async def test_the_newest_forecast_of_each_symbol_and_what_came_since(filled):
+async def test_the_newest_forecast_of_each_symbol(filled):
     newest = await views.rows(filled, "newest_forecasts", 10)
     assert [row["symbol"] for row in newest] == ["BTCUSDT", "ETHUSDT"]
     assert {row["close_time_ms"] for row in newest} == {START_MS + 120 * INTERVAL_MS}
     assert len(newest[0]["returns"]) == 4 and len(newest[0]["stages_us"]) == 5
-    now = await views.now(filled)
-    assert len(await views.rows(filled, "forecasts_since", now - timedelta(minutes=5), 1_000)) == 240
-    assert await views.rows(filled, "forecasts_since", now + timedelta(minutes=5), 1_000) == []

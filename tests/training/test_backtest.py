@@ -19,6 +19,7 @@ from candlecast.feature_files import recording
 from candlecast.features import Features
 from candlecast.filters import Thresholds
 from candlecast.models.ensemble import members_of
+from candlecast.portfolio import Limits
 from candlecast.server.serving import Several
 from candlecast.training.backtest import _spans as spans_of
 from candlecast.training.backtest import backtest
@@ -86,10 +87,10 @@ class Keeps(FakeRecorder):
         return await super().record(candles, forecasts, missed, durable=durable)
 
 
-async def live(files, model=None):
+async def live(files, model=None, limits=None):
     """Return what a Forecaster says of the files, one close at a time."""
     recorder = Keeps()
-    async with fakes.forecaster(Features(**ROOM), model or Model(), recorder) as forecaster:
+    async with fakes.forecaster(Features(**ROOM), model or Model(), recorder, limits=limits) as forecaster:
         for close in merged(load(files)):
             await forecaster.accept(close)
     return recorder.said
@@ -100,9 +101,9 @@ def used(files, symbols=None):
     return recording(surveyed, symbols=symbols, reference_symbol="BTCUSDT", optional_inputs=["reference"])
 
 
-def said_of(files, speaker):
+def said_of(files, speaker, limits=None):
     """Return what a speaker says in a replay, as it is and by symbol and close."""
-    bars, [said] = replay(used(files), [speaker], Thresholds())
+    bars, [said] = replay(used(files), [speaker], Thresholds(), limits=limits)
     columns = said.direction, said.strength, said.reasons, said.confidence, said.stop_loss, said.take_profit
     return said, {
         (bars.symbols[s], int(bars.open_time_ms[t]) + INTERVAL_MS): tuple(column[t, s].item() for column in columns)
@@ -110,12 +111,21 @@ def said_of(files, speaker):
     }
 
 
-def test_what_is_replayed_is_what_the_forecaster_says_live(files):
-    served = asyncio.run(live(files))
-    said, replayed = said_of(files, Speaker(ask, np.ones(4)))
+TIGHT = Limits(
+    max_signals_per_minute=2, max_correlation=0.3, min_sharpe_ratio=0.5, max_position_score=1.2, trade_cost=0.002
+)
+
+
+@pytest.mark.parametrize("limits", [None, TIGHT], ids=["alone", "remembering"])
+def test_what_is_replayed_is_what_the_forecaster_says_live(files, limits):
+    served = asyncio.run(live(files, limits=limits))
+    said, replayed = said_of(files, Speaker(ask, np.ones(4)), limits)
     assert replayed == served
     assert len(served) > 200
     assert {direction for direction, *_ in served.values()} == {-1, 0, 1}
+    if limits is not None:
+        told = said.counts()
+        assert min(told["CORRELATED_POSITION"], told["POSITION_LIMIT"]) > 10, told
     strong = said.strength == 2
     assert strong.any()
     assert (said.signals().multiplier == np.where(strong, 1.5, 1)).all()

@@ -95,7 +95,7 @@ def test_the_numbers_are_those_of_the_windows_that_serving_computes(
     samples = data.prepare(history, tmp_path, 3, lambda symbol: None)
     counted: list[int] = []
 
-    answers = finished.answer(subject, samples, counted.append)
+    (answers,) = finished.answers(subject, samples, counted.append)
 
     assert sum(counted) == len(samples) == told[0]["metrics"]["rows"]
     p = interpret(answers, np.array(trained.manifest.temperatures)).probabilities
@@ -161,11 +161,11 @@ def test_answers_that_are_not_finite_are_left_out_and_counted(
     trained: Bundle, later: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(subject: Subject, samples: data.Samples, on_rows: object) -> np.ndarray[Any, Any]:
-        answers = np.zeros((len(samples), 20), dtype=np.float32)
-        answers[:7, 3] = np.nan
+        answers = np.zeros((1, len(samples), 20), dtype=np.float32)
+        answers[0, :7, 3] = np.nan
         return answers
 
-    monkeypatch.setattr(finished, "answer", broken)
+    monkeypatch.setattr(finished, "answers", broken)
     evaluate(trained.path, "--data", *later, "--stride", 20, "--json")
 
     shown = capsys.readouterr()
@@ -173,7 +173,7 @@ def test_answers_that_are_not_finite_are_left_out_and_counted(
     assert "7 answers of the model are not finite" in shown.err
     assert document["verdict"].startswith("No edge")
     monkeypatch.setattr(
-        finished, "answer", lambda subject, samples, on: np.full((len(samples), 20), np.nan, np.float32)
+        finished, "answers", lambda subject, samples, on: np.full((1, len(samples), 20), np.nan, np.float32)
     )
     with pytest.raises(BundleError, match="no answer of its model is finite"):
         evaluate(trained.path, "--data", *later, "--stride", 20)
@@ -204,14 +204,19 @@ def test_an_ensemble_is_evaluated_by_the_average_of_its_members_calibrated_proba
     document = json.loads(capsys.readouterr().out)
     assert document["bundle"] == {"name": "ensemble", "version": 1, "sha256": whole.sha256}
     assert list(document["members"]) == ["patchtst v1", "lstm v1"]
-    assert f"lstm v1 {document['members']['lstm v1']:.3f}" in page.read_text()
+    weights = [member["weight"] for member in document["members"].values()]
+    assert weights == pytest.approx(whole.weights.tolist(), abs=1e-4)
+    assert f"| lstm v1 | {weights[1]:.3f} |" in page.with_suffix(".md").read_text()
     history = finished.history_for(Subject.of(trained), later, None, None, None)
     samples = data.prepare(history, tmp_path, 20, lambda symbol: None)
-    answers = finished.answer(Subject.of(trained), samples, lambda rows: None)
+    (answers,) = finished.answers(Subject.of(trained), samples, lambda rows: None)
     p = [interpret(answers, np.array(bundle.manifest.temperatures)).probabilities for bundle in members]
     by_hand = log_loss(whole.weights[0] * p[0] + whole.weights[1] * p[1], samples.labels.directions)
-    for h, numbers in enumerate(document["horizons"].values()):
+    for h, (horizon, numbers) in enumerate(document["horizons"].items()):
         assert numbers["log_loss"] == pytest.approx(by_hand[h], abs=2e-6)
+        for probabilities, member in zip(p, document["members"].values(), strict=True):
+            alone = log_loss(probabilities, samples.labels.directions)[h]
+            assert member["log_loss"][horizon] == pytest.approx(alone, abs=2e-6)
         assert numbers["log_loss"] != pytest.approx(log_loss(p[0], samples.labels.directions)[h], abs=1e-4)
 
 

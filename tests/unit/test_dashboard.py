@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import math
 
+import numpy as np
 import pytest
 
 from candlecast.dashboard import feed as feeds
 from candlecast.dashboard import gauges
 from candlecast.dashboard.board import Board
+from candlecast.dashboard.drift import stability
 from candlecast.dashboard.feed import Feed
 from candlecast.errors import Overloaded, StorageUnavailable
 
@@ -107,6 +110,24 @@ async def test_a_source_that_fails_is_said_and_asked_again(monkeypatch, caplog):
     assert "feed down: away" in caplog.text
 
 
+async def test_what_is_stored_is_on_the_board_also_when_the_source_does_not_begin(monkeypatch):
+    monkeypatch.setattr(feeds, "RETRY_PAUSE_MS", 1)
+    filled = asyncio.Event()
+
+    async def away():
+        raise StorageUnavailable("away")
+        yield []
+
+    async def load():
+        filled.set()
+        return [row("A")]
+
+    async with Feed(load, away) as feed, asyncio.timeout(5):
+        await filled.wait()
+        await asyncio.sleep(0)
+        assert (feed.loaded, len(feed.board), feed.trouble) == (True, 1, "away")
+
+
 async def test_too_many_listeners_are_refused(monkeypatch):
     monkeypatch.setattr(feeds, "LISTENERS_MAX", 1)
     async with Feed(nothing, Scripted()) as feed:
@@ -142,3 +163,24 @@ async def test_gauges_are_said_in_words_and_what_is_nearly_full_or_ill_is_said_t
 async def test_a_server_without_gauges_or_away_has_none():
     assert await gauges.parts("") == []
     assert await gauges.parts("127.0.0.1:9") == []
+
+
+def test_the_stability_index_of_a_hand_computed_case():
+    # Edges 1, 1.5 and 2, so five bins: below 1, below 1.5, below 2, from 2 on, and no value.
+    reference = np.repeat([[1.0], [2.0]], 50, axis=0).astype(np.float32)
+    newest = np.repeat([[1.0], [2.0]], [20, 80], axis=0).astype(np.float32)
+    p, q = np.array([0.5, 20.5, 0.5, 80.5, 0.5]) / 102.5, np.array([0.5, 50.5, 0.5, 50.5, 0.5]) / 102.5
+    expected = sum((a - b) * math.log(a / b) for a, b in zip(p, q, strict=True))
+    assert stability(reference, newest) == pytest.approx([expected])
+
+
+def test_what_has_not_moved_is_stable_and_what_has_or_lost_its_values_is_not():
+    rng = np.random.default_rng(0)
+    reference, newest = rng.normal(size=(2, 1_000, 4)).astype(np.float32)
+    newest[:, 1] += 2
+    newest[:, 2] = np.nan
+    reference[:, 3] = newest[:, 3] = 7.0
+    same, moved, gone, constant = stability(reference, newest)
+    assert same < 0.05
+    assert min(moved, gone) > 1
+    assert constant == 0

@@ -241,7 +241,7 @@ async def test_a_forecast_says_that_it_is_degraded_and_how_far_the_members_agree
             assert forecast.degraded == is_degraded
             assert forecast.model_agreement == pytest.approx(agreement)
         assert len(answer.forecasts.outputs[0]) == layout.COUNT
-    assert packed.RESULT.itemsize == 320
+    assert packed.RESULT.itemsize == 344
 
 
 async def test_a_model_alone_says_nothing_of_agreement():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from candlecast.filters import Reason, Thresholds, judge, reasons_of
+from candlecast.filters import BIT, Reason, Thresholds, held_back, judge, reasons_of, size_multiplier
 from candlecast.interpret import interpret
 
 
@@ -73,3 +73,17 @@ def test_each_row_has_its_own_reasons():
         ("GAP_FILLED", "LOW_CONFIDENCE"),
         ("OUTPUT_NOT_FINITE", "STALE"),
     ]
+
+
+def test_a_strong_signal_is_half_as_large_again_and_nothing_is_larger():
+    strength = np.array([0, 1, 2], dtype=np.uint8)
+    assert size_multiplier(strength).tolist() == [1.0, 1.0, 1.5]
+    assert size_multiplier(strength, 1.2).tolist() == [1.0, 1.0, 1.2]
+    assert size_multiplier(strength, 3.0).tolist() == [1.0, 1.0, 1.5]
+
+
+def test_a_further_reason_makes_neutral_and_stands_beside_the_others():
+    verdicts = held_back(judged(outputs()), np.array([BIT[Reason.RATE_LIMITED]], dtype=np.uint32))
+    assert (verdicts.direction[0], reasons_of(int(verdicts.reasons[0]))) == (0, ("RATE_LIMITED",))
+    both = held_back(judged(outputs(p_long=0.55)), np.array([BIT[Reason.POSITION_LIMIT]], dtype=np.uint32))
+    assert reasons_of(int(both.reasons[0])) == ("LOW_CONFIDENCE", "POSITION_LIMIT")

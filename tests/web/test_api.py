@@ -9,6 +9,8 @@ import pytest
 import websockets
 from polars import read_parquet
 
+from candlecast.client import AsyncClient
+from tests.market_simulator import candles
 from tests.web.conftest import FORECASTS, NEED, SYMBOLS, TOKEN, written
 
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
@@ -57,6 +59,8 @@ async def test_predictions_come_in_pages_without_gap_or_overlap(http):
             break
     assert len(keys) == len(set(keys)) >= FORECASTS
     assert keys == sorted(keys, reverse=True)
+    everyone = (await http.get("/api/ml/predictions/?symbol=&limit=20")).json()["predictions"]
+    assert len({row["symbol"] for row in everyone}) > 1
 
 
 async def test_what_is_malformed_is_a_problem_that_names_the_field(http):
@@ -129,6 +133,15 @@ async def test_a_page_of_another_site_may_not_listen_and_nonsense_ends_the_socke
         assert closed.value.rcvd.code == 1007
 
 
+async def test_another_name_that_leads_here_is_refused(http, stack):
+    port = stack.http.rpartition(":")[2]
+    problem(await http.get("/api/ml/models/", headers={"Host": f"evil.example:{port}"}), 421, "MISDIRECTED")
+    assert (await http.get("/healthz", headers={"Host": f"localhost:{port}"})).status_code == 200
+    with pytest.raises(websockets.InvalidStatus):
+        hosts = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
+        await websockets.connect(f"ws://{stack.http}/api/ml/live/ws", additional_headers=hosts, proxy=None)
+
+
 async def test_nobody_without_the_token_begins_a_training(http):
     body = {"family": "lightgbm"}
     problem(await http.post("/api/ml/models/", json=body), 401, "NOT_ADMIN")
@@ -140,9 +153,11 @@ async def test_nobody_without_the_token_begins_a_training(http):
     assert (await http.get("/api/ml/trainings/")).json() == {"trainings": [], "total": 0}
 
 
-async def test_a_training_says_how_far_it_is_is_alone_and_can_be_stopped(http):
+async def test_a_training_says_how_far_it_is_is_alone_and_can_be_stopped(http, stack):
+    async with AsyncClient(stack.grpc) as client:
+        await client.backfill(candles("TRAINUSDT", 3_000))
     assert "lightgbm" not in (await http.get("/api/ml-performance")).json()["training_status"]
-    body = {"family": "lightgbm", "folds": 1, "stride": 1}
+    body = {"family": "lightgbm", "folds": 1, "stride": 1, "symbols": ["TRAINUSDT"]}
     begun = await http.post("/api/ml/models/", json=body, headers=ADMIN)
     assert begun.status_code == 202, begun.text
     address = begun.headers["location"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from candlecast.client import AsyncClient
 from candlecast.settings import CHECKOUT
 from tests.web.conftest import FORECASTS, NEED, SYMBOLS, written
 
@@ -163,10 +164,6 @@ async def test_candles_are_replayed_forecasts_appear_outcomes_fill_and_a_strateg
     row = now.locator("tbody tr").filter(has=now.get_by_role("link", name=symbol))
     closed = row.locator("td span[title$=UTC]")
     before = await closed.get_attribute("title")
-    strategies = await look("strategies")
-    own = strategies.get_by_label("Side by side").locator("tbody tr").filter(has_text="candlecast")
-    await expect(own).to_have_count(1)
-    signals = int((await own.locator("td").first.inner_text()).replace(",", ""))
 
     more = written(tmp_path, symbol, NEED - 1 + FORECASTS, MORE)
     assert (await asyncio.to_thread(stack.replay, more))["forecasts"] == MORE
@@ -177,9 +174,15 @@ async def test_candles_are_replayed_forecasts_appear_outcomes_fill_and_a_strateg
         while not re.search("hit|miss", await last_horizon(page)):
             await page.reload()
     await expect((await look("accuracy")).locator("tbody tr").first).to_contain_text("15m")
+    async with AsyncClient(stack.grpc) as client:
+        await client.log_signal("web_flow", symbol, "long", 100.0, 2.0, 0.7, "flow-1")
+        await client.close_signal("flow-1", 103.0)
+    strategies = await look("strategies")
+    own = strategies.get_by_label("Side by side").locator("tbody tr").filter(has_text="web_flow")
     async with asyncio.timeout(20):
-        while int((await own.locator("td").first.inner_text()).replace(",", "")) <= signals:
+        while not await own.count() or "6.0000" not in await own.text_content():
             await strategies.reload()
+            await settled(strategies, ".panel")
 
 
 async def last_horizon(page):
@@ -187,7 +190,7 @@ async def last_horizon(page):
     await expect(page.locator(".panel h2", has_text="Forecast at")).to_be_visible()
     for _ in range(50):
         await page.keyboard.press("ArrowLeft")
-    return await page.locator("tr", has_text="12h").inner_text()
+    return await page.locator("tr", has_text="12h").text_content()
 
 
 async def test_a_door_and_a_server_that_are_away_are_said_to_be_and_the_page_comes_back_by_itself(stack, browser):

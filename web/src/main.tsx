@@ -33,9 +33,9 @@ function useAddress() {
 function judged({ open, status }: State): [string, string, string] {
   if (!open || !status) return status ? ["bad", "Disconnected", "The dashboard's server does not answer; trying again."] : ["", "Connecting", ""];
   if (status.database === "AWAY") return ["bad", "Database away", status.trouble ?? ""];
-  if (status.feed === "DOWN") return ["bad", "Feed down", status.trouble ?? ""];
   if (status.server === "UNREACHABLE") return ["bad", "Server away", "The forecasting server does not answer: no new forecasts come."];
   if (status.server === "NOT_SERVING") return ["bad", "Server not ready", "Its canary forecast fails: no new forecasts come."];
+  if (status.feed === "DOWN") return ["bad", "Feed down", status.trouble ?? ""];
   if (status.newest_close_ms === null) return ["warn", "No forecasts yet", "Send candles, for example by candlecast replay."];
   const age = (status.time_ms - status.newest_close_ms) / 1000;
   if (age > 1800 && status.per_minute === 0) return ["warn", "Quiet", `The newest candle closed ${duration(age)} ago (${time(status.newest_close_ms)} UTC).`];

@@ -22,20 +22,24 @@ if TYPE_CHECKING:
     from candlecast.candle_files import CandleFile
     from candlecast.feature_files import Advance
     from candlecast.filters import Thresholds
+    from candlecast.portfolio import Limits
     from candlecast.training.backtest import Backtest
     from candlecast.training.measurements import Record
     from candlecast.training.simulator import Rules
 
-FILTERS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
+THRESHOLDS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
+LIMITS = ("max_signals_per_minute", "max_correlation", "min_sharpe_ratio", "max_position_score")
+FILTERS = (*THRESHOLDS, *LIMITS)
 
 DESCRIPTION = """Replay candles through features, model, interpretation and filters as they serve; trade the signals.
 
 A signal enters at the next bar's open and leaves at its stop_loss or take_profit, at an opposite signal (which opens
 the other side), or at the close of its last bar. Within a bar the worse comes first: the stop when both were touched,
 the open when it is past the stop; a take fills at its own price. One position per symbol; each stakes an equal share of
-the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. Filters
-that serving has not built (rate, correlation, open positions) are not applied here either. With a database (--database
-or DATABASE_URL) the numbers are on record, failures too: ml_model_performance and ml_measurements."""
+the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. The
+filters are those of serving, also the ones that remember: rate, correlation, realised Sharpe ratio, open positions.
+With a database (--database or DATABASE_URL) the numbers are on record, failures too: ml_model_performance and
+ml_measurements."""
 
 EXAMPLE = """example:
   candlecast backtest --data candles/*-15m.parquet --from 2024-07-01 --out backtest.html
@@ -93,7 +97,7 @@ def register(commands: Any) -> None:
         "--filters",
         nargs="+",
         metavar="NAME=X",
-        help=f"thresholds in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
+        help=f"filters in place of the settings: {', '.join(FILTERS)}; or none, which lets every side through",
     )
     add("--out", type=Path, metavar="REPORT.html", help="write tables and plots as one page, and as .md")
     add("--database", metavar="URL", help="keep the numbers on record there (default: DATABASE_URL)")
@@ -117,17 +121,19 @@ def run(args: argparse.Namespace) -> int:
     if args.start is not None and args.end is not None and args.start >= args.end:
         raise ConfigurationError("--from is not before --to")
     from candlecast.filters import Thresholds
+    from candlecast.portfolio import Limits
     from candlecast.training import measurements
     from candlecast.training.simulator import Rules
 
     settings = configuration.load(database_url=args.database, **_filters(args.filters))
-    thresholds = Thresholds(**{name: getattr(settings, name) for name in FILTERS})
+    thresholds = Thresholds(**{name: getattr(settings, name) for name in THRESHOLDS})
+    limits = None if args.filters == ["none"] else Limits(**{name: getattr(settings, name) for name in LIMITS})
     rules = Rules(fees=args.fees, slippage=args.slippage, funding=args.funding, hold_bars=args.hold_bars)
     paths = args.models or [_newest(settings)]
     asked = {"symbols": args.symbols, "from_ms": args.start, "to_ms": args.end}
     asked |= {"rules": asdict(rules), "filters": asdict(thresholds)}
     with measurements.recorded(settings.database_url, "backtest", paths, asked) as record:
-        tests, told = _backtest(args, paths, rules, thresholds, record, settings.database_url)
+        tests, told = _backtest(args, paths, rules, thresholds, limits, record, settings.database_url)
         if args.out is not None:
             from candlecast.training.backtest_report import write
 
@@ -145,6 +151,7 @@ def _backtest(
     paths: Sequence[Path],
     rules: Rules,
     thresholds: Thresholds,
+    limits: Limits | None,
     record: Record,
     url: str | None,
 ) -> tuple[list[Backtest], dict[str, Any]]:
@@ -161,6 +168,7 @@ def _backtest(
             served,
             rules,
             thresholds,
+            limits=limits,
             symbols=args.symbols,
             start_ms=args.start,
             end_ms=args.end,
@@ -169,7 +177,7 @@ def _backtest(
     for k, test in enumerate(tests):
         whole, *parts = as_metrics(test)
         record.measured(k, whole[1], parts, verdict=test.verdict, warnings=test.warnings)
-    return tests, document(tests, rules, thresholds)
+    return tests, document(tests, rules, thresholds, limits)
 
 
 @contextmanager
@@ -199,7 +207,7 @@ def _newest(settings: configuration.Settings) -> Path:
 
 def _filters(texts: Sequence[str] | None) -> dict[str, str]:
     if texts == ["none"]:
-        return {name: "0" for name in FILTERS if name.startswith("min_")}
+        return {name: "0" for name in THRESHOLDS if name.startswith("min_")}
     given = {name: value for name, _, value in (text.partition("=") for text in texts or ())}
     if unknown := [name for name in given if name not in FILTERS]:
         raise ConfigurationError(f"--filters: {', '.join(unknown)} is none of {', '.join(FILTERS)}; or none, alone")

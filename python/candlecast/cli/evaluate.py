@@ -123,13 +123,17 @@ def _evaluate(args: argparse.Namespace, subject: Subject, url: str | None) -> tu
                 " TMPDIR to a folder with more"
             ) from error
         task = progress.add_task("model", total=len(samples), note="")
-        answers = finished.answer(subject, samples, lambda rows: progress.update(task, advance=rows))
+        answers = finished.answers(subject, samples, lambda rows: progress.update(task, advance=rows))
         progress.add_task("metrics", total=None, note="")
         return evaluated(subject, samples, answers)
 
 
 def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[str, Any], Any]:
-    """Return the numbers of all samples as a document, and as a report to be written."""
+    """Return the numbers of all samples as a document, and as a report to be written.
+
+    Args:
+        answers: of each member [M, N, 20].
+    """
     import numpy as np
 
     from candlecast.training import suspicion
@@ -137,6 +141,8 @@ def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[st
     from candlecast.training.report import Report, importance_note, importance_of
     from candlecast.training.sources import utc
 
+    alone = _alone(subject, samples, answers)
+    answers = subject.joined(list(answers))
     index = np.flatnonzero(np.isfinite(answers).all(axis=1)).astype(np.int64)
     if not len(index):
         raise BundleError(f"{subject.path}: no answer of its model is finite; the bundle cannot be used")
@@ -172,7 +178,7 @@ def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[st
     }
     document = {
         "bundle": {"name": subject.name, "version": subject.version, "sha256": subject.sha256},
-        "members": subject.described_members(),
+        "members": alone,
         "data": {
             "from": first,
             "to": last,
@@ -184,23 +190,40 @@ def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[st
         "horizons": horizons,
         "metrics": measured,
     }
-    shares = ", ".join(f"{name} {weight:.3f}" for name, weight in subject.described_members().items())
     report = Report(
         title=f"{subject.title}, evaluated",
         facts={
             "bundle": f"{subject.title}, manifest sha256 {subject.sha256[:16]}…",
-            **({"members": f"{shares}; {_JOINED}"} if subject.is_ensemble else {}),
+            **({"members": f"{', '.join(alone)}: {_JOINED}"} if subject.is_ensemble else {}),
             "candles": f"{first} to {last}, {len(index):,} evaluated",
             "trained on": f"{trained['from']} to {trained['to']}" + (" (overlaps!)" if overlaps else ""),
             "base rate": "class frequencies and medians of the evaluated labels themselves",
         },
         measured=measured,
+        members=alone if subject.is_ensemble else {},
         warnings=warnings,
         pnl=simple_pnl(answers[index], labels, subject.temperatures, times),
         importance=None if subject.is_ensemble else importance_of(subject.members[0].manifest),
         importance_note=importance_note(subject.members[0].manifest),
     )
     return document, report
+
+
+def _alone(subject: Subject, samples: Samples, answers: F32) -> dict[str, dict[str, Any]]:
+    """Return the weight and the log-loss at each horizon of every member by itself, over what it answers."""
+    import numpy as np
+
+    from candlecast.interpret import interpret
+    from candlecast.outputs import HORIZONS
+    from candlecast.training.temperature import log_loss
+
+    told = {}
+    for (name, weight), bundle, mine in zip(subject.described_members().items(), subject.members, answers, strict=True):
+        finite = np.isfinite(mine).all(axis=1)
+        p = interpret(mine[finite], np.array(bundle.manifest.temperatures)).probabilities
+        losses = log_loss(p, samples.labels.directions[finite]).round(6).tolist() if finite.any() else [None] * 4
+        told[name] = {"weight": weight, "log_loss": dict(zip(HORIZONS, losses, strict=True))}
+    return told
 
 
 def _print_table(document: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from candlecast.errors import ConfigurationError
 from candlecast.settings import Settings
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from candlecast.models_client import ModelsClient
     from candlecast.training.schedule import Standing
 
-WHO: Final = "schedule"
+WHO: Final = "candlecast schedule"
 
 
 class ModelServer:
@@ -39,21 +39,19 @@ class ModelServer:
 
     def shadow(self, version: int, why: str) -> None:
         """Let it hear every burst, without being heard."""
-        self._alias(version, "SHADOW", why)
+        from candlecast.v1 import models_pb2 as pb
+
+        self._client.set_alias(version, pb.MODEL_STATE_SHADOW, why)
 
     def promote(self, version: int, why: str) -> None:
         """Let it answer."""
-        self._alias(version, "CHAMPION", why)
+        from candlecast.v1 import models_pb2 as pb
+
+        self._client.set_alias(version, pb.MODEL_STATE_CHAMPION, why)
 
     def unload(self, version: int, why: str) -> None:
         """Take it out of traffic."""
         self._client.unload(version, why)
-
-    def _alias(self, version: int, state: str, why: str) -> None:
-        from candlecast.v1 import models_pb2 as pb
-
-        alias: Any = pb.ModelState.Value(f"MODEL_STATE_{state}")
-        self._client.set_alias(version, alias, why)
 
 
 @contextmanager

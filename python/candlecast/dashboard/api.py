@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/api", responses=RESPONSES)
 OFFSET_MAX: Final = 1_000_000
 Limit = Annotated[int, Query(ge=1, le=1_000, description="rows of a page")]
 Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="rows to pass over")]
-Symbol = Annotated[shapes.Symbol | None, Query(description="only of this one")]
+Symbol = Annotated[shapes.Symbol | Literal[""] | None, Query(description="only of this one; empty: of all")]
 Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="a model; default: the newest")]
 
 
@@ -48,7 +48,7 @@ async def predictions(
     before: Annotated[str | None, Query(max_length=400, description="`next` of the page before")] = None,
 ) -> Any:
     """The stored forecasts, newest first, of one symbol or of all."""
-    rows = await recent_predictions(pool, symbol, limit + 1, _read_cursor(before) if before else None)
+    rows = await recent_predictions(pool, symbol or None, limit + 1, _read_cursor(before) if before else None)
     page = rows[:limit]
     return {"predictions": page, "next": _cursor(page[-1]) if len(rows) > limit else None}
 

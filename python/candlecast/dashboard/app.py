@@ -13,12 +13,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from candlecast import __version__
 from candlecast.client import AsyncClient
 from candlecast.dashboard import api, live, pages, rollouts, sources, static
+from candlecast.dashboard.guard import Guard
 from candlecast.dashboard.metered import add_metrics
 from candlecast.dashboard.problems import RESPONSES, Refused, answer_with_problems
 from candlecast.dashboard.trainings import Trainings
 from candlecast.dashboard.watch import Watch
 from candlecast.errors import ConfigurationError
-from candlecast.settings import Settings, require_loopback
+from candlecast.settings import Settings, is_loopback, require_loopback
 from candlecast.store.pool import open_pool
 
 CONNECTIONS_MAX = 4
@@ -55,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     answer_with_problems(app)
     add_metrics(app)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_BYTES_MIN, compresslevel=5)
-    app.add_middleware(static.Headers)
+    app.add_middleware(Guard, loopback_only=is_loopback(settings.http))
 
     @app.get("/healthz", tags=["health"])
     async def live_() -> dict[str, str]:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,8 +24,8 @@ LISTENERS_MAX: Final = 500
 """Pages and programs that look on at once."""
 RETRY_PAUSE_MS: Final = 1_000
 MINUTE_S: Final = 60.0
-RELOAD_S: Final = 60.0
-"""After so long the board is loaded anew: what another server made, or came while we began, is found then."""
+REFILL_S: Final = 60.0
+"""After so long storage is asked anew: what another server made, or came while we began, is found then."""
 log = logging.getLogger(__name__)
 
 Source = Callable[[], AsyncIterator[Sequence[Row]]]
@@ -121,15 +121,14 @@ class Feed:
             try:
                 rows = self._source()
                 first = await anext(rows)  # before the board is loaded, so that nothing falls between
-                self.board.put(await self._load())
-                self.loaded = True
+                await self._fill()
                 self._tell(first)
-                loaded_at = time.monotonic()
+                filled_at = time.monotonic()
                 async for batch in rows:
                     self._tell(batch)
-                    if time.monotonic() > loaded_at + RELOAD_S:
-                        self._hand_out(await self._load())
-                        loaded_at = time.monotonic()
+                    if time.monotonic() > filled_at + REFILL_S:
+                        await self._fill()
+                        filled_at = time.monotonic()
                 self.trouble = "the source has ended"
             except CandlecastError as error:
                 if self.trouble != str(error):
@@ -138,7 +137,14 @@ class Feed:
             except Exception as error:  # a fault of ours: said, and tried again, for pages must not fall silent
                 log.exception("feed failed")
                 self.trouble = f"a fault of ours: {error!r}"
+            if not self.loaded:  # what is stored can be looked at, also while nothing comes
+                with suppress(CandlecastError):
+                    await self._fill()
             await asyncio.sleep(RETRY_PAUSE_MS / 1000)
+
+    async def _fill(self) -> None:
+        self._hand_out(await self._load())
+        self.loaded = True
 
     def _tell(self, batch: Sequence[Row]) -> None:
         self.trouble, self.heard_at = None, time.monotonic()

@@ -13,6 +13,7 @@ from candlecast import outputs
 from candlecast.dashboard import gauges, shapes
 from candlecast.dashboard.api import Database, Name
 from candlecast.dashboard.board import Order, Side
+from candlecast.dashboard.drift import stability
 from candlecast.dashboard.problems import RESPONSES, Refused
 from candlecast.features import NAMES
 from candlecast.store import views
@@ -28,6 +29,7 @@ EVOLVING: Final = 8
 SAMPLE: Final = 1_000
 """Newest forecasts that a live distribution is of."""
 BINS: Final = 40
+DAY_MS: Final = 86_400_000
 _ACCURACY: Final = {
     "horizons": "accuracy_horizons",
     "calibration": "calibration",
@@ -215,6 +217,27 @@ async def distribution(pool: Database, feature: Annotated[str, Query(max_length=
     }
 
 
+@router.get("/features/drift/")
+async def drift(pool: Database, days: Annotated[int, Query(ge=1, le=365)] = 7) -> dict[str, Any]:
+    """How far each feature of the newest forecasts is from those that closed so many days earlier."""
+    newest, newest_ms = await views.feature_rows(pool, SAMPLE, len(NAMES))
+    empty: dict[str, Any] = {
+        "newest_close_ms": newest_ms,
+        "reference_close_ms": None,
+        "rows": len(newest),
+        "features": [],
+    }
+    if newest_ms is None:
+        return empty
+    reference, reference_ms = await views.feature_rows(pool, SAMPLE, len(NAMES), newest_ms - days * DAY_MS)
+    if not len(newest) or not len(reference):
+        return empty
+    index = await asyncio.to_thread(stability, reference, newest)
+    ranked = sorted(zip(index, NAMES, strict=True), reverse=True)
+    found = [{"feature": name, "stability": value} for value, name in ranked]
+    return empty | {"reference_close_ms": reference_ms, "reference_rows": len(reference), "features": found}
+
+
 @router.get("/system/")
 async def system(request: Request, pool: Database, hours: Annotated[int, Query(ge=1, le=720)] = 48) -> dict[str, Any]:
     """How the parts are, how long each stage takes, how much was forecast and what stood against signals."""
@@ -226,7 +249,7 @@ async def system(request: Request, pool: Database, hours: Annotated[int, Query(g
         views.rows(pool, "missed", since),
         views.rows(pool, "confidence_distribution", await _days_before_newest(pool, 7)),
         _per_hour(pool, 7),
-        gauges.parts(getattr(request.app.state.settings, "metrics", "")),
+        gauges.parts(request.app.state.settings.metrics),
     )
     return {
         "status": watch.status(),

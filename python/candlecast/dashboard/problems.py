@@ -56,6 +56,7 @@ _TITLES: Final[Mapping[int, str]] = {
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
+    421: "Misdirected request",
     422: "Malformed request",
     429: "Too much at once",
     500: "Internal error",

@@ -1,4 +1,4 @@
-"""Where live forecasts come from: the server's Subscribe, or the views of a server that has none. Knows no listener."""
+"""Where live forecasts come from: the server's Subscribe, and before it the newest in storage. Knows no listener."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 import grpc
@@ -20,32 +19,28 @@ from candlecast.store.pool import Pool
 from candlecast.v1 import forecasts_pb2, types_pb2
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
 
-POLL_MS: Final = 500
-POLL_ROWS_MAX: Final = 20_000
-OVERLAP_S: Final = 2.0
-"""A transaction's rows show when it commits, up to so long after the time they carry."""
 QUIET_S: Final = 3.0
-_pb: Any = forecasts_pb2
+"""Without a word from the server for so long, the source says that it listens."""
 
 
 def opened(pool: Pool, channel: grpc.aio.Channel) -> Feed:
-    """Return a feed out of the server's Subscribe, or, of a server that has none, out of the views."""
+    """Return a feed of what the server says, which begins with the newest forecast of each symbol in storage."""
 
     async def load() -> Sequence[Row]:
         return await views.rows(pool, "newest_forecasts", SYMBOLS_MAX)
 
-    stub: Any = ForecastsStub(channel)
-    return Feed(load, lambda: _subscribed(stub) if hasattr(stub, "Subscribe") else _polled(pool))
+    stub: Any = ForecastsStub(channel)  # grpc.aio's stubs are typed as the blocking ones
+    return Feed(load, lambda: subscribed(stub))
 
 
-async def _subscribed(stub: Any) -> AsyncIterator[Sequence[Row]]:
+async def subscribed(stub: Any) -> AsyncIterator[Sequence[Row]]:
     """Yield what the server says as it says it; an empty batch every QUIET_S says that it still would.
 
     Raises:
-        ServerError: it went away, or has no Subscribe.
+        ServerError: it went away.
     """
     # Of this close and later: there is nothing yet, and so the server says at once that it has begun.
-    call = stub.Subscribe(_pb.SubscribeRequest(from_close_time_ms=round(time.time() * 1000)))
+    call = stub.Subscribe(forecasts_pb2.SubscribeRequest(from_close_time_ms=round(time.time() * 1000)))
     reading: asyncio.Future[Any] = asyncio.ensure_future(call.read())
     try:
         while True:
@@ -92,18 +87,3 @@ def _row_of(said: types_pb2.Forecast) -> Row:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-async def _polled(pool: Pool) -> AsyncIterator[Sequence[Row]]:
-    """Yield what was written since the last time; an empty batch says that nothing was."""
-    since: datetime = await views.now(pool)
-    seen: dict[tuple[Any, ...], None] = {}
-    yield []
-    while True:
-        rows = await views.rows(pool, "forecasts_since", since - timedelta(seconds=OVERLAP_S), POLL_ROWS_MAX)
-        written = [row.pop("created_at_ms") for row in rows]
-        keyed = {(r["symbol"], r["close_time_ms"], r["interval_ms"], r["model"], r["version"]): r for r in rows}
-        yield [row for key, row in keyed.items() if key not in seen]
-        seen = dict.fromkeys(keyed)
-        since = max([since, *map(views.time_of, written[-1:])])
-        await asyncio.sleep(POLL_MS / 1000)

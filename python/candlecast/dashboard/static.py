@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from candlecast.dashboard.problems import Refused
 
 BUILT: Final = Path(__file__).with_name("static")
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 _ENCODINGS: Final = (("br", ".br"), ("gzip", ".gz"))
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-    (b"x-frame-options", b"DENY"),
-)
 _POLICY: Final = "; ".join(
     (
         "default-src 'self'",
@@ -33,21 +26,6 @@ _NOT_BUILT: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><tit
 <h1>The pages are not built</h1><p>They need Node.js 20 or newer when they are built
 (Debian: <code>apt-get install nodejs npm</code>):
 run <code>make web</code>, then reload. The API works without them: <a href="/docs">/docs</a>.</p></html>"""
-
-
-class Headers:
-    """Middleware: what browsers shall not do."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
 def mount(app: FastAPI) -> None:

@@ -15,10 +15,10 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from candlecast.dashboard.problems import Refused
 from candlecast.lifecycle import Child, last_lines
@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 Family = Literal["patchtst", "lstm", "xgboost", "lightgbm"]
 NETWORKS: Final = ("patchtst", "lstm")
-Symbol = str
+Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9._:/][A-Z0-9._:/-]{0,31}$")]
+"""Of candles; what begins with a dash would be a flag."""
 
 
 class TrainingRequest(BaseModel):
@@ -42,7 +43,7 @@ class TrainingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     family: Family
-    symbols: list[str] | None = Field(None, min_length=1, max_length=1_000, description="default: all")
+    symbols: list[Symbol] | None = Field(None, min_length=1, max_length=1_000, description="default: all")
     interval_ms: int = Field(900_000, ge=1, le=2**40)
     start: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="first day, UTC")
     end: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="the day before which candles open")
@@ -154,17 +155,18 @@ class Trainings:
             death_signal=signal.SIGINT,
         )
         log.info("training begins id=%s family=%s version=%d", job.id, job.request.family, job.version)
+        runs = False
         try:
             async with child:
+                runs = True
                 with suppress(OSError):  # it may have ended already
                     os.setpriority(os.PRIO_PROCESS, child.pid, NICENESS)
-                job.exit = await child.wait()
+                await child.wait()
         except OSError as error:
             job.error = str(error)
         finally:
-            job.exit = child.returncode if job.exit is None and job.error is None else job.exit
-            if job.exit is None:
-                job.exit = 1
+            exit = child.returncode if runs else None
+            job.exit = 1 if exit is None else exit
             if job.exit != 0 and job.error is None:
                 job.error = last_lines(job.log_path, 1).removeprefix("candlecast: ") or f"exit code {job.exit}"
             log.info("training ended id=%s exit=%s", job.id, job.exit)

@@ -611,14 +611,16 @@ class Rollouts:
             one = now.the(state)
             if one is None or (lane := self._lanes.get(one.version)) is None:
                 continue
-            if why := fault(lane.watch.of_late(), answers, limits):
+            why = fault(lane.watch.of_late(), answers, limits)
+            if why and await self._is_its_own(lane, why, self._forecaster.routes.champion):
                 await self._move(one.version, State.FAILED, who=SERVER, why=why, reason=why)
                 self._trim()
         champion = now.champion
         if (why := fault(answers, self._before(champion), limits)) is None:
             return
         try:
-            if await self._is_its_own(champion, why):
+            other = self._lanes.get(self._standing.rollback_target)
+            if await self._is_its_own(self._lanes[champion.version], why, other):
                 await self._roll_back(State.FAILED, who=SERVER, why=why, reason=why)
         except CandlecastError as error:  # no other is better
             word = why.partition(":")[0]
@@ -629,20 +631,16 @@ class Rollouts:
                     event = noted(champion, SERVER, f"no rollback: {error}", {"fault": why})
                     await self._keep(self._standing, [event])
 
-    async def _is_its_own(self, champion: Version, why: str) -> bool:
-        """Say whether the version is at fault, or what all of them run on: then what was counted is forgotten.
-
-        Raises:
-            WrongState: there is no former champion.
-        """
-        other, lane = self._lanes.get(self._standing.rollback_target), self._lanes[champion.version]
+    async def _is_its_own(self, lane: Lane, why: str, other: Lane | None) -> bool:
+        """Say whether a version is at fault, or what all of them run on: then what was counted is forgotten."""
+        version = lane.model.version
         match why.partition(":")[0]:
             case "ERRORS":
                 if other is not None and not await self._is_well(other):
                     lane.watch = Watch(self._policy.window_s)
                     return False
-                if await self._is_well(lane) and champion.version not in self._doubted:
-                    self._doubted.add(champion.version)  # it may have been an outage: once more, and it was none
+                if await self._is_well(lane) and version not in self._doubted:
+                    self._doubted.add(version)  # it may have been an outage: once more, and it was none
                     lane.watch = Watch(self._policy.window_s)
                     return False
                 return True

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from candlecast import features as feature_state
 from candlecast import lifecycle
 from candlecast._rust import crc32c
+from candlecast.cache import ForecastCache
 from candlecast.catch_up import CatchUp
 from candlecast.errors import ConfigurationError
 from candlecast.features import Features
@@ -30,6 +32,7 @@ from candlecast.models.age import complaint, described, max_age_ms
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
+from candlecast.portfolio import Limits, Portfolio
 from candlecast.server.admin import Admin, digest_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
@@ -44,12 +47,16 @@ from candlecast.server.metrics_door import MetricsDoor
 from candlecast.server.models_service import ModelsService
 from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.performance_service import PerformanceService
+from candlecast.server.positions import restore_portfolio
 from candlecast.server.rollouts import rollouts_of, trials_of
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
-from candlecast.server.warm import RESTARTED, forecasts_of, warm_up
+from candlecast.server.stored import StoredForecasts
+from candlecast.server.subscriptions import Subscriptions
+from candlecast.server.warm import RESTARTED, forecasts_of, newest_closes, warm_up
 from candlecast.server.wire import TolerantServer
 from candlecast.settings import RESTARTS, Settings, is_loopback, require_loopback
+from candlecast.signals import Signals
 from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
@@ -152,7 +159,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             absent_passes=settings.gate_absent == "pass",
             observe=metrics.decided,
         )
-        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate, metrics.answered)
+        signals = _signals(settings, Portfolio(limits_of(settings)))
+        forecaster = _forecaster(settings, first, model, features, recorder, shared, gate, signals, metrics.answered)
         snapshots = Snapshots(
             settings.state_dir / "snapshots", features, forecaster.settled, interval_s=settings.snapshot_interval_s
         )
@@ -164,6 +172,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rebuild_candles_max=settings.rebuild_candles_max,
             rebuild_age_max_h=settings.rebuild_age_max_h,
             symbols_max=settings.symbols_max,
+        )
+        await restore_portfolio(
+            signals, features, pool, bars_max=settings.position_bars_max, closes=newest_closes(features)
         )
         made, owed = await forecasts_of(features, pool, forecaster.misses.model)
         for close in made:
@@ -201,6 +212,11 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             rows_per_message_max=settings.flow_rows_per_message_max,
             symbols_per_message_max=settings.candles_per_message_max,
         )
+        stored = StoredForecasts(pool, recorder.drained, rows_max=settings.resume_rows_max)
+        subscriptions = await stack.enter_async_context(
+            Subscriptions(stored, subscribers_max=settings.subscribers_max, backlog_max=settings.subscriber_backlog_max)
+        )
+        forecaster.listeners.append(subscriptions.publish)
         telemetry = metrics.telemetry
         tell_forecaster(telemetry, forecaster)
         tell_storage(telemetry, recorder, pool, snapshots)
@@ -214,7 +230,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         )
         await stack.enter_async_context(tracking)
         yield await stack.enter_async_context(
-            _listening(settings, forecaster, features, order_flow, models, pool, readiness)
+            _listening(settings, forecaster, features, order_flow, models, subscriptions, pool, readiness)
         )
 
 
@@ -245,7 +261,8 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, T
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
-    tracking = Tracking(settings.database_url, Costs(fees=settings.tracked_fees, strong_size=settings.strong_size))
+    costs = Costs(fees=settings.tracked_fees, strong_size=settings.strong_size)
+    tracking = Tracking(settings.database_url, costs, workers=settings.outcome_workers)
     async with (
         _journal(directory) as journal,
         open_pool(
@@ -307,6 +324,7 @@ def _forecaster(
     recorder: Recorder | Rehearsal,
     shared: SharedWindows | None = None,
     gate: Gatekeeper | None = None,
+    signals: Signals | None = None,
     observe: Callable[[Answer, bool], None] = lambda answer, asked: None,
 ) -> Forecaster:
     return Forecaster(
@@ -316,13 +334,9 @@ def _forecaster(
         model=described(served),
         # Members are calibrated before they are averaged.
         temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
-        thresholds=Thresholds(
-            min_confidence=settings.min_confidence,
-            strong_confidence=settings.strong_confidence,
-            min_agreement=settings.min_agreement,
-            min_expected_return=settings.min_expected_return,
-            gate_absent_passes=settings.gate_absent == "pass",
-        ),
+        thresholds=thresholds_of(settings),
+        signals=signals or _signals(settings),
+        cache=ForecastCache(ttl_s=settings.cache_ttl_s, rows_max=settings.cache_rows_max),
         batch_rows_max=settings.batch_rows_max,
         batches_in_flight_max=settings.batches_in_flight_max,
         rows_max=settings.queue_rows_max,
@@ -334,6 +348,33 @@ def _forecaster(
         observe=observe,
         max_model_age_ms=max_age_ms(settings.max_model_age_d),
     )
+
+
+def _signals(settings: Settings, portfolio: Portfolio | None = None) -> Signals:
+    return Signals(
+        feature_state.NAMES,
+        feature_state.STATES,
+        thresholds_of(settings),
+        portfolio,
+        ml_weight=settings.ml_weight,
+        size_when_strong=settings.size_when_strong,
+    )
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    """Return the filters that need nothing but the forecast."""
+    return Thresholds(
+        min_confidence=settings.min_confidence,
+        strong_confidence=settings.strong_confidence,
+        min_agreement=settings.min_agreement,
+        min_expected_return=settings.min_expected_return,
+        gate_absent_passes=settings.gate_absent == "pass",
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the filters that remember."""
+    return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
 
 
 @asynccontextmanager
@@ -360,6 +401,7 @@ async def _listening(
     features: Features,
     order_flow: OrderFlowService,
     models: ModelsService,
+    subscriptions: Subscriptions,
     pool: Pool,
     readiness: Readiness,
 ) -> AsyncIterator[str]:
@@ -382,6 +424,7 @@ async def _listening(
         unary_timeout_ms=settings.unary_timeout_ms,
         answer_timeout_ms=settings.answer_timeout_ms,
         durable=settings.durability == "durable",
+        subscriptions=subscriptions,
     )
     tolerant: Any = TolerantServer(server)
     forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, tolerant)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ from candlecast import _rust
 from candlecast.features import LATE, REFUSED
 from candlecast.filters import reasons_of
 from candlecast.gate import APPROVE, REFUSE
-from candlecast.packed import NUMBERS, RESULT
+from candlecast.packed import NUMBERS, RESULT, RESULT_LAYOUT, SCORES
 from candlecast.v1 import types_pb2 as pb
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Model, symbols
+from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Model, Recorded, symbols
 from candlecast.work import Answer, Part
 
 _NAN = float("nan")
@@ -103,7 +103,29 @@ def results(
         yield result
 
 
-def forecasts(answer: Answer | Part) -> Iterator[pb.Forecast]:
+class Spoken(Protocol):
+    """What an answer knows of its forecasts."""
+
+    @property
+    def forecasts(self) -> Forecasts | None: ...
+
+    @property
+    def recorded(self) -> Recorded: ...
+
+    @property
+    def durable(self) -> bool: ...
+
+    @property
+    def spool_us(self) -> int: ...
+
+
+def directions(sides: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Return the codes of Direction of sides [B]: 1 LONG, -1 SHORT, 0 NEUTRAL."""
+    codes: NDArray[np.uint8] = _DIRECTION_CODES[sides]
+    return codes
+
+
+def forecasts(answer: Spoken) -> Iterator[pb.Forecast]:
     """Yield the messages of an answer's forecasts, in the order of its windows."""
     columns = answer.forecasts
     assert columns is not None
@@ -156,7 +178,9 @@ def packed_results(answer: Answer | Part, need: int) -> pb.PackedResults:
         return packed
     records = packed.records[answer.start * RESULT.itemsize : answer.stop * RESULT.itemsize]
     challenger = packed.challenger if packed.HasField("challenger") else None
-    return pb.PackedResults(records=records, model=packed.model, challenger=challenger, times=packed.times)
+    return pb.PackedResults(
+        records=records, model=packed.model, challenger=challenger, times=packed.times, layout=RESULT_LAYOUT
+    )
 
 
 def _packed(answer: Answer, need: int) -> pb.PackedResults:
@@ -169,7 +193,7 @@ def _packed(answer: Answer, need: int) -> pb.PackedResults:
         records["verdict"][i] = _OF_KNOWN[known]
     records["refusal_field"], records["refusal_reason"] = pushed.field, pushed.reason
     records["have"], records["need"] = pushed.have, need
-    message = pb.PackedResults()
+    message = pb.PackedResults(layout=RESULT_LAYOUT)
     if (columns := answer.forecasts) is not None:
         has = np.flatnonzero(pushed.window >= 0)
         of = pushed.window[has]
@@ -187,7 +211,7 @@ def _packed(answer: Answer, need: int) -> pb.PackedResults:
 def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield each column [B] of the records that speaks of forecasts."""
     m = columns.meaning
-    yield "direction", _DIRECTION_CODES[columns.direction]
+    yield "direction", directions(columns.direction)
     yield "strength", _STRENGTH_CODES[columns.strength]
     durability = np.where(answer.recorded.stored, pb.DURABILITY_STORED, _not_stored(answer))
     yield "durability", np.where(columns.forming, pb.DURABILITY_UNSPECIFIED, durability)
@@ -206,12 +230,14 @@ def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str,
     yield "features_hash", columns.features_hash
     for name in NUMBERS:
         yield name, getattr(m, name)
+    for name in SCORES:
+        yield name, getattr(columns, name)
     yield "returns", m.returns
     yield "probabilities", m.probabilities
     yield "risks", m.risks
 
 
-def _not_stored(answer: Answer | Part) -> Any:
+def _not_stored(answer: Spoken) -> Any:
     return pb.DURABILITY_SPOOLED if answer.durable else pb.DURABILITY_PENDING
 
 
@@ -224,7 +250,7 @@ def _model(model: Model) -> pb.ModelVersion:
     )
 
 
-def _times(columns: Forecasts, answer: Answer | Part) -> pb.StageTimes:
+def _times(columns: Forecasts, answer: Spoken) -> pb.StageTimes:
     times = columns.times
     return pb.StageTimes(
         decode_us=times.decode_us,
@@ -236,7 +262,7 @@ def _times(columns: Forecasts, answer: Answer | Part) -> pb.StageTimes:
     )
 
 
-def _durability(answer: Answer | Part, i: int, forming: bool) -> Any:
+def _durability(answer: Spoken, i: int, forming: bool) -> Any:
     if forming:
         return pb.DURABILITY_UNSPECIFIED
     if answer.recorded.stored[i]:
@@ -246,6 +272,7 @@ def _durability(answer: Answer | Part, i: int, forming: bool) -> Any:
 
 _NUMBERS = (
     *NUMBERS,
+    *SCORES,
     "max_drawdown_1h",
     "max_rally_1h",
     "max_drawdown_4h",
@@ -255,6 +282,6 @@ _NUMBERS = (
 
 def _table(columns: Forecasts) -> list[list[float]]:
     m = columns.meaning
-    numbers = (*(getattr(m, name) for name in NUMBERS), *m.risks.T)
+    numbers = (*(getattr(m, name) for name in NUMBERS), *(getattr(columns, name) for name in SCORES), *m.risks.T)
     table: list[list[float]] = np.column_stack(numbers).tolist()
     return table

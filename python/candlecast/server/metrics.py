@@ -118,7 +118,8 @@ class ServerMetrics:
         for stage, spent_us in enumerate(stages_us):
             self._stages.observe_alike(spent_us * 1e-6, count, stage)
         self._whole.observe_alike(sum(stages_us) * 1e-6, count)
-        self._inference.observe_alike(times.model_us * 1e-6, count)
+        if times.model_us:  # not from memory
+            self._inference.observe_alike(times.model_us * 1e-6, count)
         self._batch.observe_alike(count)
         direction = forecasts.direction + 1
         for at, part in forecasts.by_model():
@@ -189,7 +190,7 @@ def tell_forecaster(telemetry: Telemetry, forecaster: Forecaster) -> None:
     total(
         "ml_cache_hits_total",
         "Forecasts answered from memory: the same symbol, close and model, asked again in time.",
-        lambda: float(getattr(forecaster, "ml_cache_hits_total", 0)),
+        lambda: forecaster.ml_cache_hits_total,
     )
     total(
         "candlecast_calls_failed_total",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -13,9 +14,10 @@ import numpy as np
 from candlecast.errors import InvalidRequest, Stopped
 from candlecast.features import ACCEPTED, DUPLICATE, REFUSED, Features
 from candlecast.forecaster import Forecaster
-from candlecast.packed import CANDLE, unpack_candles
+from candlecast.packed import CANDLE, RESULT_LAYOUT, unpack_candles
 from candlecast.server import convert
 from candlecast.server.status import abort
+from candlecast.server.subscriptions import Subscriptions
 from candlecast.server.wire import parsed
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1 import forecasts_pb2_grpc, types_pb2
@@ -34,12 +36,13 @@ R = TypeVar("R", pb.PredictResponse, pb.StreamResponse)
 
 
 class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
-    """The four methods of Forecasts.
+    """The methods of Forecasts.
 
     Args:
         unary_timeout_ms: deadline of a call that brings none.
         answer_timeout_ms: longest wait for one message of a stream.
         durable: what a reply waits for when its request does not say.
+        subscriptions: entered; None: there are none.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         unary_timeout_ms: int,
         answer_timeout_ms: int,
         durable: bool = True,
+        subscriptions: Subscriptions | None = None,
     ) -> None:
+        self._subscriptions = subscriptions
         self._forecaster = forecaster
         self._is_durable = durable
         self._features = features
@@ -66,6 +71,8 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         self._stopping = True
         for reader in self._readers:
             reader.cancel()
+        if self._subscriptions is not None:
+            self._subscriptions.stop()
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         try:
@@ -79,6 +86,16 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         try:
             async for request, work, answer in self._answers(requests):
                 yield self._response(pb.StreamResponse(), request, work, answer)
+        except Exception as error:
+            await abort(context, error)
+
+    async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> AsyncIterator[Any]:
+        try:
+            if self._subscriptions is None:
+                raise InvalidRequest("subscribe", "this server has no subscriptions")
+            async with aclosing(self._subscriptions.subscribe(parsed(request))) as messages:
+                async for message in messages:  # encoded already
+                    yield message
         except Exception as error:
             await abort(context, error)
 
@@ -216,6 +233,12 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         return self._is_durable if wait == types_pb2.WAIT_UNSPECIFIED else wait == types_pb2.WAIT_DURABLE
 
     def _accept(self, request: Carrier) -> Work:
+        if request.packed and request.packed_layout != RESULT_LAYOUT:
+            raise InvalidRequest(
+                "packed_layout",
+                f"packed results have layout {RESULT_LAYOUT}, this caller reads {request.packed_layout or 1}: use the"
+                " client of this version, or send candles as messages",
+            )
         started = time.perf_counter()
         candles = self._candles(request)
         decode_us = int((time.perf_counter() - started) * 1e6)

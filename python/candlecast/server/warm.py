@@ -89,6 +89,16 @@ async def warm_up(
     return warmed
 
 
+def newest_closes(features: Features) -> list[Close]:
+    """Return the newest close of each READY symbol."""
+    closes: list[Close] = []
+    for symbol, interval_ms in features.symbols():
+        status = features.status(symbol, interval_ms)
+        if status.have >= features.need and status.newest_open_time_ms is not None:
+            closes.append((symbol, interval_ms, status.newest_open_time_ms + interval_ms))
+    return closes
+
+
 async def forecasts_of(features: Features, pool: Pool, model: Model) -> tuple[list[Close], list[Close]]:
     """Return the newest closes of READY symbols: those that the model has forecast, and those it owes a forecast.
 
@@ -98,11 +108,7 @@ async def forecasts_of(features: Features, pool: Pool, model: Model) -> tuple[li
     Raises:
         StorageUnavailable.
     """
-    closes: list[Close] = []
-    for symbol, interval_ms in features.symbols():
-        status = features.status(symbol, interval_ms)
-        if status.have >= features.need and status.newest_open_time_ms is not None:
-            closes.append((symbol, interval_ms, status.newest_open_time_ms + interval_ms))
+    closes = newest_closes(features)
     missing = set(await unforecast(pool, closes, model.name, model.version))
     made = [close for close in closes if close[:2] not in missing]
     now = now_ms()

@@ -26,9 +26,12 @@ class TolerantServer:
         """Take what add_registered_method_handlers is given, too."""
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        """Add the methods of a service."""
+        """Add the methods of a service; one that only streams responses may yield them encoded."""
         tolerant = {name: handler._replace(request_deserializer=_tolerant(handler.request_deserializer))
                     for name, handler in handlers.items()}  # fmt: skip
+        for name, handler in tolerant.items():
+            if handler.response_streaming and not handler.request_streaming:
+                tolerant[name] = handler._replace(response_serializer=_encoded(handler.response_serializer))
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, tolerant),))
 
 
@@ -40,6 +43,13 @@ def _tolerant(parse: Callable[[bytes], T]) -> Callable[[bytes], T | None]:
             return None
 
     return tolerant
+
+
+def _encoded(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    def encoded(response: Any) -> bytes:
+        return response if isinstance(response, bytes) else serialize(response)
+
+    return encoded
 
 
 def parsed(request: T | None) -> T:

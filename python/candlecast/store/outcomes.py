@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from candlecast import outputs
+from candlecast.errors import StorageUnavailable
 from candlecast.store.pool import Connection
 from candlecast.store.queries import statements
 
@@ -14,7 +15,7 @@ STATEMENTS: Final = statements("outcomes.sql")
 OWN_STRATEGY: Final = "candlecast"
 """The name that the server's own signals are logged under; nobody else may use it."""
 SURE_S: Final = 60
-"""Once a candle has been stored so long, an older one of its series that is not there will not come: it is late."""
+"""Once a candle has been stored so long, nothing older comes: a candle would be late, a forecast has been given up."""
 TIMEOUT_MS: Final = 60_000
 """Longest statement of a pass."""
 CANDLES_MIN: Final = 2 * max(outputs.HORIZON_BARS)
@@ -62,7 +63,7 @@ async def settle(
         candles_max: candles of each series that are looked at, CANDLES_MIN at least.
 
     Raises:
-        asyncpg's errors: nothing was written.
+        StorageUnavailable, asyncpg's errors: nothing was written.
     """
     assert candles_max >= CANDLES_MIN, "too few to get on"
     columns = [symbol for symbol, _ in series], [interval_ms for _, interval_ms in series]
@@ -81,10 +82,7 @@ async def settle(
         await connection.execute("SET LOCAL enable_nestloop = on")
         count = int(await connection.fetchval(STATEMENTS["outcome_count"]))
         if count:
-            # Row by row through the primary key: a join by hashing would read whole partitions.
-            await connection.execute("SET LOCAL enable_hashjoin = off")
-            await run("outcome_write", list(outputs.CLASSES))
-            await connection.execute("SET LOCAL enable_hashjoin = on")
+            await _write(connection, count)
         await run("outcome_turn")
         if count:
             await run("outcome_accuracy")
@@ -93,6 +91,19 @@ async def settle(
         ended = await connection.fetch(STATEMENTS["outcome_marks"], candles_max, timeout=TIMEOUT_MS / 1000)
     more = [((row["symbol"], row["interval_ms"]), row["has_moved"]) for row in ended if row["has_more"]]
     return Pass(count, tuple(one for one, moved in more if moved), tuple(one for one, moved in more if not moved))
+
+
+async def _write(connection: Connection, count: int) -> None:
+    """Write what is new of `count` forecasts, row by row: joined by hashing, whole partitions would be read."""
+    written = 0
+    await connection.execute("SET LOCAL enable_hashjoin = off")
+    for (part,) in await connection.fetch(STATEMENTS["outcome_parts"]):
+        statement = STATEMENTS["outcome_write"].replace("ml_predictions", part)
+        done = await connection.execute(statement, list(outputs.CLASSES), timeout=TIMEOUT_MS / 1000)
+        written += int(done.split()[-1])
+    await connection.execute("SET LOCAL enable_hashjoin = on")
+    if written != count:
+        raise StorageUnavailable(f"{count - written} forecasts were changed by somebody else meanwhile")
 
 
 async def series_after(connection: Connection, last: Series, limit: int) -> list[Series]:

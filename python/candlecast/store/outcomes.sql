@@ -11,7 +11,8 @@ CREATE TEMPORARY TABLE IF NOT EXISTS outcome_series (
     settled_to timestamptz NOT NULL, candles integer NOT NULL, newest timestamptz NOT NULL, sure timestamptz NOT NULL
 ) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE IF NOT EXISTS outcome_row (
-    number integer NOT NULL, symbol text COLLATE "C" NOT NULL, interval_ms bigint NOT NULL, close_time timestamptz NOT NULL,
+    number integer NOT NULL, part regclass NOT NULL, place tid NOT NULL,
+    symbol text COLLATE "C" NOT NULL, interval_ms bigint NOT NULL, close_time timestamptz NOT NULL,
     model text COLLATE "C" NOT NULL, version integer NOT NULL, day date NOT NULL,
     close double precision NOT NULL, direction text NOT NULL, strength text NOT NULL, confidence double precision,
     quality double precision, stop_loss double precision, take_profit double precision,
@@ -54,7 +55,7 @@ CROSS JOIN LATERAL (
 ) AS c;
 
 -- name: outcome_series
--- $3 seconds after which a candle that is not here will not come any more: one that is newer has been here so long.
+-- $3 seconds after which what is older than a candle does not come any more, neither candle nor forecast.
 INSERT INTO outcome_series (number, symbol, interval_ms, bar, settled_to, candles, newest, sure)
 SELECT
     s.number, s.symbol, s.interval_ms, s.interval_ms * interval '1 millisecond', coalesce(m.settled_to, '-infinity'),
@@ -74,13 +75,13 @@ LEFT JOIN ml_outcome_marks AS m ON m.symbol = s.symbol AND m.interval_ms = s.int
 -- $5 bars that a position is held, $6 candles that a pass looks at. An exit is that of training/simulator.py without costs: entered at the open of the next
 -- candle; at an open that has passed the take there, or past the last bar, at the open; then the stop before the take.
 INSERT INTO outcome_row (
-    number, symbol, interval_ms, close_time, model, version, day, close, direction, strength, confidence, quality,
+    number, part, place, symbol, interval_ms, close_time, model, version, day, close, direction, strength, confidence, quality,
     stop_loss, take_profit, return_1, return_4, return_16, return_48, came_1, came_4, came_16, came_48,
     expected_1, expected_4, expected_16, expected_48, long_1, long_4, long_16, long_48,
     short_1, short_4, short_16, short_48, neutral_1, neutral_4, neutral_16, neutral_48,
     entry_price, exit_reason, exit_price, exit_open_time, is_new, is_complete, shadow)
 SELECT
-    r.number, r.symbol, r.interval_ms, r.close_time, r.model, r.version, (r.close_time AT TIME ZONE 'UTC')::date,
+    r.number, r.part, r.place, r.symbol, r.interval_ms, r.close_time, r.model, r.version, (r.close_time AT TIME ZONE 'UTC')::date,
     r.close, r.direction, r.strength, r.confidence, r.quality, r.stop_loss, r.take_profit,
     r.return_1, r.return_4, r.return_16, r.return_48,
     CASE WHEN r.return_1 > $1::double precision THEN 0 WHEN r.return_1 < -($1::double precision) THEN 1 WHEN r.return_1 IS NOT NULL THEN 2 END,
@@ -101,7 +102,7 @@ SELECT
     r.has_all_returns AND (r.has_exit OR r.exit_reason IS NOT NULL), r.shadow
 FROM (
     SELECT
-        s.number, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.strength,
+        s.number, p.part, p.place, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.strength,
         p.confidence, p.quality, p.stop_loss, p.take_profit, p.outputs, p.probabilities, p.shadow,
         c1.close / p.close - 1 AS return_1, c4.close / p.close - 1 AS return_4,
         c16.close / p.close - 1 AS return_16, c48.close / p.close - 1 AS return_48,
@@ -119,6 +120,7 @@ FROM (
     FROM outcome_series AS s
     CROSS JOIN LATERAL (
         SELECT
+            f.tableoid::regclass AS part, f.ctid AS place,
             f.close_time, f.model, f.version, f.close, f.direction, f.strength, f.confidence, f.quality,
             f.stop_loss, f.take_profit, f.outputs, f.probabilities, f.shadow,
             f.actual_return_1 IS NOT NULL AS has_1, f.actual_return_4 IS NOT NULL AS has_4,
@@ -182,8 +184,13 @@ FROM (
     ) AS came ON true
 ) AS r;
 
+-- name: outcome_parts
+SELECT part::text AS part FROM outcome_row WHERE is_new GROUP BY part;
+
 -- name: outcome_write
-UPDATE ml_predictions AS p SET
+-- Partition by partition (in the place of `ml_predictions`) and by the place of each row, which saves looking for it. A row that
+-- somebody else has moved meanwhile is not found: the caller counts.
+UPDATE ONLY ml_predictions AS p SET
     actual_return_1 = coalesce(p.actual_return_1, r.return_1::real),
     actual_return_4 = coalesce(p.actual_return_4, r.return_4::real),
     actual_return_16 = coalesce(p.actual_return_16, r.return_16::real),
@@ -207,8 +214,7 @@ UPDATE ml_predictions AS p SET
         p.exit_bars, CASE WHEN r.exit_open_time IS NOT NULL THEN
             least(1 + extract(epoch FROM r.exit_open_time - r.close_time) * 1000 / r.interval_ms, 32767)::smallint END)
 FROM outcome_row AS r
-WHERE r.is_new AND p.symbol = r.symbol AND p.close_time = r.close_time AND p.interval_ms = r.interval_ms
-    AND p.model = r.model AND p.version = r.version;
+WHERE r.is_new AND r.part = 'ml_predictions'::regclass AND p.ctid = r.place;
 
 -- name: outcome_turn
 -- What follows adds to rows that several passes share: one after the other, or two could wait for each other.
@@ -311,23 +317,11 @@ ORDER BY 2
 ON CONFLICT (strategy, day) DO UPDATE SET marked_at = now();
 
 -- name: outcome_marks
--- A forecast is done with when it has everything, or when what it lacks will not come. Returns for each series whether more
--- candles wait than were looked at, and whether its mark has moved.
+-- What a candle that has been here long enough decides is done with: it has everything, or what it lacks will not come. Returns for
+-- each series whether more candles wait than were looked at, and whether its mark has moved.
 WITH moved AS (
-    SELECT
-        s.symbol, s.interval_ms, s.settled_to, s.candles,
-        greatest(s.settled_to, CASE
-            WHEN f.first_incomplete IS NULL THEN s.newest - 47 * s.bar
-            ELSE greatest(s.sure - 47 * s.bar, f.first_incomplete - interval '1 microsecond')
-        END) AS settled_now
-    FROM outcome_series AS s
-    LEFT JOIN (
-        SELECT of.number, min(r.close_time) AS first_incomplete
-        FROM outcome_row AS r
-        JOIN outcome_series AS of USING (number)
-        WHERE NOT r.is_complete AND r.close_time <= of.newest - 47 * of.bar AND r.close_time > of.sure - 47 * of.bar
-        GROUP BY of.number
-    ) AS f USING (number)
+    SELECT symbol, interval_ms, settled_to, candles, greatest(settled_to, sure - 47 * bar) AS settled_now
+    FROM outcome_series
 ), kept AS (
     INSERT INTO ml_outcome_marks (symbol, interval_ms, settled_to)
     SELECT symbol, interval_ms, settled_now FROM moved WHERE settled_now > settled_to

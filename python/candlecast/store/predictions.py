@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,34 @@ async def recent_predictions(
         last = [close_time, *(before[name] for name in ("symbol", "interval_ms", "model", "version"))]
     name, wanted = ("recent_predictions", []) if symbol is None else ("recent_predictions_of_symbol", [symbol])
     return [_decoded(row) for row in await pool.fetch(STATEMENTS[name], limit, *last, *wanted)]
+
+
+async def predictions_since(
+    pool: Pool,
+    close_time_ms: int,
+    *,
+    symbols: Sequence[str] = (),
+    min_confidence: float = 0.0,
+    directions: Sequence[str] = (),
+    page_rows: int,
+) -> AsyncGenerator[list[dict[str, Any]], None]:
+    """Yield pages of all forecasts of this close and later, in the order of their keys, as the table has them.
+
+    Args:
+        symbols, directions: of these only; none: of all.
+
+    Raises:
+        StorageUnavailable.
+    """
+    last: tuple[Any, ...] = (datetime.fromtimestamp(close_time_ms / 1000, UTC), "", 0, "", 0)
+    while True:
+        wanted = list(symbols) or None, min_confidence, list(directions) or None, page_rows
+        rows = await pool.fetch(STATEMENTS["predictions_since"], *last, *wanted)
+        if rows:
+            yield [dict(row) for row in rows]
+        if len(rows) < page_rows:
+            return
+        last = tuple(rows[-1][name] for name in ("close_time", "symbol", "interval_ms", "model", "version"))
 
 
 def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:

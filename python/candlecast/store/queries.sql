@@ -26,7 +26,8 @@ WITH candle AS (
         rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength,
         outputs, probabilities, direction, strength,
         confidence, quality, agreement, move, edge, stop_loss, take_profit,
-        reasons, gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, shadow)
+        reasons, rule_score, hybrid_score, size_multiplier,
+        gate_probability, gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, shadow)
     SELECT
         symbol::text, interval_ms, to_timestamp(close_time_ms / 1000.0::double precision),
         $2::text, $3::integer, $4::bytea, $5::bigint,
@@ -41,6 +42,7 @@ WITH candle AS (
         nullif(confidence, 'NaN'), nullif(quality, 'NaN'), nullif(agreement, 'NaN'), nullif(move, 'NaN'),
         nullif(edge, 'NaN'), nullif(stop_loss, 'NaN'), nullif(take_profit, 'NaN'),
         ($11::text[])[array_position($10::integer[], reasons)]::text[],
+        nullif(rule_score, 'NaN'), nullif(hybrid_score, 'NaN'), nullif(size_multiplier, 'NaN'),
         nullif(gate_probability, 'NaN'), (ARRAY[NULL, NULL, false, true])[gate_verdict + 1],
         decode_us, features_us, queue_us, model_us, interpret_us, $12::boolean
     FROM prediction_inbox
@@ -139,7 +141,7 @@ ORDER BY given.ordinality;
 SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
-    gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6) AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
@@ -149,7 +151,7 @@ LIMIT $1;
 SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
-    gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
+    rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
 FROM ml_predictions
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
     AND NOT shadow
@@ -161,6 +163,67 @@ LIMIT $1;
 SELECT symbol, (date_part('epoch', close_time) * 1000)::bigint, outputs, probabilities, direction, model_us
 FROM ml_predictions
 WHERE model = $1 AND version = $2 AND interval_ms = $3 AND close_time >= $4 AND close_time < $5;
+
+-- name: predictions_since
+-- In the order of their keys, $9 of those after the key $1 to $5, whose close_time the first page begins with. $6 symbols and
+-- $8 directions, NULL for all; $7 the least confidence, which a forecast that is not finite has none of.
+SELECT
+    symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, state, gap_filled, degraded,
+    model_agreement, features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss,
+    take_profit, reasons, rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs,
+    probabilities, decode_us, features_us, queue_us, model_us, interpret_us,
+    created_at > now() - interval '1 minute' AS is_recent
+FROM ml_predictions
+WHERE close_time >= $1 AND (close_time, symbol, interval_ms, model, version) > ($1, $2, $3, $4, $5) AND NOT shadow
+    AND ($6::text[] IS NULL OR symbol = ANY ($6)) AND coalesce(confidence, 0) >= $7
+    AND ($8::text[] IS NULL OR direction = ANY ($8))
+ORDER BY close_time, symbol, interval_ms, model, version
+LIMIT $9;
+
+-- name: recent_signals
+-- The LONG and SHORT whose positions may be open: closed less than $1 bars before the newest of all; $2 at most, the newest.
+SELECT symbol, interval_ms, close_time_ms, side, quality, close, stop_loss, take_profit
+FROM (
+    SELECT DISTINCT ON (p.close_time, p.symbol, p.interval_ms)
+        p.symbol, p.interval_ms, (date_part('epoch', p.close_time) * 1000)::bigint AS close_time_ms,
+        CASE p.direction WHEN 'LONG' THEN 1 ELSE -1 END AS side, p.quality, p.close, p.stop_loss, p.take_profit
+    FROM ml_predictions AS p
+    CROSS JOIN (
+        SELECT greatest(
+            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'LONG' AND NOT shadow),
+            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'SHORT' AND NOT shadow)) AS close_time
+    ) AS newest
+    WHERE p.direction IN ('LONG', 'SHORT') AND p.close_time > newest.close_time - $1::integer * interval '1 day'
+        AND p.close_time > newest.close_time - $1::integer * p.interval_ms * interval '1 millisecond'
+        AND p.stop_loss IS NOT NULL AND p.take_profit IS NOT NULL AND NOT p.shadow
+    ORDER BY p.close_time DESC, p.symbol, p.interval_ms, p.created_at, p.version  -- what was said first has entered
+    LIMIT $2
+) AS found
+ORDER BY close_time_ms, quality DESC;
+
+-- name: reasons_of
+-- Of the given closes those that were answered, by whichever version, and the reasons of the newest answer. LATERAL: one index
+-- look-up each.
+SELECT given.symbol, given.interval_ms, given.close_time_ms, p.reasons
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS given (symbol, interval_ms, close_time_ms)
+CROSS JOIN LATERAL (
+    SELECT reasons FROM ml_predictions
+    WHERE symbol = given.symbol AND interval_ms = given.interval_ms AND NOT shadow
+        AND close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
+    ORDER BY created_at DESC
+    LIMIT 1
+) AS p;
+
+-- name: closed_trades
+-- What the closed trades of strategy $1 brought, by series: how many, and of their returns sum and sum of squares.
+SELECT
+    symbol, prediction_interval_ms AS interval_ms, count(*) AS trades, sum(pnl / (entry_price * size)) AS total,
+    sum((pnl / (entry_price * size)) ^ 2) AS squares,
+    (date_part('epoch', min(entry_time)) * 1000)::bigint AS first_ms,
+    (date_part('epoch', max(exit_time)) * 1000)::bigint AS last_ms
+FROM ml_strategy_signals
+WHERE strategy = $1 AND status = 'CLOSED' AND prediction_interval_ms IS NOT NULL
+GROUP BY symbol, prediction_interval_ms;
 
 -- name: recent_symbols
 -- Every symbol and interval with a candle since $1, $2 at most. Each step is one look-up in the primary key: there is no

@@ -6,13 +6,13 @@ A series, a symbol and its interval, has a number; arrays hold the newest closes
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candlecast.values import I64, SYMBOL_BYTES, Bool, Symbols
+from candlecast.series import SeriesNumbers
+from candlecast.values import I64, Bool, Symbols
 
 OnDisk = asyncio.Future[int]
 """The end of a record in the journal, once it is on disk."""
@@ -20,27 +20,23 @@ RECENT_MAX: Final = 16
 """Forecasts of a series that are known again. Older ones are not asked for again; PostgreSQL would keep the first."""
 NEVER: Final = np.iinfo(np.int64).min
 """Where a series has no close yet."""
-KEY: Final = np.dtype([("symbol", f"S{SYMBOL_BYTES}"), ("interval_ms", "<i8")])
 
 
 class Recent:
     """The newest RECENT_MAX closes of each series."""
 
     def __init__(self) -> None:
-        self._numbers: defaultdict[bytes, int] = defaultdict()
-        self._numbers.default_factory = self._numbers.__len__
+        self._numbers = SeriesNumbers()
         self._closes = np.full((64, RECENT_MAX), NEVER, dtype=np.int64)
         self._done: NDArray[np.object_] = np.full((64, RECENT_MAX), None, dtype=np.object_)
 
     def numbers(self, symbol: Symbols, interval_ms: I64) -> I64:
         """Return the numbers of series [N]; a new one gets the next."""
-        keys = np.zeros(len(symbol), KEY)
-        keys["symbol"], keys["interval_ms"] = symbol, interval_ms
-        found = list(map(self._numbers.__getitem__, keys.view(f"V{KEY.itemsize}").tolist()))
+        found = self._numbers.of(symbol, interval_ms)
         while len(self._numbers) > len(self._closes):
             self._closes = np.concatenate([self._closes, np.full_like(self._closes, NEVER)])
             self._done = np.concatenate([self._done, np.full_like(self._done, None)])
-        return np.array(found, dtype=np.int64)
+        return found
 
     def find(self, series: I64, close_time_ms: I64) -> tuple[Bool, dict[int, OnDisk]]:
         """Return [N] which closes are new, of equal ones the first; and by place when those known are on disk."""

@@ -150,6 +150,15 @@ class Recorder:
         Raises:
             StorageUnavailable: PostgreSQL is away, or has not got all that was recorded within the timeout.
         """
+        await self.drained()
+        return await candle_rows.known(self._pool, candles)
+
+    async def drained(self) -> None:
+        """Return once everything recorded so far is in PostgreSQL.
+
+        Raises:
+            StorageUnavailable: it is away, or has not got all within the timeout.
+        """
         if self._drain.failure is not None:
             raise StorageUnavailable(self._drain.failure)
         try:
@@ -157,7 +166,6 @@ class Recorder:
                 await self._drain.caught_up(self._journal.end)
         except TimeoutError as error:
             raise StorageUnavailable("PostgreSQL has not got everything from the journal yet") from error
-        return await candle_rows.known(self._pool, candles)
 
     async def settled(self) -> None:
         """Return once everything recorded so far is on disk.

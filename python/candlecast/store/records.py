@@ -96,6 +96,9 @@ PREDICTION_COLUMNS: Final = {
     "stop_loss": "double precision",
     "take_profit": "double precision",
     "reasons": "integer",
+    "rule_score": "double precision",
+    "hybrid_score": "double precision",
+    "size_multiplier": "double precision",
     "gate_probability": "double precision",
     "gate_verdict": "smallint",
     "decode_us": "integer",
@@ -120,6 +123,8 @@ FLOATS: Final = {"outputs": layout.COUNT, "probabilities": len(layout.HORIZONS) 
 """Numbers in a bytea; in `features` as many as the model has."""
 NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
 """Columns that Interpretation calls alike."""
+SCORES: Final = ("rule_score", "hybrid_score", "size_multiplier")
+"""Columns that Forecasts calls alike."""
 STAGES: Final = ("decode_us", "features_us", "queue_us", "model_us", "interpret_us")
 """Columns that StageTimes calls alike."""
 TIME_US_MAX: Final = 2**31 - 1
@@ -223,6 +228,8 @@ def predictions(given: Forecasts, feature_names: Sequence[str]) -> Records:
     for name in NUMBERS:
         made[name] = getattr(given.meaning, name)
     made["reasons"] = given.reasons
+    for name in SCORES:
+        made[name] = getattr(given, name)
     made["gate_probability"], made["gate_verdict"] = given.gate_probability, given.gate_verdict
     for name in STAGES:
         made[name] = min(getattr(given.times, name), TIME_US_MAX)

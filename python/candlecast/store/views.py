@@ -46,9 +46,13 @@ async def row(pool: Pool, name: str, *values: object) -> Row | None:
     return found[0] if found else None
 
 
-async def feature_rows(pool: Pool, count: int, width: int) -> tuple[F32, int | None]:
-    """Return the feature rows of the newest forecasts [n, width] and the newest's close in ms; others are left out."""
-    found = await pool.fetch(VIEWS["newest_rows"], count)
+async def feature_rows(pool: Pool, count: int, width: int, until_ms: float | None = None) -> tuple[F32, int | None]:
+    """Return the feature rows [n, width] of the newest forecasts until then, and the newest's close in ms.
+
+    Rows of another width, which is another feature set, are left out.
+    """
+    until = time_of(FAR_MS if until_ms is None else until_ms)
+    found = await pool.fetch(VIEWS["newest_rows"], count, until)
     data = [item["features"] for item in found if len(item["features"]) == 4 * width]
     newest = _ms(found[0]["close_time"]) if found else None
     return np.frombuffer(b"".join(data), dtype="<f4").reshape(len(data), width), newest

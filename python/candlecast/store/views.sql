@@ -20,17 +20,6 @@ CROSS JOIN LATERAL (
     SELECT f.* FROM ml_forecasts AS f WHERE f.symbol = named.symbol ORDER BY f.close_time DESC LIMIT 1
 ) AS newest;
 
--- name: forecasts_since
--- What was written since $1, oldest first, $2 at most.
-SELECT
-    symbol, interval_ms, close_time, model, version, state, gap_filled, degraded, direction, strength, confidence,
-    quality, agreement, move, edge, stop_loss, take_profit, reasons, gate_probability, gate_approved, outputs,
-    decode_us, features_us, queue_us, model_us, interpret_us, created_at
-FROM ml_forecasts
-WHERE created_at >= $1
-ORDER BY created_at, close_time
-LIMIT $2;
-
 -- name: clock
 SELECT now() AS now;
 
@@ -179,8 +168,8 @@ ORDER BY version DESC
 LIMIT 1;
 
 -- name: newest_rows
--- The feature rows of the $1 newest forecasts.
-SELECT close_time, features FROM ml_forecasts ORDER BY close_time DESC LIMIT $1;
+-- The feature rows of the $1 newest forecasts that closed at $2 or before.
+SELECT close_time, features FROM ml_forecasts WHERE close_time <= $2 ORDER BY close_time DESC LIMIT $1;
 
 -- name: accuracy_models
 SELECT model, version, interval_ms, max(day) AS newest_day, sum(forecasts)::bigint AS forecasts

@@ -21,7 +21,7 @@ from typing import Final, Self
 from candlecast.errors import CandlecastError
 from candlecast.store import outcomes, performance
 from candlecast.store.batch import Batch
-from candlecast.store.outcomes import CANDLES_MIN, Costs, Series
+from candlecast.store.outcomes import CANDLES_MIN, SURE_S, Costs, Series
 from candlecast.store.pool import Connection, Pool, is_refusal, open_pool
 
 GATHER_S: Final = 2.0
@@ -36,8 +36,6 @@ SERIES_PAGE: Final = 1_000
 """Listed at once at the start."""
 BACKOFF_MIN_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0
-WORKERS: Final = 2
-"""Passes at once while much is to be found, each over a connection of its own."""
 NICE: Final = 19
 """Of the backends that make the passes, where PostgreSQL runs on this machine: serving goes first."""
 STOP_TIMEOUT_S: Final = 2.0
@@ -49,13 +47,27 @@ class Tracking:
 
     Args:
         gather_s: pause between hearing of candles and looking at their series.
+        workers: passes at once while much is to be found, each over a connection of its own; a second one is faster
+            where processors and disk have nothing else to do.
         finds_all: look at every series there is when it starts.
+        sure_s: as `outcomes.settle` has it.
     """
 
-    def __init__(self, database_url: str, costs: Costs, *, gather_s: float = GATHER_S, finds_all: bool = True) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        costs: Costs,
+        *,
+        gather_s: float = GATHER_S,
+        workers: int = 1,
+        finds_all: bool = True,
+        sure_s: float = SURE_S,
+    ) -> None:
         self._database_url = database_url
         self._costs = costs
         self._gather_s = gather_s
+        self._workers = workers
+        self._sure_s = sure_s
         self._due = dict[Series, None]()  # in the order in which they were heard of
         self._stuck = dict[Series, float]()  # and when they may be looked at again, by the monotonic clock
         self._heard = asyncio.Event()
@@ -109,10 +121,12 @@ class Tracking:
                 async with AsyncExitStack() as stack:
                     pool = await stack.enter_async_context(
                         open_pool(
-                            self._database_url, connections_max=WORKERS + 1, command_timeout_ms=outcomes.TIMEOUT_MS
+                            self._database_url,
+                            connections_max=self._workers + 1,
+                            command_timeout_ms=outcomes.TIMEOUT_MS,
                         )
                     )
-                    lent = [await stack.enter_async_context(pool.connection()) for _ in range(WORKERS)]
+                    lent = [await stack.enter_async_context(pool.connection()) for _ in range(self._workers)]
                     for connection in lent:
                         await outcomes.prepare(connection)
                         await _step_back(connection, self._database_url)
@@ -184,7 +198,11 @@ class Tracking:
         """Look at some series together; where PostgreSQL refuses what one of them gives, each by itself."""
         try:
             done = await outcomes.settle(
-                connection, some, self._costs, candles_max=max(CANDLES_MAX // len(some), CANDLES_MIN)
+                connection,
+                some,
+                self._costs,
+                candles_max=max(CANDLES_MAX // len(some), CANDLES_MIN),
+                sure_s=self._sure_s,
             )
         except Exception as error:
             if not is_refusal(error):
@@ -194,7 +212,7 @@ class Tracking:
                 return 0
             return sum([await self._settle_some(connection, [series]) for series in some])
         self._due.update(dict.fromkeys(done.unfinished))
-        self._stuck.update(dict.fromkeys(done.stuck, time.monotonic() + outcomes.SURE_S / 4))
+        self._stuck.update(dict.fromkeys(done.stuck, time.monotonic() + max(self._sure_s, 1) / 4))
         return done.forecasts
 
 

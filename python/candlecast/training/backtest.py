@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from candlecast.feature_files import Advance, Recording, recording
 from candlecast.filters import Thresholds
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble
+from candlecast.portfolio import Limits
 from candlecast.training import performance
 from candlecast.training.performance import returns_of
 from candlecast.training.replay import Speaker, onnx, replay, together
@@ -87,6 +88,7 @@ def backtest(
     rules: Rules,
     thresholds: Thresholds,
     *,
+    limits: Limits | None = None,
     symbols: Sequence[str] | None = None,
     start_ms: int | None = None,
     end_ms: int | None = None,
@@ -99,6 +101,7 @@ def backtest(
     Those with the same optional inputs and reference symbol share one replay.
 
     Args:
+        limits: of the filters that remember, each model by itself; costs and bars are those of the rules. None: none.
         on_replay: told how many candles a replay takes, gives what is told its progress.
         speaker: how a bundle, or a member of an ensemble, answers.
 
@@ -112,11 +115,19 @@ def backtest(
         features = subject.features
         groups.setdefault((*features.optional_inputs, features.reference_symbol), []).append(k)
     names, done = _names(subjects), dict[int, Backtest]()
+    if limits is not None:
+        limits = replace(limits, position_bars_max=rules.hold_bars, trade_cost=2 * (rules.fees + rules.slippage))
     for group in groups.values():
         used = _recording(files, subjects[group[0]], symbols)
         speakers = [together(subjects[k], speaker) for k in group]
         bars, said = replay(
-            used, speakers, thresholds, start_ms=start_ms, end_ms=end_ms, advance=on_replay(used.candles)
+            used,
+            speakers,
+            thresholds,
+            limits=limits,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            advance=on_replay(used.candles),
         )
         held = buy_and_hold(bars, rules)
         for k, words in zip(group, said, strict=True):
@@ -128,7 +139,9 @@ def backtest(
     return [done[k] for k in range(len(subjects))]
 
 
-def document(tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds) -> dict[str, Any]:
+def document(
+    tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds, limits: Limits | None = None
+) -> dict[str, Any]:
     """Return everything as one JSON value."""
     bars = tests[0].bars
     returns = returns_of(tests[0].held)
@@ -143,7 +156,7 @@ def document(tests: Sequence[Backtest], rules: Rules, thresholds: Thresholds) ->
             "symbols": list(bars.symbols),
         },
         "rules": asdict(rules),
-        "filters": asdict(thresholds),
+        "filters": asdict(thresholds) | (_of_signals(limits) if limits else {}),
         "models": {test.name: _described(test) | test.numbers for test in tests},
         "buy_and_hold": performance.of_returns(returns, performance.YEAR_MS / bars.interval_ms),
     }
@@ -174,6 +187,11 @@ def as_metrics(test: Backtest) -> list[tuple[int, dict[str, Any]]]:
             number, shown = (0, name) if name == "unseen" else (int(name.removeprefix("fold ")), "all")
             told.append((number, part(shown, numbers["spans"][name], mask)))
     return told
+
+
+def _of_signals(limits: Limits) -> dict[str, Any]:
+    """Return the limits that the rules do not say."""
+    return {name: value for name, value in asdict(limits).items() if name not in ("position_bars_max", "trade_cost")}
 
 
 def _described(test: Backtest) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class Comparison:
     def empty(cls, names: tuple[str, str], left_out: dict[str, int]) -> Comparison:
         """Return the comparison of nothing."""
         old, new = names
-        why = "; ".join(f"{count} are left out: {reason}" for reason, count in left_out.items()) or "they did not speak"
+        why = "; ".join(f"{reason}: {count}" if count else reason for reason, count in left_out.items())
+        why = why or "they did not speak"
         sentence = f"Not yet known whether {new} is better than {old}: no forecasts of both can be measured ({why})."
         none = dict.fromkeys(WHO, 0)
         return cls(old, new, "not yet known", sentence, True, none, 0, 0, 0.0, {}, {}, {}, none, {}, {}, left_out)

@@ -37,7 +37,7 @@ def contest(
     thresholds: Thresholds,
     say: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
-    """Compare two bundles on the newest candles, after all that either was trained on.
+    """Compare two bundles on the newest candles, after all that either was trained on; without any nothing is known.
 
     Args:
         data: candle files, or candles; both bundles' optional inputs and reference symbol among them.
@@ -45,9 +45,9 @@ def contest(
 
     Raises:
         BundleError: the core computes other features than one was trained on.
-        ConfigurationError: the candles lack what one needs, or none is newer than what both were trained on.
     """
     bundles = champion, challenger
+    names = _title(champion), _title(challenger)
     known_ms = max(_ms(bundle.manifest.data["to"]) for bundle in bundles)
     interval_ms = int(challenger.manifest.data["interval_ms"])
     since_ms = known_ms + EMBARGO_BARS * interval_ms
@@ -58,21 +58,19 @@ def contest(
     with tempfile.TemporaryDirectory(prefix="candlecast-contest-") as folder:
         for number, bundle in enumerate(bundles):
             bundle.check_feature_set()
-            history = _history(bundle, data, since_ms - warm_up_ms)
             place = Path(folder) / str(number)
             place.mkdir()
-            prepared = prepare(history, place, STRIDE, lambda symbol: None)
-            newest = prepared.since(since_ms)
+            try:
+                history = _history(bundle, data, since_ms - warm_up_ms)
+                newest = prepare(history, place, STRIDE, lambda symbol: None).since(since_ms)
+            except ConfigurationError as error:
+                return Comparison.empty(names, {f"candles of {_title(bundle)}: {error}": 0})
             if not len(newest):
-                raise ConfigurationError(
-                    f"no candle of the data is newer than what {_title(champion)} and {_title(challenger)} were trained"
-                    f" on, and {EMBARGO_BARS} bars more: nothing can be compared; give newer candles"
-                )
+                return Comparison.empty(names, {f"no candle is newer than what both know by {EMBARGO_BARS} bars": 0})
             say(f"{_title(bundle)}: {len(newest)} candles that neither version was trained on")
             samples.append(newest)
             spoken.append(said(_answers(bundle, newest), np.array(bundle.manifest.temperatures), thresholds))
         first, second = samples
-        names = _title(champion), _title(challenger)
         if len(first) != len(second) or (first.open_time_ms != second.open_time_ms).any():
             return Comparison.empty(names, {"one has windows where the other has none": abs(len(first) - len(second))})
         # One symbol follows the other, each in time order to the same end.

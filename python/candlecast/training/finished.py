@@ -62,13 +62,18 @@ def history_for(
     return history
 
 
-def answer(subject: Subject, samples: Samples, on_rows: Callable[[int], None]) -> F32:
-    """Return what it answers [N, 20] to all samples on the CPU, batch by batch; call on_rows with rows done."""
+def answers(subject: Subject, samples: Samples, on_rows: Callable[[int], None]) -> F32:
+    """Return what each member answers [M, N, 20] to all samples on the CPU, batch by batch.
+
+    Args:
+        on_rows: is told how many rows are done.
+    """
     models = [opened(bundle) for bundle in subject.members]
-    answers = np.empty((len(samples), outputs.COUNT), dtype=np.float32)
+    found = np.empty((len(models), len(samples), outputs.COUNT), dtype=np.float32)
     for start in range(0, len(samples), BATCH_ROWS):
         index = np.arange(start, min(start + BATCH_ROWS, len(samples)))
         windows = samples.windows(index)
-        answers[index] = subject.joined([ask(windows) for ask in models])
+        for k, ask in enumerate(models):
+            found[k, index] = ask(windows)
         on_rows(len(index))
-    return answers
+    return found

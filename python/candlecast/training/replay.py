@@ -1,6 +1,7 @@
 """Candle files → bars, and what serving would have said at each close. Knows no trades and no flags.
 
-Rows come from the core, fed by close as live; outputs are read by `interpret` and `filters.judge`, as the Forecaster's.
+Rows come from the core, fed by close as live; outputs are read by `interpret` and judged by `Signals`, as the
+Forecaster's: the filters that remember see the same positions, which the same candles move.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from candlecast.candle_files import closes_ms
 from candlecast.errors import ConfigurationError
 from candlecast.feature_files import Advance, Recording
 from candlecast.features import ACCEPTED, NAMES, STATES, WINDOW
-from candlecast.filters import REASONS, Thresholds, judge
+from candlecast.filters import REASONS, Thresholds, size_multiplier
 from candlecast.interpret import interpret
 from candlecast.models.bundle import Bundle
+from candlecast.portfolio import Limits, Portfolio
+from candlecast.signals import Signals
+from candlecast.training import simulator
 from candlecast.training.runtime import Ask, opened
-from candlecast.training.simulator import Bars, Signals
+from candlecast.training.simulator import Bars
 from candlecast.training.subject import Subject
 from candlecast.values import F32, F64, I64, Bool, Candles
 
@@ -31,8 +35,6 @@ BLOCK_CANDLES: Final = 256
 """Candles pushed at once, give or take those of one close: their windows take 92 KB each."""
 PIECE_ROWS: Final = 64
 """Windows of one question to the model: the fastest of 16 to 256, one thread each."""
-STRONG: Final = 2
-SIZE_WHEN_STRONG: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,10 @@ class Said:
     stop_loss: F64  # [T, S]
     take_profit: F64  # [T, S]
 
-    def signals(self) -> Signals:
+    def signals(self) -> simulator.Signals:
         """Return what of it is traded."""
-        multiplier = np.where(self.strength == STRONG, SIZE_WHEN_STRONG, 1.0)
-        return Signals(self.direction, multiplier, self.stop_loss, self.take_profit)
+        multiplier = size_multiplier(self.strength.astype(np.uint8))
+        return simulator.Signals(self.direction, multiplier, self.stop_loss, self.take_profit)
 
     def counts(self) -> dict[str, int]:
         """Count the forecasts: all, those that are signals, and the reasons of the others (one may have several)."""
@@ -95,13 +97,15 @@ def replay(
     speakers: Sequence[Speaker],
     thresholds: Thresholds,
     *,
+    limits: Limits | None = None,
     start_ms: int | None = None,
     end_ms: int | None = None,
     advance: Advance = lambda count: None,
 ) -> tuple[Bars, list[Said]]:
     """Return the bars of the recording's symbols that open in [start_ms, end_ms) and what each model says of them.
 
-    Candles before start_ms warm the features up. Memory: some hundred windows, and 200 bytes for each bar.
+    Without limits the filters that remember are left out. Candles before start_ms warm the features up. Memory: some
+    hundred windows, and 200 bytes for each bar.
 
     Raises:
         ConfigurationError: intervals differ, or no candle is left.
@@ -111,6 +115,7 @@ def replay(
         raise ConfigurationError(f"the files have intervals of {sorted(intervals)} ms; test one interval at a time")
     symbols = tuple(sorted(recording.symbols))
     core, taken, rest = recording.core(_two_rooms()), list[_Taken](), recording.candles
+    judges = [Signals(NAMES, STATES, thresholds, Portfolio(limits) if limits else None) for _ in speakers]
     with ThreadPoolExecutor(THREADS) as pool:
         asked = deque[_Asked]()  # the next block is computed while the models answer
         for block in _blocks(recording.batches(), end_ms):
@@ -124,11 +129,13 @@ def replay(
             pieces = [windows[k : k + PIECE_ROWS] for k in range(0, len(windows), PIECE_ROWS)]
             answers = [[pool.submit(speaker.ask, piece) for piece in pieces] for speaker in speakers]
             asked.append(
-                _Asked(block.take(at), window >= 0, pushed.state[at], pushed.gap_filled[at], answers, len(block))
+                _Asked(
+                    block.take(at), window >= 0, windows, pushed.state[at], pushed.gap_filled[at], answers, len(block)
+                )
             )
-            if len(asked) > 1:
-                taken.append(asked.popleft().read(speakers, thresholds, advance))
-        taken += [last.read(speakers, thresholds, advance) for last in asked]
+            if len(asked) > 1:  # before its room of windows is filled again
+                taken.append(asked.popleft().read(speakers, judges, advance))
+        taken += [last.read(speakers, judges, advance) for last in asked]
     advance(rest)  # those behind end_ms
     return _gridded(symbols, intervals.pop(), taken)
 
@@ -163,25 +170,39 @@ class _Asked:
 
     candles: Candles
     has_window: Bool  # [N]
+    windows: F32  # [R, 96, F]
     state: NDArray[np.uint8]  # [N]
     gap_filled: Bool  # [N]
     answers: list[list[Future[F32]]]  # of each model, in pieces
     pushed: int
 
-    def read(self, speakers: Sequence[Speaker], thresholds: Thresholds, advance: Advance) -> _Taken:
+    def read(self, speakers: Sequence[Speaker], judges: Sequence[Signals], advance: Advance) -> _Taken:
         at = np.flatnonzero(self.has_window)
         outputs = [[piece.result() for piece in pieces] for pieces in self.answers]
         advance(self.pushed)
         if not len(at):
+            for judge in judges:
+                judge.follow(self.candles)
             return _Taken(self.candles, [_nothing((len(self.candles),)) for _ in speakers])
         return _Taken(
             self.candles,
-            [self._said(at, np.concatenate(parts), s, thresholds) for parts, s in zip(outputs, speakers, strict=True)],
+            [
+                self._said(at, np.concatenate(parts), speaker, judge)
+                for parts, speaker, judge in zip(outputs, speakers, judges, strict=True)
+            ],
         )
 
-    def _said(self, at: I64, outputs: F32, speaker: Speaker, thresholds: Thresholds) -> Said:
+    def _said(self, at: I64, outputs: F32, speaker: Speaker, judge: Signals) -> Said:
         meaning = interpret(outputs, speaker.temperatures)
-        verdicts = judge(meaning, self.state[at], self.gap_filled[at], thresholds, states=STATES)
+        source = self.candles.take(at)
+        verdicts = judge.judge(
+            meaning,
+            source,
+            self.windows,
+            self.state[at],
+            self.gap_filled[at],
+            others=self.candles.take(~self.has_window),
+        ).verdicts
         said = _nothing((len(self.candles),))
         said.is_forecast[at] = True
         said.direction[at], said.strength[at], said.reasons[at] = (

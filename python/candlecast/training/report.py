@@ -29,6 +29,7 @@ class Report:
     facts: Mapping[str, str]  # what was measured on what
     measured: Numbers  # evaluate.measure, or evaluate.average of the folds
     folds: Mapping[str, Numbers] = field(default_factory=dict)  # evaluate.measure of each
+    members: Mapping[str, Numbers] = field(default_factory=dict)  # of an ensemble: weight, log_loss by horizon
     warnings: list[str] = field(default_factory=list)  # the loudest first: they open the report
     pnl: tuple[I64, F64] | None = None  # open times and PnL [T] of each bar
     pnl_title: str = "Every signal held for 4 hours, before costs (a sketch; candlecast backtest trades as one would)"
@@ -96,6 +97,8 @@ def _blocks(report: Report) -> list[Block]:
     blocks = _opening(report)
     blocks.append(Table(["", ""], [[name, value] for name, value in report.facts.items()]))
     blocks += [Heading("Probabilities"), _directions(report.measured), Text(_HOW, "note")]
+    if report.members:
+        blocks += [Heading("Members alone"), _members(report)]
     blocks += [Heading("Skill per horizon" + (" and fold" if report.folds else ""))]
     parts = list(report.folds.items())
     blocks.append(Plot(plots.skills([*parts, ("mean" if parts else "all", report.measured)]), "skill and intervals"))
@@ -141,6 +144,17 @@ def _directions(measured: Numbers) -> Table:
         for key, metric in columns.items()
     ]
     return Table(["", *outputs.HORIZONS], rows)
+
+
+def _members(report: Report) -> Table:
+    """Return the log-loss of each member by itself, and that of all together."""
+
+    def losses(of: Mapping[str, float | None]) -> list[str]:
+        return ["" if value is None else f"{value:.4f}" for value in of.values()]
+
+    rows = [[name, f"{one['weight']:.3f}", *losses(one["log_loss"])] for name, one in report.members.items()]
+    whole = {horizon: numbers["log_loss"]["model"] for horizon, numbers in report.measured["horizons"].items()}
+    return Table(["log-loss", "weight", *outputs.HORIZONS], [*rows, ["all together", "1", *losses(whole)]])
 
 
 def _folds(folds: Mapping[str, Numbers], mean: Numbers) -> Table:

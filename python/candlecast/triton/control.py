@@ -15,6 +15,8 @@ from candlecast.errors import DeadlineExceeded, ModelUnavailable
 from candlecast.triton.client import CHANNEL_OPTIONS
 
 CONTROL_HEADER: Final = "triton-grpc-protocol-candlecast"
+CLOSE_TIMEOUT_S: Final = 5.0
+"""Longest wait for a load under way, when the server stops."""
 READY: Final = "READY"
 UNLOADING: Final = "UNLOADING"
 
@@ -40,7 +42,7 @@ class Control:
 
     async def __aexit__(self, *_: object) -> None:
         if self._calls:
-            await asyncio.wait(self._calls, timeout=self._timeout_s)
+            await asyncio.wait(self._calls, timeout=min(self._timeout_s, CLOSE_TIMEOUT_S))
         await self._channel.close()
 
     async def load(self, name: str) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from candlecast.v1 import types_pb2 as candlecast_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61ndlecast/v1/forecasts.proto\x12\rcandlecast.v1\x1a\x19\x63\x61ndlecast/v1/types.proto\"\x91\x01\n\x0ePredictRequest\x12&\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x15.candlecast.v1.Candle\x12\x0f\n\x07symbols\x18\x02 \x03(\t\x12\x13\n\x0binterval_ms\x18\x03 \x01(\x03\x12!\n\x04wait\x18\x04 \x01(\x0e\x32\x13.candlecast.v1.Wait\x12\x0e\n\x06packed\x18\x05 \x01(\x0c\"m\n\x0fPredictResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.candlecast.v1.CandleResult\x12,\n\x06packed\x18\x02 \x01(\x0b\x32\x1c.candlecast.v1.PackedResults\"j\n\rStreamRequest\x12&\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x15.candlecast.v1.Candle\x12!\n\x04wait\x18\x02 \x01(\x0e\x32\x13.candlecast.v1.Wait\x12\x0e\n\x06packed\x18\x03 \x01(\x0c\"l\n\x0eStreamResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.candlecast.v1.CandleResult\x12,\n\x06packed\x18\x02 \x01(\x0b\x32\x1c.candlecast.v1.PackedResults\"I\n\x0f\x42\x61\x63kfillRequest\x12&\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x15.candlecast.v1.Candle\x12\x0e\n\x06packed\x18\x02 \x01(\x0c\"\x89\x02\n\x10\x42\x61\x63kfillResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\x12\n\nduplicates\x18\x02 \x01(\x04\x12,\n\x07refused\x18\x03 \x03(\x0b\x32\x1b.candlecast.v1.CandleResult\x12\x15\n\rrefused_count\x18\x04 \x01(\x04\x12=\n\x07symbols\x18\x05 \x03(\x0b\x32,.candlecast.v1.BackfillResponse.SymbolsEntry\x1aK\n\x0cSymbolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.candlecast.v1.SymbolStatus:\x02\x38\x01\"7\n\x10GetSymbolRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x13\n\x0binterval_ms\x18\x02 \x01(\x03\"\xc6\x01\n\x11GetSymbolResponse\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x13\n\x0binterval_ms\x18\x02 \x01(\x03\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.candlecast.v1.SymbolStatus\x12 \n\x13newest_open_time_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\ngap_filled\x18\x05 \x01(\x08\x12\x11\n\tconflicts\x18\x06 \x01(\rB\x16\n\x14_newest_open_time_ms2\xbf\x02\n\tForecasts\x12H\n\x07Predict\x12\x1d.candlecast.v1.PredictRequest\x1a\x1e.candlecast.v1.PredictResponse\x12I\n\x06Stream\x12\x1c.candlecast.v1.StreamRequest\x1a\x1d.candlecast.v1.StreamResponse(\x01\x30\x01\x12M\n\x08\x42\x61\x63kfill\x12\x1e.candlecast.v1.BackfillRequest\x1a\x1f.candlecast.v1.BackfillResponse(\x01\x12N\n\tGetSymbol\x12\x1f.candlecast.v1.GetSymbolRequest\x1a .candlecast.v1.GetSymbolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61ndlecast/v1/forecasts.proto\x12\rcandlecast.v1\x1a\x19\x63\x61ndlecast/v1/types.proto\"\xa8\x01\n\x0ePredictRequest\x12&\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x15.candlecast.v1.Candle\x12\x0f\n\x07symbols\x18\x02 \x03(\t\x12\x13\n\x0binterval_ms\x18\x03 \x01(\x03\x12!\n\x04wait\x18\x04 \x01(\x0e\x32\x13.candlecast.v1.Wait\x12\x0e\n\x06packed\x18\x05 \x01(\x0c\x12\x15\n\rpacked_layout\x18\x06 \x01(\r\"m\n\x0fPredictResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.candlecast.v1.CandleResult\x12,\n\x06packed\x18\x02 \x01(\x0b\x32\x1c.candlecast.v1.PackedResults\"\x81\x01\n\rStreamRequest\x12&\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x15.candlecast.v1.Candle\x12!\n\x04wait\x18\x02 \x01(\x0e\x32\x13.candlecast.v1.Wait\x12\x0e\n\x06packed\x18\x03 \x01(\x0c\x12\x15\n\rpacked_layout\x18\x04 \x01(\r\"l\n\x0eStreamResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.candlecast.v1.CandleResult\x12,\n\x06packed\x18\x02 \x01(\x0b\x32\x1c.candlecast.v1.PackedResults\"\xd1\x01\n\x10SubscribeRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12\x16\n\x0emin_confidence\x18\x02 \x01(\x01\x12,\n\ndirections\x18\x03 \x03(\x0e\x32\x18.candlecast.v1.Direction\x12\x1f\n\x12\x66rom_close_time_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12.\n\x0bwhen_behind\x18\x05 \x01(\x0e\x32\x19.candlecast.v1.WhenBehindB\x15\n\x13_from_close_time_ms\"^\n\x11SubscribeResponse\x12*\n\tforecasts\x18\x01 \x03(\x0b\x32\x17.candlecast.v1.Forecast\x12\x0f\n\x07skipped\x18\x02 \x01(\x04\x12\x0c\n\x04live\x18\x03 \x01(\x08\"I\n\x0f\x42\x61\x63kfillRequest\x12&\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x15.candlecast.v1.Candle\x12\x0e\n\x06packed\x18\x02 \x01(\x0c\"\x89\x02\n\x10\x42\x61\x63kfillResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\x12\n\nduplicates\x18\x02 \x01(\x04\x12,\n\x07refused\x18\x03 \x03(\x0b\x32\x1b.candlecast.v1.CandleResult\x12\x15\n\rrefused_count\x18\x04 \x01(\x04\x12=\n\x07symbols\x18\x05 \x03(\x0b\x32,.candlecast.v1.BackfillResponse.SymbolsEntry\x1aK\n\x0cSymbolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.candlecast.v1.SymbolStatus:\x02\x38\x01\"7\n\x10GetSymbolRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x13\n\x0binterval_ms\x18\x02 \x01(\x03\"\xc6\x01\n\x11GetSymbolResponse\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x13\n\x0binterval_ms\x18\x02 \x01(\x03\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.candlecast.v1.SymbolStatus\x12 \n\x13newest_open_time_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\ngap_filled\x18\x05 \x01(\x08\x12\x11\n\tconflicts\x18\x06 \x01(\rB\x16\n\x14_newest_open_time_ms*V\n\nWhenBehind\x12\x1b\n\x17WHEN_BEHIND_UNSPECIFIED\x10\x00\x12\x16\n\x12WHEN_BEHIND_LATEST\x10\x01\x12\x13\n\x0fWHEN_BEHIND_END\x10\x02\x32\x91\x03\n\tForecasts\x12H\n\x07Predict\x12\x1d.candlecast.v1.PredictRequest\x1a\x1e.candlecast.v1.PredictResponse\x12I\n\x06Stream\x12\x1c.candlecast.v1.StreamRequest\x1a\x1d.candlecast.v1.StreamResponse(\x01\x30\x01\x12M\n\x08\x42\x61\x63kfill\x12\x1e.candlecast.v1.BackfillRequest\x1a\x1f.candlecast.v1.BackfillResponse(\x01\x12P\n\tSubscribe\x12\x1f.candlecast.v1.SubscribeRequest\x1a .candlecast.v1.SubscribeResponse0\x01\x12N\n\tGetSymbol\x12\x1f.candlecast.v1.GetSymbolRequest\x1a .candlecast.v1.GetSymbolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +34,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BACKFILLRESPONSE_SYMBOLSENTRY']._loaded_options = None
   _globals['_BACKFILLRESPONSE_SYMBOLSENTRY']._serialized_options = b'8\001'
+  _globals['_WHENBEHIND']._serialized_start=1508
+  _globals['_WHENBEHIND']._serialized_end=1594
   _globals['_PREDICTREQUEST']._serialized_start=76
-  _globals['_PREDICTREQUEST']._serialized_end=221
-  _globals['_PREDICTRESPONSE']._serialized_start=223
-  _globals['_PREDICTRESPONSE']._serialized_end=332
-  _globals['_STREAMREQUEST']._serialized_start=334
-  _globals['_STREAMREQUEST']._serialized_end=440
-  _globals['_STREAMRESPONSE']._serialized_start=442
-  _globals['_STREAMRESPONSE']._serialized_end=550
-  _globals['_BACKFILLREQUEST']._serialized_start=552
-  _globals['_BACKFILLREQUEST']._serialized_end=625
-  _globals['_BACKFILLRESPONSE']._serialized_start=628
-  _globals['_BACKFILLRESPONSE']._serialized_end=893
-  _globals['_BACKFILLRESPONSE_SYMBOLSENTRY']._serialized_start=818
-  _globals['_BACKFILLRESPONSE_SYMBOLSENTRY']._serialized_end=893
-  _globals['_GETSYMBOLREQUEST']._serialized_start=895
-  _globals['_GETSYMBOLREQUEST']._serialized_end=950
-  _globals['_GETSYMBOLRESPONSE']._serialized_start=953
-  _globals['_GETSYMBOLRESPONSE']._serialized_end=1151
-  _globals['_FORECASTS']._serialized_start=1154
-  _globals['_FORECASTS']._serialized_end=1473
+  _globals['_PREDICTREQUEST']._serialized_end=244
+  _globals['_PREDICTRESPONSE']._serialized_start=246
+  _globals['_PREDICTRESPONSE']._serialized_end=355
+  _globals['_STREAMREQUEST']._serialized_start=358
+  _globals['_STREAMREQUEST']._serialized_end=487
+  _globals['_STREAMRESPONSE']._serialized_start=489
+  _globals['_STREAMRESPONSE']._serialized_end=597
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=600
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=809
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=811
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=905
+  _globals['_BACKFILLREQUEST']._serialized_start=907
+  _globals['_BACKFILLREQUEST']._serialized_end=980
+  _globals['_BACKFILLRESPONSE']._serialized_start=983
+  _globals['_BACKFILLRESPONSE']._serialized_end=1248
+  _globals['_BACKFILLRESPONSE_SYMBOLSENTRY']._serialized_start=1173
+  _globals['_BACKFILLRESPONSE_SYMBOLSENTRY']._serialized_end=1248
+  _globals['_GETSYMBOLREQUEST']._serialized_start=1250
+  _globals['_GETSYMBOLREQUEST']._serialized_end=1305
+  _globals['_GETSYMBOLRESPONSE']._serialized_start=1308
+  _globals['_GETSYMBOLRESPONSE']._serialized_end=1506
+  _globals['_FORECASTS']._serialized_start=1597
+  _globals['_FORECASTS']._serialized_end=1998
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 from candlecast.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -7,19 +8,30 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class WhenBehind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WHEN_BEHIND_UNSPECIFIED: _ClassVar[WhenBehind]
+    WHEN_BEHIND_LATEST: _ClassVar[WhenBehind]
+    WHEN_BEHIND_END: _ClassVar[WhenBehind]
+WHEN_BEHIND_UNSPECIFIED: WhenBehind
+WHEN_BEHIND_LATEST: WhenBehind
+WHEN_BEHIND_END: WhenBehind
+
 class PredictRequest(_message.Message):
-    __slots__ = ("candles", "symbols", "interval_ms", "wait", "packed")
+    __slots__ = ("candles", "symbols", "interval_ms", "wait", "packed", "packed_layout")
     CANDLES_FIELD_NUMBER: _ClassVar[int]
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     PACKED_FIELD_NUMBER: _ClassVar[int]
+    PACKED_LAYOUT_FIELD_NUMBER: _ClassVar[int]
     candles: _containers.RepeatedCompositeFieldContainer[_types_pb2.Candle]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     interval_ms: int
     wait: _types_pb2.Wait
     packed: bytes
-    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., symbols: _Optional[_Iterable[str]] = ..., interval_ms: _Optional[int] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ..., packed: _Optional[bytes] = ...) -> None: ...
+    packed_layout: int
+    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., symbols: _Optional[_Iterable[str]] = ..., interval_ms: _Optional[int] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ..., packed: _Optional[bytes] = ..., packed_layout: _Optional[int] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("results", "packed")
@@ -30,14 +42,16 @@ class PredictResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_types_pb2.CandleResult, _Mapping]]] = ..., packed: _Optional[_Union[_types_pb2.PackedResults, _Mapping]] = ...) -> None: ...
 
 class StreamRequest(_message.Message):
-    __slots__ = ("candles", "wait", "packed")
+    __slots__ = ("candles", "wait", "packed", "packed_layout")
     CANDLES_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     PACKED_FIELD_NUMBER: _ClassVar[int]
+    PACKED_LAYOUT_FIELD_NUMBER: _ClassVar[int]
     candles: _containers.RepeatedCompositeFieldContainer[_types_pb2.Candle]
     wait: _types_pb2.Wait
     packed: bytes
-    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ..., packed: _Optional[bytes] = ...) -> None: ...
+    packed_layout: int
+    def __init__(self, candles: _Optional[_Iterable[_Union[_types_pb2.Candle, _Mapping]]] = ..., wait: _Optional[_Union[_types_pb2.Wait, str]] = ..., packed: _Optional[bytes] = ..., packed_layout: _Optional[int] = ...) -> None: ...
 
 class StreamResponse(_message.Message):
     __slots__ = ("results", "packed")
@@ -46,6 +60,30 @@ class StreamResponse(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[_types_pb2.CandleResult]
     packed: _types_pb2.PackedResults
     def __init__(self, results: _Optional[_Iterable[_Union[_types_pb2.CandleResult, _Mapping]]] = ..., packed: _Optional[_Union[_types_pb2.PackedResults, _Mapping]] = ...) -> None: ...
+
+class SubscribeRequest(_message.Message):
+    __slots__ = ("symbols", "min_confidence", "directions", "from_close_time_ms", "when_behind")
+    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    MIN_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    DIRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    FROM_CLOSE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    WHEN_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    symbols: _containers.RepeatedScalarFieldContainer[str]
+    min_confidence: float
+    directions: _containers.RepeatedScalarFieldContainer[_types_pb2.Direction]
+    from_close_time_ms: int
+    when_behind: WhenBehind
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., min_confidence: _Optional[float] = ..., directions: _Optional[_Iterable[_Union[_types_pb2.Direction, str]]] = ..., from_close_time_ms: _Optional[int] = ..., when_behind: _Optional[_Union[WhenBehind, str]] = ...) -> None: ...
+
+class SubscribeResponse(_message.Message):
+    __slots__ = ("forecasts", "skipped", "live")
+    FORECASTS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    forecasts: _containers.RepeatedCompositeFieldContainer[_types_pb2.Forecast]
+    skipped: int
+    live: bool
+    def __init__(self, forecasts: _Optional[_Iterable[_Union[_types_pb2.Forecast, _Mapping]]] = ..., skipped: _Optional[int] = ..., live: _Optional[bool] = ...) -> None: ...
 
 class BackfillRequest(_message.Message):
     __slots__ = ("candles", "packed")

@@ -51,6 +51,11 @@ class ForecastsStub:
                 request_serializer=candlecast_dot_v1_dot_forecasts__pb2.BackfillRequest.SerializeToString,
                 response_deserializer=candlecast_dot_v1_dot_forecasts__pb2.BackfillResponse.FromString,
                 _registered_method=True)
+        self.Subscribe = channel.unary_stream(
+                '/candlecast.v1.Forecasts/Subscribe',
+                request_serializer=candlecast_dot_v1_dot_forecasts__pb2.SubscribeRequest.SerializeToString,
+                response_deserializer=candlecast_dot_v1_dot_forecasts__pb2.SubscribeResponse.FromString,
+                _registered_method=True)
         self.GetSymbol = channel.unary_unary(
                 '/candlecast.v1.Forecasts/GetSymbol',
                 request_serializer=candlecast_dot_v1_dot_forecasts__pb2.GetSymbolRequest.SerializeToString,
@@ -84,6 +89,14 @@ class ForecastsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Subscribe(self, request, context):
+        """Forecasts as they are made, of everybody's candles; each once, when it is as safe as its reply. First those that are
+        stored since a close, if asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSymbol(self, request, context):
         """Where a symbol stands.
         """
@@ -108,6 +121,11 @@ def add_ForecastsServicer_to_server(servicer, server):
                     servicer.Backfill,
                     request_deserializer=candlecast_dot_v1_dot_forecasts__pb2.BackfillRequest.FromString,
                     response_serializer=candlecast_dot_v1_dot_forecasts__pb2.BackfillResponse.SerializeToString,
+            ),
+            'Subscribe': grpc.unary_stream_rpc_method_handler(
+                    servicer.Subscribe,
+                    request_deserializer=candlecast_dot_v1_dot_forecasts__pb2.SubscribeRequest.FromString,
+                    response_serializer=candlecast_dot_v1_dot_forecasts__pb2.SubscribeResponse.SerializeToString,
             ),
             'GetSymbol': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSymbol,
@@ -198,6 +216,33 @@ class Forecasts:
             '/candlecast.v1.Forecasts/Backfill',
             candlecast_dot_v1_dot_forecasts__pb2.BackfillRequest.SerializeToString,
             candlecast_dot_v1_dot_forecasts__pb2.BackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Subscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/candlecast.v1.Forecasts/Subscribe',
+            candlecast_dot_v1_dot_forecasts__pb2.SubscribeRequest.SerializeToString,
+            candlecast_dot_v1_dot_forecasts__pb2.SubscribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

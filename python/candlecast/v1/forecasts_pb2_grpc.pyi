@@ -41,6 +41,10 @@ class ForecastsStub:
     """The same as a conversation: one response per request, in order."""
     Backfill: _grpc.StreamUnaryMultiCallable[_forecasts_pb2.BackfillRequest, _forecasts_pb2.BackfillResponse]
     """History that moves state and is stored as candles, without forecasts."""
+    Subscribe: _grpc.UnaryStreamMultiCallable[_forecasts_pb2.SubscribeRequest, _forecasts_pb2.SubscribeResponse]
+    """Forecasts as they are made, of everybody's candles; each once, when it is as safe as its reply. First those that are
+    stored since a close, if asked for.
+    """
     GetSymbol: _grpc.UnaryUnaryMultiCallable[_forecasts_pb2.GetSymbolRequest, _forecasts_pb2.GetSymbolResponse]
     """Where a symbol stands."""
 
@@ -57,6 +61,10 @@ class ForecastsAsyncStub(ForecastsStub):
     """The same as a conversation: one response per request, in order."""
     Backfill: _aio.StreamUnaryMultiCallable[_forecasts_pb2.BackfillRequest, _forecasts_pb2.BackfillResponse]  # type: ignore[assignment]
     """History that moves state and is stored as candles, without forecasts."""
+    Subscribe: _aio.UnaryStreamMultiCallable[_forecasts_pb2.SubscribeRequest, _forecasts_pb2.SubscribeResponse]  # type: ignore[assignment]
+    """Forecasts as they are made, of everybody's candles; each once, when it is as safe as its reply. First those that are
+    stored since a close, if asked for.
+    """
     GetSymbol: _aio.UnaryUnaryMultiCallable[_forecasts_pb2.GetSymbolRequest, _forecasts_pb2.GetSymbolResponse]  # type: ignore[assignment]
     """Where a symbol stands."""
 
@@ -88,6 +96,16 @@ class ForecastsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_forecasts_pb2.BackfillResponse, _abc.Awaitable[_forecasts_pb2.BackfillResponse]]:
         """History that moves state and is stored as candles, without forecasts."""
+
+    @_abc_1.abstractmethod
+    def Subscribe(
+        self,
+        request: _forecasts_pb2.SubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_forecasts_pb2.SubscribeResponse], _abc.AsyncIterator[_forecasts_pb2.SubscribeResponse]]:
+        """Forecasts as they are made, of everybody's candles; each once, when it is as safe as its reply. First those that are
+        stored since a close, if asked for.
+        """
 
     @_abc_1.abstractmethod
     def GetSymbol(

@@ -168,7 +168,7 @@ class StageTimes(_message.Message):
     def __init__(self, decode_us: _Optional[int] = ..., features_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., model_us: _Optional[int] = ..., interpret_us: _Optional[int] = ..., spool_us: _Optional[int] = ...) -> None: ...
 
 class Forecast(_message.Message):
-    __slots__ = ("symbol", "interval_ms", "close_time_ms", "direction", "strength", "confidence", "quality", "agreement", "move", "edge", "horizons", "max_drawdown_1h", "max_rally_1h", "max_drawdown_4h", "max_rally_4h", "stop_loss", "take_profit", "reasons", "state", "gap_filled", "degraded", "model", "features_hash", "durability", "times", "forming", "gate_probability", "gate_approved", "already_stored", "model_agreement")
+    __slots__ = ("symbol", "interval_ms", "close_time_ms", "direction", "strength", "confidence", "quality", "agreement", "move", "edge", "horizons", "max_drawdown_1h", "max_rally_1h", "max_drawdown_4h", "max_rally_4h", "stop_loss", "take_profit", "reasons", "state", "gap_filled", "degraded", "model", "features_hash", "durability", "times", "forming", "gate_probability", "gate_approved", "already_stored", "model_agreement", "rule_score", "hybrid_score", "size_multiplier")
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     CLOSE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +199,9 @@ class Forecast(_message.Message):
     GATE_APPROVED_FIELD_NUMBER: _ClassVar[int]
     ALREADY_STORED_FIELD_NUMBER: _ClassVar[int]
     MODEL_AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    RULE_SCORE_FIELD_NUMBER: _ClassVar[int]
+    HYBRID_SCORE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
     symbol: str
     interval_ms: int
     close_time_ms: int
@@ -229,7 +232,10 @@ class Forecast(_message.Message):
     gate_approved: bool
     already_stored: bool
     model_agreement: float
-    def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., close_time_ms: _Optional[int] = ..., direction: _Optional[_Union[Direction, str]] = ..., strength: _Optional[_Union[Strength, str]] = ..., confidence: _Optional[float] = ..., quality: _Optional[float] = ..., agreement: _Optional[float] = ..., move: _Optional[float] = ..., edge: _Optional[float] = ..., horizons: _Optional[_Iterable[_Union[Horizon, _Mapping]]] = ..., max_drawdown_1h: _Optional[float] = ..., max_rally_1h: _Optional[float] = ..., max_drawdown_4h: _Optional[float] = ..., max_rally_4h: _Optional[float] = ..., stop_loss: _Optional[float] = ..., take_profit: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[SymbolState, str]] = ..., gap_filled: _Optional[bool] = ..., degraded: _Optional[bool] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., features_hash: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., forming: _Optional[bool] = ..., gate_probability: _Optional[float] = ..., gate_approved: _Optional[bool] = ..., already_stored: _Optional[bool] = ..., model_agreement: _Optional[float] = ...) -> None: ...
+    rule_score: float
+    hybrid_score: float
+    size_multiplier: float
+    def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., close_time_ms: _Optional[int] = ..., direction: _Optional[_Union[Direction, str]] = ..., strength: _Optional[_Union[Strength, str]] = ..., confidence: _Optional[float] = ..., quality: _Optional[float] = ..., agreement: _Optional[float] = ..., move: _Optional[float] = ..., edge: _Optional[float] = ..., horizons: _Optional[_Iterable[_Union[Horizon, _Mapping]]] = ..., max_drawdown_1h: _Optional[float] = ..., max_rally_1h: _Optional[float] = ..., max_drawdown_4h: _Optional[float] = ..., max_rally_4h: _Optional[float] = ..., stop_loss: _Optional[float] = ..., take_profit: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[SymbolState, str]] = ..., gap_filled: _Optional[bool] = ..., degraded: _Optional[bool] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., features_hash: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., forming: _Optional[bool] = ..., gate_probability: _Optional[float] = ..., gate_approved: _Optional[bool] = ..., already_stored: _Optional[bool] = ..., model_agreement: _Optional[float] = ..., rule_score: _Optional[float] = ..., hybrid_score: _Optional[float] = ..., size_multiplier: _Optional[float] = ...) -> None: ...
 
 class CandleResult(_message.Message):
     __slots__ = ("symbol", "interval_ms", "open_time_ms", "verdict", "refusal", "status", "forecast")
@@ -250,13 +256,15 @@ class CandleResult(_message.Message):
     def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., open_time_ms: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., status: _Optional[_Union[SymbolStatus, _Mapping]] = ..., forecast: _Optional[_Union[Forecast, _Mapping]] = ...) -> None: ...
 
 class PackedResults(_message.Message):
-    __slots__ = ("records", "model", "times", "challenger")
+    __slots__ = ("records", "model", "times", "challenger", "layout")
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
     CHALLENGER_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
     records: bytes
     model: ModelVersion
     times: StageTimes
     challenger: ModelVersion
-    def __init__(self, records: _Optional[bytes] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., challenger: _Optional[_Union[ModelVersion, _Mapping]] = ...) -> None: ...
+    layout: int
+    def __init__(self, records: _Optional[bytes] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., challenger: _Optional[_Union[ModelVersion, _Mapping]] = ..., layout: _Optional[int] = ...) -> None: ...

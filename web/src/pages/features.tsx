@@ -101,6 +101,7 @@ export function Page() {
           </Panel>
         </div>
       </div>
+      <Drifted pick={setFeature} />
       <Panel title="Quality by hour" note="Features of a forecast that are NaN, and that did not move within their window; by the hour of the close, 14 days up to the newest.">
         <Ask asked={asked} height={220} empty={(d) => d.quality.length === 0 && "No forecasts yet."}>
           {(d) => (
@@ -117,6 +118,50 @@ export function Page() {
         </Ask>
       </Panel>
     </>
+  );
+}
+
+interface Drift {
+  newest_close_ms: number | null;
+  reference_close_ms: number | null;
+  rows: number;
+  reference_rows?: number;
+  features: { feature: string; stability: number }[];
+}
+
+const EARLIER = [["1", "a day earlier"], ["7", "a week earlier"], ["30", "30 days earlier"], ["90", "90 days earlier"]] as const;
+
+function Drifted({ pick }: { pick: (name: string) => void }) {
+  const [days, setDays] = useState<(typeof EARLIER)[number][0]>("7");
+  const asked = useAsked<Drift>(`/api/ml/pages/features/drift/${query({ days })}`, 60_000);
+  const many = (d: Drift, least: number) => d.features.filter((f) => f.stability >= least).length;
+  return (
+    <Panel
+      title="Drift"
+      note="Population stability index of the newest forecasts' features against those of forecasts that closed earlier. By custom: below 0.1 steady, from 0.25 on moved."
+      tools={<Choice label="Against" value={days} options={EARLIER} pick={setDays} />}
+    >
+      <Ask asked={asked} height={200} empty={(d) => d.features.length === 0 && (d.rows ? "No forecast is stored that closed so much earlier." : "No forecasts yet.")}>
+        {(d) => (
+          <>
+            <p>
+              {whole(many(d, 0.25))} of {whole(d.features.length)} features have moved, {whole(many(d, 0.1) - many(d, 0.25))} a little: {whole(d.rows)}{" "}
+              forecasts up to {time(d.newest_close_ms)} against {whole(d.reference_rows)} up to {time(d.reference_close_ms)}.
+            </p>
+            <ol class="choices">
+              {d.features.slice(0, 15).map((f) => (
+                <li key={f.feature}>
+                  <button type="button" class="link" onClick={() => pick(f.feature)}>
+                    {f.feature}
+                  </button>{" "}
+                  <span class={f.stability >= 0.25 ? "warn" : "sub"}>{fixed(f.stability, 2)}</span>
+                </li>
+              ))}
+            </ol>
+          </>
+        )}
+      </Ask>
+    </Panel>
   );
 }
 
