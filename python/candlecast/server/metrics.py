@@ -118,8 +118,7 @@ class ServerMetrics:
         for stage, spent_us in enumerate(stages_us):
             self._stages.observe_alike(spent_us * 1e-6, count, stage)
         self._whole.observe_alike(sum(stages_us) * 1e-6, count)
-        if times.model_us:  # not from memory
-            if times.model_us:  # else all of it was remembered
+        if times.model_us:  # else all of it was remembered
             self._inference.observe_alike(times.model_us * 1e-6, count)
         self._batch.observe_alike(count)
         direction = forecasts.direction + 1
