@@ -91,7 +91,8 @@ SELECT
     decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
-    hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars
+    hit_1, hit_4, hit_16, hit_48, error_1, error_4, error_16, error_48, exit_reason, exit_return, exit_bars,
+    rule_score, hybrid_score, size_multiplier
 FROM ml_predictions
 WHERE NOT shadow;
 COMMENT ON VIEW ml_forecasts IS 'answers, for programs: arrays stay bytes, little-endian float32; people read ml_predictions_decoded';
@@ -99,6 +100,18 @@ COMMENT ON VIEW ml_forecasts IS 'answers, for programs: arrays stay bytes, littl
 CREATE VIEW ml_missed AS
 SELECT symbol, interval_ms, close_time, model, version, reason, created_at FROM ml_missed_predictions;
 COMMENT ON VIEW ml_missed IS 'forecasts that were not made while they were worth something, and why';
+
+CREATE VIEW ml_signal_counts AS
+SELECT
+    hour, interval_ms, model, version, direction, strength,
+    nullif(confidence_bin, -1) / 20.0::double precision AS confidence_from, forecasts, confidence_sum, quality_sum, move_sum
+FROM ml_prediction_hours;
+COMMENT ON VIEW ml_signal_counts IS
+    'ml_signal_distribution by the hour, as sums: for who asks about a few days of many and wants the index used';
+
+CREATE VIEW ml_reason_counts AS
+SELECT hour, interval_ms, model, version, reason, forecasts FROM ml_reason_hours;
+COMMENT ON VIEW ml_reason_counts IS 'ml_reasons_per_day by the hour';
 
 CREATE VIEW ml_predictions_per_day AS
 SELECT

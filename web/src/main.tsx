@@ -21,7 +21,7 @@ const here = () => location.pathname.replace(/^\/ml\/?/, "").replace(/\/$/, "");
 
 function useAddress() {
   const [address, setAddress] = useState(here() + location.search);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const moved = () => setAddress(here() + location.search);
     addEventListener("popstate", moved);
     return () => removeEventListener("popstate", moved);

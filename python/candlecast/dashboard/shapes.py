@@ -14,6 +14,14 @@ INT64_SAFE = 2**53
 
 
 class Shape(BaseModel):
+    """What is given; a column that a page does not know yet is left out."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Taken(BaseModel):
+    """What is taken; a field that is not known is refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -42,6 +50,9 @@ class Prediction(Shape):
     stop_loss: float | None
     take_profit: float | None
     reasons: list[str] = Field(description="why it is NEUTRAL")
+    rule_score: float | None = Field(description="-1..1, the vote of the rules")
+    hybrid_score: float | None = Field(description="-1..1, the weighted mean of edge and rule score")
+    size_multiplier: float | None = Field(description="suggested size, 1 to 1.5")
     gate_probability: float | None
     gate_approved: bool | None
     decode_us: int
@@ -59,7 +70,7 @@ class Predictions(Shape):
     next: str | None = Field(description="the `before` of the next page; null: this is the last")
 
 
-class CandleIn(Shape):
+class CandleIn(Taken):
     symbol: Symbol
     interval_ms: int = Field(DEFAULT_INTERVAL_MS, ge=0, le=INT64_SAFE)
     open_time_ms: int = Field(ge=0, le=INT64_SAFE)
@@ -74,7 +85,7 @@ class CandleIn(Shape):
     forming: bool = Field(False, description="not closed yet: a forecast that is not stored; nothing moves")
 
 
-class Ask(Shape):
+class Ask(Taken):
     """Candles just closed (or forming), and symbols whose newest candle is asked about."""
 
     candles: list[CandleIn] = Field([], max_length=1_000)

@@ -88,18 +88,28 @@ WITH stale AS (
 ), opened AS (
     SELECT stale.strategy, stale.day, coalesce(s.symbol, '') AS symbol, count(*) AS opened
     FROM stale
-    JOIN ml_strategy_signals AS s
-        ON s.strategy = stale.strategy AND s.entry_time >= stale.since AND s.entry_time < stale.until AND s.status <> 'VOID'
+    CROSS JOIN LATERAL (  -- OFFSET 0: day by day through the index, whatever the planner thinks of a day
+        SELECT g.symbol
+        FROM ml_strategy_signals AS g
+        WHERE g.strategy = stale.strategy AND g.entry_time >= stale.since AND g.entry_time < stale.until
+            AND g.status <> 'VOID'
+        OFFSET 0
+    ) AS s
     GROUP BY GROUPING SETS ((stale.strategy, stale.day, s.symbol), (stale.strategy, stale.day))
 ), walked AS (
     SELECT
-        s.strategy, stale.day, s.symbol, s.id, s.exit_time, s.pnl, s.fees, s.pnl / (s.entry_price * s.size) AS return,
+        stale.strategy, stale.day, s.symbol, s.id, s.exit_time, s.pnl, s.fees, s.pnl / (s.entry_price * s.size) AS return,
         extract(epoch FROM s.exit_time - s.entry_time)::double precision AS holding_s,
-        sum(s.pnl) OVER (PARTITION BY s.strategy, stale.day, s.symbol ORDER BY s.exit_time, s.id) AS run,
-        sum(s.pnl) OVER (PARTITION BY s.strategy, stale.day ORDER BY s.exit_time, s.id) AS run_of_all
+        sum(s.pnl) OVER (PARTITION BY stale.strategy, stale.day, s.symbol ORDER BY s.exit_time, s.id) AS run,
+        sum(s.pnl) OVER (PARTITION BY stale.strategy, stale.day ORDER BY s.exit_time, s.id) AS run_of_all
     FROM stale
-    JOIN ml_strategy_signals AS s
-        ON s.strategy = stale.strategy AND s.exit_time >= stale.since AND s.exit_time < stale.until AND s.status = 'CLOSED'
+    CROSS JOIN LATERAL (
+        SELECT g.symbol, g.id, g.entry_time, g.exit_time, g.entry_price, g.size, g.pnl, g.fees
+        FROM ml_strategy_signals AS g
+        WHERE g.strategy = stale.strategy AND g.exit_time >= stale.since AND g.exit_time < stale.until
+            AND g.status = 'CLOSED'
+        OFFSET 0
+    ) AS s
 ), fallen AS (
     SELECT
         w.*,

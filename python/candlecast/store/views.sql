@@ -49,7 +49,7 @@ SELECT
     move, edge, stop_loss, take_profit, reasons, gate_probability, gate_approved, outputs, probabilities,
     nan_count, zero_variance_count, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48, hit_1, hit_4, hit_16, hit_48,
-    exit_reason, exit_return, exit_bars
+    exit_reason, exit_return, exit_bars, rule_score, hybrid_score, size_multiplier
 FROM ml_forecasts
 WHERE symbol = $1 AND interval_ms = $2 AND close_time >= $3 AND close_time <= $4
 ORDER BY close_time
@@ -66,19 +66,19 @@ GROUP BY hour
 ORDER BY hour;
 
 -- name: newest_hour
-SELECT max(hour) AS hour FROM ml_predictions_per_hour;
+SELECT hour FROM ml_signal_counts ORDER BY hour DESC LIMIT 1;
 
 -- name: confidence_distribution
 SELECT confidence_from, direction, sum(forecasts)::bigint AS forecasts
-FROM ml_signal_distribution
-WHERE day >= $1 AND confidence_from IS NOT NULL
+FROM ml_signal_counts
+WHERE hour >= $1 AND confidence_from IS NOT NULL
 GROUP BY 1, 2
 ORDER BY 1, 2;
 
 -- name: reasons
 SELECT reason, sum(forecasts)::bigint AS forecasts
-FROM ml_reasons_per_day
-WHERE day >= $1
+FROM ml_reason_counts
+WHERE hour >= $1
 GROUP BY 1
 ORDER BY 2 DESC;
 
@@ -245,12 +245,14 @@ WHERE strategy = ANY($1::text[])
 ORDER BY strategy, day;
 
 -- name: strategy_symbols
--- Of strategy $1; $2 how many, $3 how many to pass over.
+-- Of strategy $1; $2 how many, $3 how many to pass over. Without what needs the order of days: that costs tenfold.
 SELECT
-    symbol, signals, closed, open_positions, wins, losses, total_pnl, avg_pnl, win_rate, profit_factor, max_drawdown,
-    count(*) OVER () AS total
-FROM ml_symbol_performance
-WHERE strategy = $1
+    symbol, sum(opened)::bigint AS signals, sum(closed)::bigint AS closed, sum(wins)::bigint AS wins,
+    sum(pnl) AS total_pnl, sum(wins)::float8 / nullif(sum(closed), 0)::float8 AS win_rate,
+    sum(gross_profit) / nullif(sum(gross_loss), 0) AS profit_factor, sum(fees) AS fees, count(*) OVER () AS total
+FROM ml_strategy_day_counts
+WHERE strategy = $1 AND symbol <> ''
+GROUP BY symbol
 ORDER BY total_pnl DESC, symbol
 LIMIT $2 OFFSET $3;
 

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { query, useAsked } from "../api";
 import { Chart } from "../chart";
-import { DASH, duration, fixed, money, percent, price, signed, time, whole } from "../format";
+import { DASH, duration, fixed, money, percent, signed, time, whole } from "../format";
 import { Ask, Empty, Link, Pager, Panel, Side, symbolPath, tone } from "../ui";
 
 interface Strategy {
@@ -28,7 +28,7 @@ interface Data {
 }
 
 interface One {
-  symbols: { symbol: string; signals: number; closed: number; total_pnl: number; win_rate: number | null; profit_factor: number | null; max_drawdown: number | null }[];
+  symbols: { symbol: string; signals: number; closed: number; total_pnl: number; win_rate: number | null; profit_factor: number | null; fees: number }[];
   total: number;
   trades: {
     symbol: string;
@@ -162,7 +162,7 @@ function Details({ name }: { name: string }) {
                       <th scope="col" class="num">PnL</th>
                       <th scope="col" class="num">Win rate</th>
                       <th scope="col" class="num">Profit factor</th>
-                      <th scope="col" class="num">Max drawdown</th>
+                      <th scope="col" class="num">Fees</th>
                     </tr>
                   </thead>
                   <tbody>
@@ -175,7 +175,7 @@ function Details({ name }: { name: string }) {
                         <td class={`num ${tone(s.total_pnl)}`}>{money(s.total_pnl)}</td>
                         <td class="num">{percent(s.win_rate, 1)}</td>
                         <td class="num">{fixed(s.profit_factor, 2)}</td>
-                        <td class="num">{money(s.max_drawdown)}</td>
+                        <td class="num">{money(s.fees)}</td>
                       </tr>
                     ))}
                   </tbody>
@@ -196,7 +196,6 @@ function Details({ name }: { name: string }) {
                     <th scope="col">Symbol</th>
                     <th scope="col">Side</th>
                     <th scope="col">Exit</th>
-                    <th scope="col" class="num">Price</th>
                     <th scope="col">By</th>
                     <th scope="col" class="num">Return</th>
                     <th scope="col" class="num">PnL</th>
@@ -210,7 +209,6 @@ function Details({ name }: { name: string }) {
                         <Side side={t.side} />
                       </td>
                       <td>{time(t.exit_time_ms)}</td>
-                      <td class="num">{price(t.exit_price)}</td>
                       <td>{t.exit_reason?.toLowerCase() ?? "strategy"}</td>
                       <td class={`num ${tone(t.return)}`}>{signed(t.return)}</td>
                       <td class={`num ${tone(t.pnl)}`}>{money(t.pnl)}</td>

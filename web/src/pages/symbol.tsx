@@ -23,6 +23,9 @@ interface Forecast extends Row {
   exit_reason: "STOP" | "TAKE" | "TIME" | "NO_ENTRY" | null;
   exit_return: number | null;
   exit_bars: number | null;
+  rule_score: number | null;
+  hybrid_score: number | null;
+  size_multiplier: number | null;
 }
 
 interface Trade {
@@ -225,6 +228,10 @@ function Detail({ data, forecast: f }: { data: Data; forecast: Forecast }) {
         <Stat label="Confidence">{percent(f.confidence, 1)}</Stat>
         <Stat label="Edge" tone={tone(f.edge)}>{fixed(f.edge)}</Stat>
         <Stat label="Quality">{fixed(f.quality, 2)}</Stat>
+        <Stat label="Rules / hybrid">
+          {fixed(f.rule_score, 2)} / {fixed(f.hybrid_score, 2)}
+        </Stat>
+        <Stat label="Size">× {fixed(f.size_multiplier, 2)}</Stat>
         <Stat label="Close">{price(f.close)}</Stat>
         <Stat label="Stop / take">
           {percent(f.stop_loss)} / {percent(f.take_profit)}
@@ -296,7 +303,6 @@ function Trades({ trades }: { trades: Trade[] }) {
             <th scope="col">Strategy</th>
             <th scope="col">Side</th>
             <th scope="col">Entry</th>
-            <th scope="col" class="num">Price</th>
             <th scope="col">Exit</th>
             <th scope="col" class="num">PnL</th>
           </tr>
@@ -309,7 +315,6 @@ function Trades({ trades }: { trades: Trade[] }) {
                 <Side side={t.side} />
               </td>
               <td>{time(t.entry_time_ms)}</td>
-              <td class="num">{price(t.entry_price)}</td>
               <td>{t.status === "OPEN" ? "open" : `${time(t.exit_time_ms)} ${t.exit_reason?.toLowerCase() ?? ""}`}</td>
               <td class={`num ${tone(t.pnl)}`}>{money(t.pnl)}</td>
             </tr>
