@@ -35,7 +35,7 @@ from candlecast.store import records
 from candlecast.store.batch import Batch
 from candlecast.store.embedded import EmbeddedPostgres
 from candlecast.store.migrate import migrate
-from candlecast.store.outcomes import Costs, Series
+from candlecast.store.outcomes import Series
 from candlecast.store.pool import open_pool
 from candlecast.store.records import Origin
 from candlecast.store.writer import Writer
@@ -46,7 +46,7 @@ from tests.stack import Stack
 
 INTERVAL_MS = 900_000
 START_MS = 1_700_000_100_000
-COSTS = Costs(0.0004, 1.5)
+FEES = 0.0004
 LONE_HZ = 50.0
 
 
@@ -115,7 +115,7 @@ async def alone(directory: Path, args: argparse.Namespace) -> dict[str, Any]:
     done = []
     async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
         await migrate(server.dsn)
-        async with Tracking(server.dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking:
+        async with Tracking(server.dsn, FEES, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking:
             await tracking.caught_up()
             for turn in range(args.turns):
                 await fill(server.dsn, series_of(turn, args.symbols), args.bars, signals=args.signals)
@@ -143,7 +143,7 @@ async def beside(stack: Stack, args: argparse.Namespace) -> dict[str, Any]:
     async with (
         AsyncClient(stack.grpc) as client,
         line(client) as stream,
-        Tracking(dsn, COSTS, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking,
+        Tracking(dsn, FEES, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking,
     ):
         await teach(client, market, np.array([0]))
         await tracking.caught_up()

@@ -249,7 +249,6 @@ class Settings(BaseSettings):
     outcome_workers: int = Field(
         1, ge=1, le=4, description="connections that write outcomes back at once when much is to be found"
     )
-    strong_size: float = Field(1.5, ge=1, le=1.5, description="stake of a STRONG signal; that of others is 1")
 
     @field_validator("metrics")
     @classmethod

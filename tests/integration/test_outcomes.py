@@ -10,7 +10,7 @@ import pytest
 from candlecast import outputs
 from candlecast.store import outcomes, records
 from candlecast.store.batch import Batch
-from candlecast.store.outcomes import CANDLES_MIN, Costs
+from candlecast.store.outcomes import CANDLES_MIN
 from candlecast.store.records import Origin
 from candlecast.store.writer import Writer
 from candlecast.training import labels
@@ -18,7 +18,7 @@ from candlecast.training.simulator import Bars, Exit, Rules, Signals, simulate
 from candlecast.values import Candles
 from tests.integration.conftest import FEATURES, INTERVAL_MS, MODEL, START_MS, STATES, forecasts
 
-COSTS = Costs(fees=0.001, strong_size=1.5)
+FEES = 0.001
 
 
 def walk(count, *, symbol="BTCUSDT", seed=0, start_ms=START_MS):
@@ -59,7 +59,7 @@ async def settle(pool, *series, candles_max=10_000, sure_s=outcomes.SURE_S):
     async with pool.connection() as connection:
         await outcomes.prepare(connection)
         return await outcomes.settle(
-            connection, series or [("BTCUSDT", INTERVAL_MS)], COSTS, candles_max=candles_max, sure_s=sure_s
+            connection, series or [("BTCUSDT", INTERVAL_MS)], FEES, candles_max=candles_max, sure_s=sure_s
         )
 
 
@@ -266,9 +266,7 @@ async def test_the_servers_own_signals_are_logged_at_once_and_closed_when_their_
     candles.values[2, :4] = [100, 101, 50, 60]  # through the stop, whatever it is
     candles.values[1, :4] = [100, 100.1, 99.9, 100]
     given.close[0] = 99.0
-    strength = given.strength.copy()
-    strength[0] = 2
-    given = replace(given, strength=strength)
+    given.size_multiplier[0] = 1.5
     await write(pool, candles.take(np.array([0])), given.part(0, 1))
     await settle(pool)
     (position,) = await pool.fetch("SELECT * FROM ml_positions")

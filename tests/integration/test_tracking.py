@@ -7,7 +7,7 @@ import numpy as np
 from candlecast.store.performance import strategies
 from candlecast.tracking import outcomes as tracking
 from candlecast.tracking.outcomes import Tracking
-from tests.integration.test_outcomes import COSTS, rows, told, walk, write
+from tests.integration.test_outcomes import FEES, rows, told, walk, write
 from tests.recorders import Store, until
 
 LIMIT_S = 20
@@ -22,7 +22,7 @@ async def known(pool, symbol="BTCUSDT"):
 async def test_what_the_drain_stores_gets_its_outcomes(pool, dsn, tmp_path):
     candles = walk(100, seed=1)
     given = told(candles, seed=2)
-    follower = Tracking(dsn, COSTS, gather_s=0)
+    follower = Tracking(dsn, FEES, gather_s=0)
     async with asyncio.timeout(LIMIT_S), follower, Store(tmp_path, pool, stored=follower.stored) as store:
         await follower.caught_up()
         for start in (0, 60, 61):
@@ -45,7 +45,7 @@ async def test_what_closed_while_nobody_looked_is_found_at_the_start_in_bounded_
     for i in range(5):
         candles = walk(150, seed=i, symbol=f"S{i}USDT")
         await write(pool, candles, told(candles, seed=i))
-    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS, workers=2, sure_s=-1) as follower:
+    async with asyncio.timeout(LIMIT_S), Tracking(dsn, FEES, workers=2, sure_s=-1) as follower:
         await follower.caught_up()
         assert follower.forecasts >= 5 * 149
     for i in range(5):
@@ -56,7 +56,7 @@ async def test_two_followers_at_once_count_nothing_twice(pool, dsn):
     for i in range(8):
         candles = walk(120, seed=i, symbol=f"S{i}USDT")
         await write(pool, candles, told(candles, seed=i))
-    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS) as one, Tracking(dsn, COSTS) as other:
+    async with asyncio.timeout(LIMIT_S), Tracking(dsn, FEES) as one, Tracking(dsn, FEES) as other:
         await one.caught_up()
         await other.caught_up()
     counted = await pool.fetch("SELECT horizon_bars, forecasts FROM ml_accuracy ORDER BY 1")
@@ -71,7 +71,7 @@ async def test_a_connection_that_breaks_costs_nothing_but_time(pool, dsn, monkey
     candles = walk(80, seed=3)
     given = told(candles, seed=4)
     await write(pool, candles.take(np.arange(40)), given.part(0, 40))
-    async with asyncio.timeout(LIMIT_S), Tracking(dsn, COSTS, gather_s=0) as follower:
+    async with asyncio.timeout(LIMIT_S), Tracking(dsn, FEES, gather_s=0) as follower:
         await follower.caught_up()
         await pool.fetch("ALTER TABLE ml_accuracy_counts RENAME TO gone")
         await write(pool, candles.take(np.arange(40, 80)), given.part(40, 80))

@@ -176,7 +176,8 @@ def test_shuffled_labels_score_the_base_rate(samples: Samples) -> None:
     for numbers in measured["horizons"].values():
         assert numbers["skill"]["low"] <= 0
         assert abs(numbers["skill"]["model"]) < 0.01
-        assert numbers["side_accuracy"]["low"] <= 0.5 <= numbers["side_accuracy"]["high"] + 0.02
+        # One side comes a little more often than the other, and there are four intervals of 95 %.
+        assert numbers["side_accuracy"]["low"] - 0.02 <= 0.5 <= numbers["side_accuracy"]["high"] + 0.02
     assert verdict(measured).startswith("No edge")
 
 

@@ -12,13 +12,15 @@ from candlecast.telemetry import Telemetry
 
 @pytest.fixture
 async def scene():
-    telemetry, prepared, ready = Telemetry(), [], [True]
+    telemetry, prepared, ready = Telemetry(), [], [True, ""]
 
     async def prepare():
         prepared.append(1)
 
     telemetry.gauge("candlecast_prepared", "x", lambda: len(prepared))
-    async with MetricsDoor("127.0.0.1:0", telemetry, prepare=prepare, ready=lambda: ready[0]) as door:
+    async with MetricsDoor(
+        "127.0.0.1:0", telemetry, prepare=prepare, ready=lambda: ready[0], degraded=lambda: ready[1]
+    ) as door:
         yield door, ready
 
 
@@ -45,7 +47,11 @@ async def test_a_scrape_prepares_and_gets_all_metrics(scene):
 
 async def test_health_follows_the_canary(scene):
     door, ready = scene
-    assert (await said(door, b"GET /readyz HTTP/1.1\r\n\r\n"))[0] == "HTTP/1.1 200 OK"
+    first, _, body = await said(door, b"GET /readyz HTTP/1.1\r\n\r\n")
+    assert (first, body) == ("HTTP/1.1 200 OK", b"ready\n")
+    ready[1] = "MODEL_EXPIRED: it is old"
+    first, _, body = await said(door, b"GET /readyz HTTP/1.1\r\n\r\n")
+    assert (first, body) == ("HTTP/1.1 200 OK", b"DEGRADED MODEL_EXPIRED: it is old\n")
     ready[0] = False
     assert (await said(door, b"GET /readyz HTTP/1.1\r\n\r\n"))[0] == "HTTP/1.1 503 Service Unavailable"
     assert (await said(door, b"GET /healthz HTTP/1.1\r\n\r\n"))[0] == "HTTP/1.1 200 OK"

@@ -129,7 +129,10 @@ def as_json(prediction: StoredPrediction) -> dict[str, Any]:
     }
 
 
-_READ = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
+_READ = (
+    "confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit", "rule_score", "hybrid_score",
+    "size_multiplier",
+)  # fmt: skip
 _STAGES = ("decode", "features", "queue", "model", "interpret")
 
 

@@ -61,7 +61,6 @@ from candlecast.snapshots import Snapshots
 from candlecast.store.drain import Drain
 from candlecast.store.migrate import check_schema
 from candlecast.store.model_events import record_model_events
-from candlecast.store.outcomes import Costs
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
@@ -261,8 +260,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, T
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
-    costs = Costs(fees=settings.tracked_fees, strong_size=settings.strong_size)
-    tracking = Tracking(settings.database_url, costs, workers=settings.outcome_workers)
+    tracking = Tracking(settings.database_url, settings.tracked_fees, workers=settings.outcome_workers)
     async with (
         _journal(directory) as journal,
         open_pool(
@@ -388,7 +386,11 @@ async def _metrics_door(
         if settings.metrics:
             require_loopback("metrics", settings.metrics, insecure=settings.insecure)
             door = MetricsDoor(
-                settings.metrics, telemetry, prepare=symbols.refresh, ready=lambda: readiness.ready is True
+                settings.metrics,
+                telemetry,
+                prepare=symbols.refresh,
+                ready=lambda: readiness.ready is True,
+                degraded=lambda: readiness.degraded,
             )
             await stack.enter_async_context(door)
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,20 +13,19 @@ from candlecast import outputs
 from candlecast.errors import InvalidRequest
 from candlecast.server import pages
 from candlecast.server.status import abort
+from candlecast.server.stored import forecast_of
 from candlecast.server.wire import parsed
 from candlecast.store.performance import stored_predictions
 from candlecast.store.pool import Pool
 from candlecast.v1 import history_pb2 as pb
-from candlecast.v1 import history_pb2_grpc, types_pb2
+from candlecast.v1 import history_pb2_grpc
 from candlecast.values import SYMBOL
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY: Final = (int, str, int, str, int)  # close_time_us, symbol, interval_ms, model, version
-_NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
 _SUMMARY: Final = {"mean": "features_mean", "std": "features_std", "min": "features_min", "max": "features_max"}
 _INDICATORS: Final = ("rsi", "macd", "bb_position", "atr_pct", "volume_ratio", "trend_strength")
-_TIMES: Final = ("decode_us", "features_us", "queue_us", "model_us", "interpret_us")
 
 
 class HistoryService(history_pb2_grpc.HistoryServicer):
@@ -83,7 +81,7 @@ def stored(row: Mapping[str, Any]) -> pb.StoredPrediction:
     """Return the message of a row of `stored_predictions`."""
     numbers = np.frombuffer(row["outputs"], dtype="<f4").tolist()
     message = pb.StoredPrediction(
-        forecast=_forecast(row, numbers),
+        forecast=forecast_of(row),
         close=row["close"],
         features=_features(row),
         outcomes=[_outcome(row, bars) for bars in outputs.HORIZON_BARS],
@@ -96,43 +94,6 @@ def stored(row: Mapping[str, Any]) -> pb.StoredPrediction:
         if row[name] is not None:
             setattr(message, name, row[name])
     return message
-
-
-def _forecast(row: Mapping[str, Any], numbers: list[float]) -> types_pb2.Forecast:
-    probabilities = np.frombuffer(row["probabilities"], dtype="<f4").reshape(-1, 3).tolist()
-    forecast = types_pb2.Forecast(
-        symbol=row["symbol"],
-        interval_ms=row["interval_ms"],
-        close_time_ms=ms_of(row["close_time"]),
-        direction=f"DIRECTION_{row['direction']}",
-        strength=f"STRENGTH_{row['strength']}",
-        horizons=[
-            types_pb2.Horizon(expected_return=expected, p_long=p[0], p_short=p[1], p_neutral=p[2])
-            for expected, p in zip(numbers[outputs.RETURNS], probabilities, strict=True)
-        ],
-        reasons=row["reasons"],
-        state=f"SYMBOL_STATE_{row['state']}",
-        gap_filled=row["gap_filled"],
-        degraded=row["degraded"],
-        model=types_pb2.ModelVersion(
-            name=row["model"],
-            version=row["version"],
-            bundle_sha256=row["bundle_sha256"].hex(),
-            feature_set_hash=row["feature_set_hash"] & (1 << 64) - 1,
-        ),
-        features_hash=row["features_hash"],
-        durability=types_pb2.DURABILITY_STORED,
-        times=types_pb2.StageTimes(**{name: row[name] for name in _TIMES}),
-        already_stored=True,
-    )
-    for name, risk in zip(outputs.RISK_NAMES, numbers[outputs.RISKS], strict=True):
-        setattr(forecast, name, risk)
-    for name in _NUMBERS:
-        setattr(forecast, name, math.nan if row[name] is None else row[name])
-    for name in ("gate_probability", "gate_approved", "model_agreement"):
-        if row[name] is not None:
-            setattr(forecast, name, row[name])
-    return forecast
 
 
 def _features(row: Mapping[str, Any]) -> pb.FeatureSummary:

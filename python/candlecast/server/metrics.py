@@ -118,7 +118,7 @@ class ServerMetrics:
         for stage, spent_us in enumerate(stages_us):
             self._stages.observe_alike(spent_us * 1e-6, count, stage)
         self._whole.observe_alike(sum(stages_us) * 1e-6, count)
-        if times.model_us:  # not from memory
+        if times.model_us:  # else all of it was remembered
             self._inference.observe_alike(times.model_us * 1e-6, count)
         self._batch.observe_alike(count)
         direction = forecasts.direction + 1
@@ -246,6 +246,11 @@ def tell_parts(telemetry: Telemetry, model: Answering, gate: Gatekeeper, readine
     """Declare what is read of Triton, the gate, readiness, and of the supervisor's file of restarts."""
     gauge, total = telemetry.gauge, telemetry.total
     gauge("candlecast_ready", "1 while the canary forecast passes.", lambda: float(bool(readiness.ready)))
+    gauge(
+        "candlecast_model_expired",
+        "1 while forecasts are degraded, because the model is older than max_model_age_d.",
+        lambda: float(bool(readiness.degraded)),
+    )
     gauge(
         "candlecast_triton_breaker_open",
         "1 while requests to the model are refused at once.",

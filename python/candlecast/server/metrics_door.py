@@ -32,15 +32,23 @@ class MetricsDoor:
         address: HOST:PORT.
         prepare: runs before each scrape.
         ready: says whether the server is.
+        degraded: says why its forecasts are degraded, if they are.
     """
 
     def __init__(
-        self, address: str, telemetry: Telemetry, *, prepare: Callable[[], Awaitable[None]], ready: Callable[[], bool]
+        self,
+        address: str,
+        telemetry: Telemetry,
+        *,
+        prepare: Callable[[], Awaitable[None]],
+        ready: Callable[[], bool],
+        degraded: Callable[[], str] = lambda: "",
     ) -> None:
         self.address = address
         self._telemetry = telemetry
         self._prepare = prepare
         self._ready = ready
+        self._degraded = degraded
         self._exchanges: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -114,7 +122,8 @@ class MetricsDoor:
             case "/healthz":
                 return HTTPStatus.OK, b"ok\n", TEXT
             case "/readyz" if self._ready():
-                return HTTPStatus.OK, b"ready\n", TEXT
+                why = self._degraded()
+                return HTTPStatus.OK, f"DEGRADED {why}\n".encode() if why else b"ready\n", TEXT
             case "/readyz":
                 return HTTPStatus.SERVICE_UNAVAILABLE, b"the canary forecast fails\n", TEXT
             case _:

@@ -70,11 +70,11 @@ class StoredForecasts:
                         f"more than {self._rows_max} forecasts were made since: read them from the table, and subscribe"
                         " from a later close",
                     )
-                yield [message(row) for row in page]
+                yield [_keyed(row) for row in page]
 
 
-def message(row: Mapping[str, Any]) -> tuple[Key | None, pb.Forecast]:
-    """Return a row of ml_predictions as a message, and its key while it may still be published."""
+def forecast_of(row: Mapping[str, Any]) -> pb.Forecast:
+    """Return a row of ml_predictions as a message."""
     outputs = np.frombuffer(row["outputs"], "<f4").astype(float).tolist()
     probabilities = np.frombuffer(row["probabilities"], "<f4").astype(float).reshape(-1, 3).tolist()
     close_time_ms = round(row["close_time"].timestamp() * 1000)
@@ -109,5 +109,11 @@ def message(row: Mapping[str, Any]) -> tuple[Key | None, pb.Forecast]:
     for name in ("model_agreement", "gate_probability", "gate_approved"):
         if row[name] is not None:
             setattr(forecast, name, row[name])
-    key = row["symbol"], row["interval_ms"], close_time_ms, row["model"], row["version"]
+    return forecast
+
+
+def _keyed(row: Mapping[str, Any]) -> tuple[Key | None, pb.Forecast]:
+    """Return a row as a message, and its key while it may still be published."""
+    forecast = forecast_of(row)
+    key = forecast.symbol, forecast.interval_ms, forecast.close_time_ms, row["model"], row["version"]
     return key if row["is_recent"] else None, forecast

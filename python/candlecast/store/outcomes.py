@@ -26,14 +26,6 @@ Series = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
-    """How the server's own signals are sized and charged in its log."""
-
-    fees: float  # of the value of each fill
-    strong_size: float  # stake of a STRONG signal; that of others is 1
-
-
-@dataclass(frozen=True, slots=True)
 class Pass:
     """What one pass has done."""
 
@@ -51,7 +43,7 @@ async def prepare(connection: Connection) -> None:
 async def settle(
     connection: Connection,
     series: Sequence[Series],
-    costs: Costs,
+    fees: float,
     *,
     candles_max: int,
     sure_s: float = SURE_S,
@@ -60,6 +52,7 @@ async def settle(
 
     Args:
         connection: prepared.
+        fees: what the server's own signals are charged, of the value of each fill.
         candles_max: candles of each series that are looked at, CANDLES_MIN at least.
 
     Raises:
@@ -87,7 +80,7 @@ async def settle(
         if count:
             await run("outcome_accuracy")
             await run("outcome_exits")
-        await run("outcome_signals", OWN_STRATEGY, costs.strong_size, costs.fees)
+        await run("outcome_signals", OWN_STRATEGY, fees)
         ended = await connection.fetch(STATEMENTS["outcome_marks"], candles_max, timeout=TIMEOUT_MS / 1000)
     more = [((row["symbol"], row["interval_ms"]), row["has_moved"]) for row in ended if row["has_more"]]
     return Pass(count, tuple(one for one, moved in more if moved), tuple(one for one, moved in more if not moved))

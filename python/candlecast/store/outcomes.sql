@@ -14,7 +14,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS outcome_row (
     number integer NOT NULL, part regclass NOT NULL, place tid NOT NULL,
     symbol text COLLATE "C" NOT NULL, interval_ms bigint NOT NULL, close_time timestamptz NOT NULL,
     model text COLLATE "C" NOT NULL, version integer NOT NULL, day date NOT NULL,
-    close double precision NOT NULL, direction text NOT NULL, strength text NOT NULL, confidence double precision,
+    close double precision NOT NULL, direction text NOT NULL, size_multiplier double precision NOT NULL, confidence double precision,
     quality double precision, stop_loss double precision, take_profit double precision,
     return_1 double precision, return_4 double precision, return_16 double precision, return_48 double precision,
     came_1 smallint, came_4 smallint, came_16 smallint, came_48 smallint,
@@ -75,14 +75,14 @@ LEFT JOIN ml_outcome_marks AS m ON m.symbol = s.symbol AND m.interval_ms = s.int
 -- $5 bars that a position is held, $6 candles that a pass looks at. An exit is that of training/simulator.py without costs: entered at the open of the next
 -- candle; at an open that has passed the take there, or past the last bar, at the open; then the stop before the take.
 INSERT INTO outcome_row (
-    number, part, place, symbol, interval_ms, close_time, model, version, day, close, direction, strength, confidence, quality,
+    number, part, place, symbol, interval_ms, close_time, model, version, day, close, direction, size_multiplier, confidence, quality,
     stop_loss, take_profit, return_1, return_4, return_16, return_48, came_1, came_4, came_16, came_48,
     expected_1, expected_4, expected_16, expected_48, long_1, long_4, long_16, long_48,
     short_1, short_4, short_16, short_48, neutral_1, neutral_4, neutral_16, neutral_48,
     entry_price, exit_reason, exit_price, exit_open_time, is_new, is_complete, shadow)
 SELECT
     r.number, r.part, r.place, r.symbol, r.interval_ms, r.close_time, r.model, r.version, (r.close_time AT TIME ZONE 'UTC')::date,
-    r.close, r.direction, r.strength, r.confidence, r.quality, r.stop_loss, r.take_profit,
+    r.close, r.direction, r.size_multiplier, r.confidence, r.quality, r.stop_loss, r.take_profit,
     r.return_1, r.return_4, r.return_16, r.return_48,
     CASE WHEN r.return_1 > $1::double precision THEN 0 WHEN r.return_1 < -($1::double precision) THEN 1 WHEN r.return_1 IS NOT NULL THEN 2 END,
     CASE WHEN r.return_4 > $2::double precision THEN 0 WHEN r.return_4 < -($2::double precision) THEN 1 WHEN r.return_4 IS NOT NULL THEN 2 END,
@@ -102,7 +102,7 @@ SELECT
     r.has_all_returns AND (r.has_exit OR r.exit_reason IS NOT NULL), r.shadow
 FROM (
     SELECT
-        s.number, p.part, p.place, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.strength,
+        s.number, p.part, p.place, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.size_multiplier,
         p.confidence, p.quality, p.stop_loss, p.take_profit, p.outputs, p.probabilities, p.shadow,
         c1.close / p.close - 1 AS return_1, c4.close / p.close - 1 AS return_4,
         c16.close / p.close - 1 AS return_16, c48.close / p.close - 1 AS return_48,
@@ -121,7 +121,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT
             f.tableoid::regclass AS part, f.ctid AS place,
-            f.close_time, f.model, f.version, f.close, f.direction, f.strength, f.confidence, f.quality,
+            f.close_time, f.model, f.version, f.close, f.direction, coalesce(f.size_multiplier, 1) AS size_multiplier, f.confidence, f.quality,
             f.stop_loss, f.take_profit, f.outputs, f.probabilities, f.shadow,
             f.actual_return_1 IS NOT NULL AS has_1, f.actual_return_4 IS NOT NULL AS has_4,
             f.actual_return_16 IS NOT NULL AS has_16, f.actual_return_48 IS NOT NULL AS has_48,
@@ -275,7 +275,7 @@ ON CONFLICT (model, version, interval_ms, symbol, day, direction, exit_reason) D
 
 -- name: outcome_signals
 -- The server's own signals, as a strategy named $1: a LONG or SHORT forecast enters at the open of the next candle (until that
--- is known, its own close stands for it) with a stake of 1, or $2 when STRONG, and pays $3 of the value of each fill.
+-- is known, its own close stands for it) with a stake of its suggested size, and pays $2 of the value of each fill.
 WITH logged AS (
     INSERT INTO ml_strategy_signals AS kept (
         key, strategy, symbol, side, status, entry_price, entry_time, size, confidence, quality, closed_size, closed_value,
@@ -292,13 +292,13 @@ WITH logged AS (
         SELECT
             r.*, stake.size, stake.entry, s.bar,
             CASE WHEN r.exit_reason = 'NO_ENTRY' THEN 'VOID' WHEN r.exit_reason IS NULL THEN 'OPEN' ELSE 'CLOSED' END AS status,
-            CASE WHEN r.exit_reason = 'NO_ENTRY' THEN 0 ELSE $3::double precision * stake.size * (stake.entry + coalesce(r.exit_price, 0)) END AS fees,
+            CASE WHEN r.exit_reason = 'NO_ENTRY' THEN 0 ELSE $2::double precision * stake.size * (stake.entry + coalesce(r.exit_price, 0)) END AS fees,
             (CASE r.direction WHEN 'LONG' THEN 1 ELSE -1 END) * (r.exit_price - stake.entry) * stake.size AS gain
         FROM outcome_row AS r
         JOIN outcome_series AS s USING (number)
         CROSS JOIN LATERAL (
             SELECT
-                (CASE r.strength WHEN 'STRONG' THEN $2::double precision ELSE 1 END) / r.close AS size, coalesce(r.entry_price, r.close) AS entry
+                r.size_multiplier / r.close AS size, coalesce(r.entry_price, r.close) AS entry
         ) AS stake
         WHERE r.direction <> 'NEUTRAL' AND NOT r.shadow AND (r.exit_reason IS NOT NULL OR NOT r.is_complete)
     ) AS t

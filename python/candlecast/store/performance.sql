@@ -88,18 +88,28 @@ WITH stale AS (
 ), opened AS (
     SELECT stale.strategy, stale.day, coalesce(s.symbol, '') AS symbol, count(*) AS opened
     FROM stale
-    JOIN ml_strategy_signals AS s
-        ON s.strategy = stale.strategy AND s.entry_time >= stale.since AND s.entry_time < stale.until AND s.status <> 'VOID'
+    CROSS JOIN LATERAL (  -- OFFSET 0: day by day through the index, whatever the planner thinks of a day
+        SELECT g.symbol
+        FROM ml_strategy_signals AS g
+        WHERE g.strategy = stale.strategy AND g.entry_time >= stale.since AND g.entry_time < stale.until
+            AND g.status <> 'VOID'
+        OFFSET 0
+    ) AS s
     GROUP BY GROUPING SETS ((stale.strategy, stale.day, s.symbol), (stale.strategy, stale.day))
 ), walked AS (
     SELECT
-        s.strategy, stale.day, s.symbol, s.id, s.exit_time, s.pnl, s.fees, s.pnl / (s.entry_price * s.size) AS return,
+        stale.strategy, stale.day, s.symbol, s.id, s.exit_time, s.pnl, s.fees, s.pnl / (s.entry_price * s.size) AS return,
         extract(epoch FROM s.exit_time - s.entry_time)::double precision AS holding_s,
-        sum(s.pnl) OVER (PARTITION BY s.strategy, stale.day, s.symbol ORDER BY s.exit_time, s.id) AS run,
-        sum(s.pnl) OVER (PARTITION BY s.strategy, stale.day ORDER BY s.exit_time, s.id) AS run_of_all
+        sum(s.pnl) OVER (PARTITION BY stale.strategy, stale.day, s.symbol ORDER BY s.exit_time, s.id) AS run,
+        sum(s.pnl) OVER (PARTITION BY stale.strategy, stale.day ORDER BY s.exit_time, s.id) AS run_of_all
     FROM stale
-    JOIN ml_strategy_signals AS s
-        ON s.strategy = stale.strategy AND s.exit_time >= stale.since AND s.exit_time < stale.until AND s.status = 'CLOSED'
+    CROSS JOIN LATERAL (
+        SELECT g.symbol, g.id, g.entry_time, g.exit_time, g.entry_price, g.size, g.pnl, g.fees
+        FROM ml_strategy_signals AS g
+        WHERE g.strategy = stale.strategy AND g.exit_time >= stale.since AND g.exit_time < stale.until
+            AND g.status = 'CLOSED'
+        OFFSET 0
+    ) AS s
 ), fallen AS (
     SELECT
         w.*,
@@ -225,7 +235,8 @@ SELECT
     symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, close, volume, state, gap_filled,
     degraded, model_agreement, features_hash, feature_count, nan_count, zero_variance_count, features_mean, features_std,
     features_min, features_max, rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength, outputs, probabilities,
-    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, gate_probability,
+    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, rule_score,
+    hybrid_score, size_multiplier, gate_probability,
     gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,
@@ -240,7 +251,8 @@ SELECT
     symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, close, volume, state, gap_filled,
     degraded, model_agreement, features_hash, feature_count, nan_count, zero_variance_count, features_mean, features_std,
     features_min, features_max, rsi, macd, bb_position, atr_pct, volume_ratio, trend_strength, outputs, probabilities,
-    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, gate_probability,
+    direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons, rule_score,
+    hybrid_score, size_multiplier, gate_probability,
     gate_approved, decode_us, features_us, queue_us, model_us, interpret_us, created_at,
     actual_return_1, actual_return_4, actual_return_16, actual_return_48,
     actual_direction_1, actual_direction_4, actual_direction_16, actual_direction_48,

@@ -21,7 +21,7 @@ from typing import Final, Self
 from candlecast.errors import CandlecastError
 from candlecast.store import outcomes, performance
 from candlecast.store.batch import Batch
-from candlecast.store.outcomes import CANDLES_MIN, SURE_S, Costs, Series
+from candlecast.store.outcomes import CANDLES_MIN, SURE_S, Series
 from candlecast.store.pool import Connection, Pool, is_refusal, open_pool
 
 GATHER_S: Final = 2.0
@@ -46,6 +46,7 @@ class Tracking:
     """Follows outcomes while it is entered.
 
     Args:
+        fees: what the server's own signals are charged, of the value of each fill.
         gather_s: pause between hearing of candles and looking at their series.
         workers: passes at once while much is to be found, each over a connection of its own; a second one is faster
             where processors and disk have nothing else to do.
@@ -56,7 +57,7 @@ class Tracking:
     def __init__(
         self,
         database_url: str,
-        costs: Costs,
+        fees: float,
         *,
         gather_s: float = GATHER_S,
         workers: int = 1,
@@ -64,7 +65,7 @@ class Tracking:
         sure_s: float = SURE_S,
     ) -> None:
         self._database_url = database_url
-        self._costs = costs
+        self._fees = fees
         self._gather_s = gather_s
         self._workers = workers
         self._sure_s = sure_s
@@ -200,7 +201,7 @@ class Tracking:
             done = await outcomes.settle(
                 connection,
                 some,
-                self._costs,
+                self._fees,
                 candles_max=max(CANDLES_MAX // len(some), CANDLES_MIN),
                 sure_s=self._sure_s,
             )
