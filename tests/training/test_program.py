@@ -205,3 +205,12 @@ def test_the_configurations_alone_need_no_torch(
         "pytorch_cpu.pbtxt",
         "tensorrt.pbtxt",
     }
+
+
+def test_parity_of_answers_that_are_all_zero_is_a_number():
+    right = np.zeros((3, 20), dtype=np.float32)
+    assert export.check_parity("nothing", right, right) == dict.fromkeys(("all", "returns", "logits", "risks"), 0.0)
+    right[:, 5] = 2.0
+    assert export.check_parity("no returns", right, right)["returns"] == 0.0
+    with pytest.raises(BundleError):
+        export.check_parity("other returns", right + np.float32(0.1), right)
