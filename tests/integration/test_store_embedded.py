@@ -1,6 +1,7 @@
 """The embedded PostgreSQL from outside: what runs, what is left, what it says."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -40,6 +41,9 @@ asyncio.run(main())
 """
 
 
+_strangers: set[Path] = set()
+
+
 @pytest.fixture
 def directory(cluster, tmp_path):
     copy(cluster, tmp_path / "copy")
@@ -50,10 +54,22 @@ def server(directory, **options):
     return EmbeddedPostgres(directory / "data", directory / "log", **options)
 
 
+@pytest.fixture(autouse=True)
+def strangers():
+    """What servers of others left behind before."""
+    _strangers.clear()
+    _strangers.update(Path("/dev/shm").glob("PostgreSQL.*"))
+
+
 def shared_memory_of(pid):
-    """Return the segments that a process made: System V by creator, POSIX by PostgreSQL's names."""
+    """Return the segments that a process made, System V by creator, and new ones of PostgreSQL's that nobody uses."""
     segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
-    return [segment for segment in segments if segment[4] == str(pid)] + list(Path("/dev/shm").glob("PostgreSQL.*"))
+    forgotten = set(Path("/dev/shm").glob("PostgreSQL.*")) - _strangers
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] == "postgres":  # others may run beside
+            with contextlib.suppress(psutil.Error, OSError):
+                forgotten -= {Path(region.path) for region in process.memory_maps()}
+    return [segment for segment in segments if segment[4] == str(pid)] + sorted(forgotten)
 
 
 def running_in(directory):

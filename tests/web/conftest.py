@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from candlecast.features import Features
 from candlecast.settings import CHECKOUT
@@ -17,6 +17,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 FORECASTS = 120
 TOKEN = "a token for tests alone"
 REAL = CHECKOUT.parent / "shared" / "data" / "candles"
+expect.set_options(timeout=20_000)  # ms: other tests run beside these
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 

@@ -118,6 +118,7 @@ async def test_a_symbol_steps_through_its_forecasts_by_key(look):
 
 async def test_keys_move_between_pages_and_turn_the_theme(look):
     page = await look()
+    await expect(page.locator("h1")).to_have_text("Now")  # it hears keys from now on
     await page.keyboard.press("7")
     await expect(page.locator("h1")).to_have_text("System")
     assert page.url.endswith("/ml/system")

@@ -151,9 +151,8 @@ def table(found: Sequence[StoredPrediction]) -> Table:
         "outcome",
         "reasons",
     ):
-        shown.add_column(
-            title, justify="left" if title in ("close (UTC)", "symbol", "direction", "reasons") else "right"
-        )
+        is_word = title in ("close (UTC)", "symbol", "direction", "reasons")
+        shown.add_column(title, justify="left" if is_word else "right", no_wrap=True)
     for prediction in found:
         f = prediction.forecast
         shown.add_row(
