@@ -123,6 +123,7 @@ def as_rows(given: list[Forecasts]) -> tuple[list[str], list[list[tuple[object, 
         origin = Origin.of(message.model, len(features.NAMES), features.STATES)
         rows = records.people(records.predictions(message, features.NAMES), origin)
         for row in rows:
+            row["gate_approved"] = {"APPROVE": True, "REFUSE": False}.get(row.pop("gate_verdict"))
             row["close_time"] = datetime.fromtimestamp(row.pop("close_time_ms") / 1000, UTC)
         names = list(rows[0])
         made.append([tuple(row.values()) for row in rows])

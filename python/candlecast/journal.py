@@ -331,7 +331,7 @@ class Journal:
             window = bytes_max
             while True:  # a record may be larger than asked for
                 data = _part(segment.path, base - segment.start, min(limit - base, window))
-                found = list(_records(data, self._checksum))
+                found = list(_records(data, self._checksum, goes_on=window < limit - base))
                 if found or window >= limit - base:
                     break
                 window *= 2
@@ -373,17 +373,26 @@ async def _in(thread: ThreadPoolExecutor, function: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(thread, function)
 
 
-def _records(data: bytes, checksum: Callable[[bytes], int]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (begin, end, payload) of the whole records in data; what is damaged between them is passed over."""
+def _records(
+    data: bytes, checksum: Callable[[bytes], int], *, goes_on: bool = False
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (begin, end, payload) of the whole records in data; what is damaged between them is passed over.
+
+    Where the data goes on behind what was read, a record that is not all there is none that is damaged.
+    """
     at = 0
     while (at := data.find(MAGIC, at)) >= 0:
         if at + HEADER.size <= len(data):
             _, length, expected = HEADER.unpack_from(data, at)
             end = at + HEADER.size + length
+            if goes_on and end > len(data):
+                return
             if end <= len(data) and checksum(payload := data[at + HEADER.size : end]) == expected:
                 yield at, end, payload
                 at = end
                 continue
+        elif goes_on:
+            return
         log.error("journal: damaged record skipped")
         at += 1
 
