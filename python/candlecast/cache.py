@@ -44,6 +44,7 @@ class ForecastCache:
     def __init__(self, *, ttl_s: float, rows_max: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s, self._rows_max, self._clock = ttl_s, rows_max, clock
         self._batches: dict[int, tuple[Forecasts, float]] = {}  # by number, oldest first, and when it was made
+        self._newest: dict[int, int] = {}  # of how many series each of them has the newest forecast
         self._rows = 0
         self._next = 0
         self._batch: I64 = np.zeros(0, dtype=np.int64)  # of each series' newest forecast: its batch, or NOWHERE
@@ -63,7 +64,10 @@ class ForecastCache:
         self._batch, self._row = longer(self._batch, count, NOWHERE), longer(self._row, count, 0)
         self._close_ms = longer(self._close_ms, count, NEVER)
         rows = rows[forecasts.close_time_ms[rows] >= self._close_ms[series[rows]]]
+        if not len(rows):
+            return
         at, now = series[rows], self._clock()
+        self._outdate(np.unique(at))
         self._batch[at], self._row[at], self._close_ms[at] = self._next, rows, forecasts.close_time_ms[rows]
         self._batches[self._next] = forecasts, now
         self._next, self._rows = self._next + 1, self._rows + len(forecasts)
@@ -106,11 +110,25 @@ class ForecastCache:
         found = replace(Forecasts.joined(parts).take(order), times=StageTimes(0, 0, 0, 0, 0))
         return Recalled(np.setdiff1d(every, known), known[order], found)
 
+    def _outdate(self, series: I64) -> None:
+        """Make ready for newer forecasts of distinct series: a batch that has the newest of none is dropped."""
+        before = self._batch[series]
+        for number, count in zip(*np.unique(before[before != NOWHERE], return_counts=True), strict=True):
+            if number in self._newest:
+                self._newest[number] -= count
+                if self._newest[number] <= 0:
+                    self._drop(int(number))
+        self._newest[self._next] = len(series)
+
+    def _drop(self, number: int) -> None:
+        made, _ = self._batches.pop(number)
+        del self._newest[number]
+        self._rows -= len(made)
+
     def _forget(self, now: float) -> None:
         """Drop batches that are too old or too many."""
         while self._batches:
-            number, (made, made_at) = next(iter(self._batches.items()))
+            number, (_, made_at) = next(iter(self._batches.items()))
             if now - made_at <= self._ttl_s and self._rows <= self._rows_max:
                 return
-            del self._batches[number]
-            self._rows -= len(made)
+            self._drop(number)

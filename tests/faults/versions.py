@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 
 from candlecast.v1 import models_pb2 as pb
+from tests.bad_models import BAD
 from tests.faults.scene import Scene, Seen, row
 from tests.faults.switches import Models, admin, pushed
 from tests.versions import repository, variant
@@ -22,31 +23,34 @@ def environment(directory: Path) -> Mapping[str, str]:
 
 
 def with_a_standby(directory: Path) -> Mapping[str, str]:
-    return {"CANDLECAST_MODEL_REPOSITORY": str(repository(directory))}
+    limits = {"CANDLECAST_MODEL_TRIAL_TIMEOUT_MS": "10000", "CANDLECAST_MODEL_BYTES_MAX": str(64 * 1024**2)}
+    return {"CANDLECAST_MODEL_REPOSITORY": str(repository(directory))} | limits
 
 
-@row(18, "a model that is damaged, misfits, or computes nonsense", 4, stays_ready=True, environment=with_a_standby)
+@row(18, "models that misfit, are damaged, hang, or compute NaN", 16, stays_ready=True, environment=with_a_standby)
 async def bad_models(scene: Scene) -> Seen:
-    """Damage is refused before Triton sees it; what is not finite in traffic is rolled back by itself."""
+    """Twelve are refused before Triton sees them; one that is not finite in traffic is rolled back by itself."""
     seen = Seen(notes={"refused": {}, "rolled_back_s": []})
+    kinds = list(BAD.items())
+    if scene.times < len(kinds):
+        kinds = scene.dice.sample(kinds, scene.times - 1)
     async with admin(scene.stack) as models:
-        for i in range(scene.times):
-            number = 10 + i
-            bundle = await asyncio.to_thread(
-                variant, scene.directory / f"run-{number}", number, nan_unless_golden=i % 2 == 0
-            )
-            if i % 2:
-                os.truncate(bundle.path / "model.onnx", 1_000)
+        for number, (what, (write, code)) in enumerate(kinds, 10):
+            folder = scene.directory / f"run-{number}"
+            await asyncio.to_thread(write, folder)
+            manifest = json.loads((folder / "manifest.json").read_text())
+            (folder / "manifest.json").write_text(json.dumps(manifest | {"version": number}))
             try:
-                await models.push(bundle.path)
+                await models.push(folder)
+                raise AssertionError(f"{what} was taken")
             except grpc.aio.AioRpcError as error:
                 word = (error.details() or "").partition(":")[0]
-                seen.notes["refused"][word] = seen.notes["refused"].get(word, 0) + 1
-                assert i % 2, error
-                seen.add()
-                continue
-            assert not i % 2, "a truncated model was taken"
-            answered = len(scene.load.latencies_ms)
+            assert word == code, (what, word)
+            seen.notes["refused"][word] = seen.notes["refused"].get(word, 0) + 1
+            seen.add()
+        for number in range(100, 100 + scene.times - len(kinds)):
+            bundle = await asyncio.to_thread(variant, scene.directory / f"run-{number}", number, nan_unless_golden=True)
+            await models.push(bundle.path)
             before = await models.champion()
             await models.promote(number)
             begun = time.monotonic()
@@ -54,7 +58,6 @@ async def bad_models(scene: Scene) -> Seen:
             seen.notes["rolled_back_s"].append(round(time.monotonic() - begun, 2))
             seen.add(recover_s=time.monotonic() - begun)
             await scene.load.until_answered(2)
-            assert len(scene.load.latencies_ms) > answered
             assert (await models.versions())[number].reason.startswith("NOT_FINITE")
     assert not scene.load.failures, scene.load.failures
     return seen

@@ -77,6 +77,20 @@ def test_a_forecast_is_forgotten_with_time_and_when_there_are_too_many():
     assert len(cache) == 3
 
 
+def test_what_is_not_the_newest_of_any_series_is_not_held():
+    cache = ForecastCache(ttl_s=300, rows_max=10_000)
+    for bar in range(50):
+        given = made(3, seed=bar)
+        cache.keep(np.array([0, 1, 2]), replace(given, close_time_ms=given.close_time_ms + bar))
+    assert len(cache) == 3
+    one = made(1, seed=99)
+    cache.keep(np.array([1]), replace(one, close_time_ms=one.close_time_ms + 50))
+    assert len(cache) == 4  # two of the batch before are the newest of their series
+    cache.keep(np.array([0, 2, 2]), replace(made(3, seed=7), close_time_ms=np.full(3, START_MS + 60)))
+    assert len(cache) == 4
+    assert recall(cache, replace(one, close_time_ms=one.close_time_ms + 50), [1]).known.tolist() == [0]
+
+
 def test_nothing_is_kept_of_forming_candles_nor_with_a_ttl_of_0():
     given = replace(made(2), forming=np.array([True, True]))
     for cache in (ForecastCache(ttl_s=300, rows_max=9), ForecastCache(ttl_s=0, rows_max=9)):

@@ -11,6 +11,7 @@ change: Triton takes any other change there for one of all versions and loads th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -163,6 +164,24 @@ def require_size(folder: Path, bytes_max: int) -> None:
         raise ModelRefused(Refusal.DAMAGED, f"{folder}: {error.strerror}") from error
     if size > bytes_max:
         raise ModelRefused(Refusal.TOO_LARGE, f"{folder} has {size} bytes, model_bytes_max is {bytes_max}")
+
+
+def identity(folder: Path, bytes_max: int) -> tuple[str, int, str]:
+    """Return name, version and SHA-256 of the manifest in a folder.
+
+    Raises:
+        ModelRefused: there is none that says them.
+    """
+    require_size(folder, bytes_max)
+    try:
+        text = (folder / MANIFEST).read_bytes()
+        document = json.loads(text)
+        name, version = document["name"], document["version"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelRefused(Refusal.DAMAGED, f"{folder}: {MANIFEST} cannot be read: {error!r}") from error
+    if not isinstance(name, str) or type(version) is not int or version < 1:
+        raise ModelRefused(Refusal.DAMAGED, f"{folder}: {MANIFEST}: name {name!r} or version {version!r} is none")
+    return name, version, hashlib.sha256(text).hexdigest()
 
 
 def _copy(source: Path, to: Path, scratch_in: Path) -> None:

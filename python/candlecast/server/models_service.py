@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-from candlecast.errors import InvalidRequest, WrongState
+from candlecast.errors import InvalidRequest, ModelRefused, Refusal, WrongState
 from candlecast.models.bundle import FILES
 from candlecast.models.rollout import Rollouts
 from candlecast.models.states import Event, State, Version
@@ -129,7 +129,7 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
                 raise InvalidRequest("file", "the first message names a file")
             size += len(message.data)
             if size > self._bytes_max:
-                raise InvalidRequest("data", f"more than model_bytes_max, {self._bytes_max} bytes")
+                raise ModelRefused(Refusal.TOO_LARGE, f"more than model_bytes_max, {self._bytes_max} bytes, were sent")
             await asyncio.to_thread(_append, path, message.data)
         if why is None:
             raise InvalidRequest("file", "no file came")
