@@ -54,6 +54,8 @@ class Lane:
         self.model = model
         self.temperatures = temperatures
         self.watch = watch or Watch()
+        self.heard: F32 | None = None
+        """The windows of its newest batch: what another version can be asked, too."""
         self._ask = ask
         self._check = check
         self._asking = 0
@@ -109,6 +111,7 @@ class Lane:
             self.watch.failed()
             raise
         self.watch.answered(windows, outputs, time.perf_counter() - begun_s)
+        self.heard = windows
         return outputs
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from candlecast.v1 import models_pb2 as pb
 from tests.bad_models import BAD
+from tests.faults.holdings import Holdings
 from tests.faults.scene import Scene, Seen, row
 from tests.faults.switches import Models, admin, pushed
 from tests.versions import repository, variant
@@ -23,7 +24,11 @@ def environment(directory: Path) -> Mapping[str, str]:
 
 
 def with_a_standby(directory: Path) -> Mapping[str, str]:
-    limits = {"CANDLECAST_MODEL_TRIAL_TIMEOUT_MS": "10000", "CANDLECAST_MODEL_BYTES_MAX": str(64 * 1024**2)}
+    limits = {
+        "CANDLECAST_MODEL_TRIAL_TIMEOUT_MS": "10000",
+        "CANDLECAST_MODEL_BYTES_MAX": str(64 * 1024**2),
+        "CANDLECAST_MODEL_WINDOW_MS_MAX": "8",
+    }
     return {"CANDLECAST_MODEL_REPOSITORY": str(repository(directory))} | limits
 
 
@@ -35,6 +40,8 @@ async def bad_models(scene: Scene) -> Seen:
     if scene.times < len(kinds):
         kinds = scene.dice.sample(kinds, scene.times - 1)
     async with admin(scene.stack) as models:
+        await rolled_back(scene, models, 99)
+        scene.before = await Holdings.of(scene.stack)  # with a version more, and what its load once took
         for number, (what, (write, code)) in enumerate(kinds, 10):
             folder = scene.directory / f"run-{number}"
             await asyncio.to_thread(write, folder)
@@ -49,18 +56,25 @@ async def bad_models(scene: Scene) -> Seen:
             seen.notes["refused"][word] = seen.notes["refused"].get(word, 0) + 1
             seen.add()
         for number in range(100, 100 + scene.times - len(kinds)):
-            bundle = await asyncio.to_thread(variant, scene.directory / f"run-{number}", number, nan_unless_golden=True)
-            await models.push(bundle.path)
-            before = await models.champion()
-            await models.promote(number)
-            begun = time.monotonic()
-            await back(models, before)
-            seen.notes["rolled_back_s"].append(round(time.monotonic() - begun, 2))
-            seen.add(recover_s=time.monotonic() - begun)
-            await scene.load.until_answered(2)
-            assert (await models.versions())[number].reason.startswith("NOT_FINITE")
+            took_s = await rolled_back(scene, models, number)
+            seen.notes["rolled_back_s"].append(round(took_s, 2))
+            seen.add(recover_s=took_s)
     assert not scene.load.failures, scene.load.failures
     return seen
+
+
+async def rolled_back(scene: Scene, models: Models, number: int) -> float:
+    """Promote a version that is right on its golden inputs alone; return the seconds until it is out."""
+    bundle = await asyncio.to_thread(variant, scene.directory / f"run-{number}", number, nan_unless_golden=True)
+    await models.push(bundle.path)
+    before = await models.champion()
+    await models.promote(number)
+    begun = time.monotonic()
+    await back(models, before)
+    took_s = time.monotonic() - begun
+    await scene.load.until_answered(2)
+    assert (await models.versions())[number].reason.startswith("NOT_FINITE")
+    return took_s
 
 
 async def back(models: Models, champion: int) -> None:
@@ -76,7 +90,9 @@ async def switches(scene: Scene) -> Seen:
     seen = Seen(notes={"switch_s": []})
     async with admin(scene.stack) as models:
         await pushed(models, scene.directory)
-        await models.switch(2)
+        for version in (2, 3):
+            await models.switch(version)
+        scene.before = await Holdings.of(scene.stack)
         quiet: list[float] = []
         during: list[float] = []
         for i in range(scene.times):
@@ -84,7 +100,7 @@ async def switches(scene: Scene) -> Seen:
             await scene.load.until_answered(20)
             quiet += scene.load.latencies_ms[begin:]
             begin, begun = len(scene.load.latencies_ms), time.monotonic()
-            await models.switch(3 - i % 2)
+            await models.switch(2 + i % 2)
             seen.notes["switch_s"].append(round(time.monotonic() - begun, 2))
             during += scene.load.latencies_ms[begin:]
             seen.add()

@@ -23,7 +23,7 @@ from tests.market_simulator import candles
 
 NEED = Features(symbols_max=1, conflicts_max=1).need
 WHO = {"who": "tester", "why": "a test"}
-LIMITS = Limits(rows_min=4, not_finite_max=3, latency_ms=5, confidence_ratio=0)
+LIMITS = Limits(rows_min=4, not_finite_max=3, latency_ms=5, confidence_ratio=0.2)
 
 
 class World:
@@ -35,6 +35,7 @@ class World:
         self.broken: dict[int, Exception] = {}  # by version: what asking and checking raise
         self.unloadable: set[int] = set()
         self.nan: set[int] = set()
+        self.empty: set[int] = set()  # every direction is as likely
         self.delay_s: dict[int, float] = {}  # by version
         self.away = False
         self.recorded: list = []
@@ -117,6 +118,8 @@ class Connection:
         await self.check()
         await asyncio.sleep(self.world.delay_s.get(self.number, 0))
         answers = await self.model(windows)
+        if self.number in self.world.empty:
+            answers[:, 4:16] = 0
         if self.number in self.world.nan:
             answers[:] = np.nan
         return answers
@@ -372,6 +375,25 @@ async def test_a_slow_version_is_rolled_back_and_a_slow_machine_is_not(world):
 
         await poll("the version of before", is_rolled_back, timeout_ms=5_000)
         assert (await rollouts.get(2)).reason.startswith("LATENCY")
+
+
+async def test_a_version_that_knows_nothing_is_rolled_back_and_a_market_that_nobody_knows_is_not(world):
+    async with world.rollouts() as rollouts:
+        await promoted(world, rollouts)
+        await rollouts.rollback(**WHO)
+        await world.bar(10)  # what the next one is compared with
+        await rollouts.promote(2, **WHO)
+        world.empty = {1, 2}
+        for _ in range(2 * LIMITS.rows_min):
+            assert await world.bar() == 2
+            await rollouts.look()
+        world.empty = {2}
+
+        async def is_rolled_back():
+            return await world.bar() == 1
+
+        await poll("the version of before", is_rolled_back, timeout_ms=5_000)
+        assert (await rollouts.get(2)).reason.startswith("CONFIDENCE")
 
 
 async def test_the_last_version_goes_on_however_bad_it_is_and_that_is_said_once(world):

@@ -102,8 +102,8 @@ class Bundle:
         manifest = _manifest(path, text)
         if PROGRAM not in manifest.files and (path / PROGRAM).exists():
             raise BundleError(f"{path}: {PROGRAM} is none of the files its manifest names; remove it")
-        names = [name for name in (*CONTENTS, PROGRAM) if name in manifest.files]
-        contents = folder.read_checked(path, names, manifest.files)
+        folder.check(path, [name for name in (MODEL, PROGRAM) if name in manifest.files], manifest.files)
+        contents = folder.read_checked(path, (GOLDEN_INPUTS, GOLDEN_OUTPUTS), manifest.files)
         windows = (4, WINDOW, len(manifest.feature_set.columns))
         return cls(
             path=path,

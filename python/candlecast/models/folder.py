@@ -40,12 +40,33 @@ def read_checked(path: Path, names: Collection[str], sha256: Mapping[str, str]) 
     """
     contents = {name: read(path, name) for name in names}
     for name, content in contents.items():
-        if hashlib.sha256(content).hexdigest() != sha256[name]:
-            raise BundleError(
-                f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle",
-                Refusal.SHA256_MISMATCH,
-            )
+        _require_same(path, name, hashlib.sha256(content).hexdigest(), sha256)
     return contents
+
+
+def check(path: Path, names: Collection[str], sha256: Mapping[str, str]) -> None:
+    """Compare files that nobody needs here: they may be larger than memory.
+
+    Raises:
+        BundleError: one cannot be read, or is not what its manifest names.
+    """
+    for name in names:
+        try:
+            with (path / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BundleError(
+                f"{path}: {name} cannot be read ({error.strerror}); this is not a complete bundle"
+            ) from error
+        _require_same(path, name, found, sha256)
+
+
+def _require_same(path: Path, name: str, found: str, sha256: Mapping[str, str]) -> None:
+    if found != sha256[name]:
+        raise BundleError(
+            f"{path}: {name} is not the file its manifest names (sha256 differs); restore the bundle",
+            Refusal.SHA256_MISMATCH,
+        )
 
 
 def array(path: Path, name: str, content: bytes, shape: tuple[int, ...]) -> F32:

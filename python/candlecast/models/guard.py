@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
+from candlecast.interpret import interpret
 from candlecast.models.presence import Presence
 from candlecast.models.states import Version, now_ms
 from candlecast.routing import Lane
@@ -33,6 +36,8 @@ class Guard:
                 is_fault = await self._fails_alone(lane, other)
             case "LATENCY":
                 is_fault = other is not None and await self._is_slower(lane, other)
+            case "CONFIDENCE":  # markets change, and rows of one bar are alike: only the same windows can tell
+                is_fault = other is not None and await self._knows_less(lane, other)
         if not is_fault:
             self._presence.begin_anew(lane)
         return is_fault
@@ -49,6 +54,16 @@ class Guard:
     async def _is_slower(self, lane: Lane, other: Lane) -> bool:
         ours_s, theirs_s = await self._presence.seconds(lane), await self._presence.seconds(other)
         return ours_s > self.limits.latency_ratio * theirs_s
+
+    async def _knows_less(self, lane: Lane, other: Lane) -> bool:
+        windows = lane.heard
+        if windows is None:
+            return False
+        known = []
+        for one in (lane, other):
+            meaning = interpret((await one.ask(windows)).outputs, one.temperatures)
+            known.append(float(np.nanmean(meaning.confidence)) - 0.5)
+        return known[0] < self.limits.confidence_ratio * known[1]
 
     def before(self, champion: Version) -> Traffic | None:
         """Return the traffic that the champion is compared with, for some time after it was promoted."""

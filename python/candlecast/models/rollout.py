@@ -349,6 +349,8 @@ class Rollouts:
     ) -> Version:  # fmt: skip
         """Take one step: write it, then let the traffic follow."""
         async with self._ledger.lock:
+            if to is self._standing[version].state is State.CHAMPION:
+                return self._standing[version]  # a rollback was quicker
             standing, events = self._standing.moved(
                 version, to, who=who, why=why, reason=reason, share=share, metrics=metrics
             )
