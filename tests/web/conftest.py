@@ -35,9 +35,12 @@ def written(directory: Path, symbol: str, skip: int = 0, count: int = NEED - 1 +
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    """Everything, as `candlecast up` starts it, with FORECASTS forecasts of each of SYMBOLS in the database."""
+    """Everything, as `candlecast up` starts it, with FORECASTS forecasts of each of SYMBOLS in the database.
+
+    Each file has its own, because tests add candles and kill parts.
+    """
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     stack = Stack(tmp_path_factory.mktemp("web") / "state", environment={"CANDLECAST_ADMIN_TOKEN_SHA256": digest})
     stack.start()

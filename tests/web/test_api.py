@@ -167,7 +167,10 @@ async def test_a_training_says_how_far_it_is_is_alone_and_can_be_stopped(http, s
         assert time.monotonic() < deadline, now
         await asyncio.sleep(0.1)
     assert (now["status"], now["model"], now["version"]) == ("running", "lightgbm", 1)
-    stopped = (await http.delete(address, headers=ADMIN)).json()
+    assert (await http.delete(address, headers=ADMIN)).status_code == 200
+    while (stopped := (await http.get(address)).json())["status"] == "running":
+        assert time.monotonic() < deadline, stopped
+        await asyncio.sleep(0.1)
     assert stopped["status"] == "interrupted", stopped
     told = (await http.get("/api/ml-performance")).json()
     assert told["training_status"]["lightgbm"]["status"] == "interrupted"
