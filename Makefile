@@ -95,7 +95,8 @@ prometheus:  ## unpack Debian's Prometheus for the tests that scrape with it (ta
 		test -x target/prometheus/usr/bin/promtool || { \
 		command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || \
 			{ echo "Prometheus is missing, and this is no Debian: put prometheus and promtool on the PATH"; exit 1; }; \
-		mkdir -p target/prometheus && cd target/prometheus && apt-get download -q prometheus && \
+		mkdir -p target/prometheus && cd target/prometheus && \
+		{ apt-get download -q prometheus || { apt-get update -qq && apt-get download -q prometheus; }; } && \
 		dpkg-deb -x prometheus_*.deb . || { echo "apt-get finds no package prometheus: try apt-get update first"; exit 1; }; }; }
 
 test-monitoring: setup-dev prometheus  ## alerts, dashboards and questions against real servers, Prometheus included
