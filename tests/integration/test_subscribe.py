@@ -93,6 +93,7 @@ async def test_every_subscriber_hears_each_new_forecast_once_as_the_answer_says_
         assert heard[0] == heard[1]
         m, one = given.meaning, heard[0][0]
         assert (one.confidence, one.quality, one.model.version) == (m.confidence[0], m.quality[0], 3)
+        assert [forecast.close for forecast in heard[0]] == [given.close[i] for i in (0, 1, 3, 4)]
         assert (one.rule_score, one.size_multiplier, one.durability) == (
             given.rule_score[0], given.size_multiplier[0], 1
         )  # fmt: skip
