@@ -19,12 +19,13 @@ from candlecast.models.ensemble import Ensemble
 from candlecast.portfolio import Limits
 from candlecast.training import performance
 from candlecast.training.performance import returns_of
-from candlecast.training.replay import Speaker, onnx, replay, together
+from candlecast.training.replay import Said, Speaker, onnx, replay, together
 from candlecast.training.simulator import Bars, Outcome, Rules, buy_and_hold, simulate
 from candlecast.training.sources import utc
 from candlecast.training.subject import Subject
 from candlecast.values import F64, I64, Bool
 
+Trade = Callable[[Bars, Said, Rules], Outcome]
 LUCK_T: Final = 2.0
 """Mean returns whose t statistic stays below this are what luck gives, too."""
 
@@ -82,6 +83,11 @@ class Backtest:
         )
 
 
+def as_signalled(bars: Bars, said: Said, rules: Rules) -> Outcome:
+    """Trade what a model says as it is."""
+    return simulate(bars, said.signals(), rules)
+
+
 def backtest(
     files: Sequence[CandleFile],
     served: Sequence[Bundle | Ensemble],
@@ -94,6 +100,7 @@ def backtest(
     end_ms: int | None = None,
     on_replay: Callable[[int], Advance] = lambda candles: lambda count: None,
     speaker: Callable[[Bundle], Speaker] = onnx,
+    trade: Trade = as_signalled,
 ) -> list[Backtest]:
     """Trade the forecasts of every bundle and ensemble on the bars that open in [start_ms, end_ms); candles before
     warm up.
@@ -104,6 +111,7 @@ def backtest(
         limits: of the filters that remember, each model by itself; costs and bars are those of the rules. None: none.
         on_replay: told how many candles a replay takes, gives what is told its progress.
         speaker: how a bundle, or a member of an ensemble, answers.
+        trade: what is done with what a model says; as it is, or as a strategy decides.
 
     Raises:
         BundleError: one was trained on other features than this core computes, is no forecaster, or cannot be run.
@@ -131,7 +139,7 @@ def backtest(
         )
         held = buy_and_hold(bars, rules)
         for k, words in zip(group, said, strict=True):
-            outcome = simulate(bars, words.signals(), rules)
+            outcome = trade(bars, words, rules)
             data = subjects[k].trained_on
             numbers = performance.summary(outcome, bars, _spans(subjects[k], bars.open_time_ms))
             numbers["in_sample"] = float(_within(data, bars.open_time_ms).mean()) if data else None
