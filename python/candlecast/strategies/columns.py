@@ -52,7 +52,8 @@ def is_over(held: Held, hold_bars: int = HOLD_BARS) -> Bool:
     """Return which positions [N] are left: at their stop or take by the close, or after their time."""
     with np.errstate(invalid="ignore"):
         over: Bool = (held.gain <= -held.stop_loss) | (held.gain >= held.take_profit) | (held.bars >= hold_bars)
-    return np.logical_and(over, held.side != 0)
+        over &= held.side != 0
+    return over
 
 
 def followed(wanted: F64, size: F64, held: Held) -> F64:

@@ -126,7 +126,7 @@ def backtest(
     if limits is not None:
         limits = replace(limits, position_bars_max=rules.hold_bars, trade_cost=2 * (rules.fees + rules.slippage))
     for group in groups.values():
-        used = _recording(files, subjects[group[0]], symbols)
+        used = recorded(files, subjects[group[0]], symbols)
         speakers = [together(subjects[k], speaker) for k in group]
         bars, said = replay(
             used,
@@ -208,7 +208,7 @@ def _described(test: Backtest) -> dict[str, Any]:
     return told | ({"members": subject.described_members()} if subject.is_ensemble else {})
 
 
-def _recording(files: Sequence[CandleFile], subject: Subject, symbols: Sequence[str] | None) -> Recording:
+def recorded(files: Sequence[CandleFile], subject: Subject, symbols: Sequence[str] | None) -> Recording:
     features, interval_ms = subject.features, subject.interval_ms
     if interval_ms and (other := next((file for file in files if file.interval_ms != interval_ms), None)):
         raise ConfigurationError(
