@@ -188,6 +188,7 @@ def _backtest(
             end_ms=args.end,
             on_replay=on_replay,
             trade=_strategy(args.strategy, args.sentiment) if args.strategy else as_signalled,
+            strategy=args.strategy or "",
         )
     for k, test in enumerate(tests):
         whole, *parts = as_metrics(test)

@@ -52,7 +52,7 @@ class Policy:
         arrays = {
             f"{kind}{i}": array for i, pair in enumerate(self.layers) for kind, array in zip("wb", pair, strict=True)
         }
-        np.savez(folder / "rl_policy.npz", **arrays)
+        np.savez(folder / "rl_policy.npz", **arrays)  # type: ignore[arg-type]
         text = json.dumps({"observed": OBSERVED, "layers": len(self.layers)} | told, indent=1)
         (folder / "rl_policy.json").write_text(text + "\n")
 

@@ -41,6 +41,7 @@ class Backtest:
     held: F64  # [T] equity of buying and holding the same symbols
     said: dict[str, int]  # forecasts, signals and reasons, counted
     numbers: dict[str, Any]  # performance.summary, with in_sample: the share of bars within the span it was trained on
+    strategy: str = ""  # that decided; "": none, its signals are traded
 
     @property
     def warnings(self) -> list[str]:
@@ -72,6 +73,8 @@ class Backtest:
     def verdict(self) -> str:
         """Say in one sentence what came out."""
         numbers, held = self.numbers, self.held[-1] - 1
+        if not numbers["trades"] and self.strategy:
+            return f"{self.name} never traded: none of {self.said['forecasts']:,} forecasts was enough for it."
         if not numbers["trades"]:
             return f"{self.name} never traded: none of its {self.said['forecasts']:,} forecasts passed the filters."
         t = numbers["t_statistic"] or 0.0
@@ -101,6 +104,7 @@ def backtest(
     on_replay: Callable[[int], Advance] = lambda candles: lambda count: None,
     speaker: Callable[[Bundle], Speaker] = onnx,
     trade: Trade = as_signalled,
+    strategy: str = "",
 ) -> list[Backtest]:
     """Trade the forecasts of every bundle and ensemble on the bars that open in [start_ms, end_ms); candles before
     warm up.
@@ -111,7 +115,7 @@ def backtest(
         limits: of the filters that remember, each model by itself; costs and bars are those of the rules. None: none.
         on_replay: told how many candles a replay takes, gives what is told its progress.
         speaker: how a bundle, or a member of an ensemble, answers.
-        trade: what is done with what a model says; as it is, or as a strategy decides.
+        trade: what is done with what a model says; as it is, or as the strategy of this name decides.
 
     Raises:
         BundleError: one was trained on other features than this core computes, is no forecaster, or cannot be run.
@@ -143,7 +147,8 @@ def backtest(
             data = subjects[k].trained_on
             numbers = performance.summary(outcome, bars, _spans(subjects[k], bars.open_time_ms))
             numbers["in_sample"] = float(_within(data, bars.open_time_ms).mean()) if data else None
-            done[k] = Backtest(names[k], subjects[k], bars, outcome, held, words.counts(), numbers)
+            name = f"{names[k]} by {strategy}" if strategy else names[k]
+            done[k] = Backtest(name, subjects[k], bars, outcome, held, words.counts(), numbers, strategy)
     return [done[k] for k in range(len(subjects))]
 
 

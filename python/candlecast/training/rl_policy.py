@@ -38,6 +38,7 @@ EPISODE_BARS: Final = 672
 SCALE: Final = 100.0
 """Of the rewards: log returns of a bar are small."""
 HIDDEN: Final = (16, 16)
+FREE: Final = Rules(fees=0.0, slippage=0.0)
 
 
 class TradingEnv(gymnasium.Env[F32, np.int64]):
@@ -48,7 +49,11 @@ class TradingEnv(gymnasium.Env[F32, np.int64]):
             raise ValueError(f"{len(bars.open)} bars are no episode of {episode_bars}")
         self._bars, self._said, self._rules, self._count = bars, said, rules, episode_bars
         self.observation_space = spaces.Box(-5.0, 5.0, (len(OBSERVED),), np.float32)
-        self.action_space = spaces.Discrete(len(SIDES))  # type: ignore[assignment]
+        self.action_space = spaces.Discrete(len(SIDES))
+
+    def without_costs(self) -> TradingEnv:
+        """Return the same market, in which trading is free."""
+        return TradingEnv(self._bars, self._said, FREE, self._count)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[F32, dict[str, Any]]:
         super().reset(seed=seed)
@@ -79,15 +84,21 @@ class TradingEnv(gymnasium.Env[F32, np.int64]):
 
 
 def trained(env: TradingEnv, *, steps: int, seed: int) -> Policy:
-    """Train a policy by PPO on the CPU; the same seed gives the same one."""
+    """Train a policy by PPO on the CPU; the same seed gives the same one.
+
+    The first half is without costs: with them it learns that doing nothing is best before it has seen what a forecast
+    is worth.
+    """
     import torch
 
     torch.set_num_threads(1)
     model = PPO(
-        "MlpPolicy", env, seed=seed, device="cpu", n_steps=2048, batch_size=256, gamma=0.98, ent_coef=0.003,
-        learning_rate=3e-4, policy_kwargs={"net_arch": list(HIDDEN)}, verbose=0,
+        "MlpPolicy", env.without_costs(), seed=seed, device="cpu", n_steps=2048, batch_size=256, gamma=0.98,
+        ent_coef=0.003, learning_rate=3e-4, policy_kwargs={"net_arch": list(HIDDEN)}, verbose=0,
     )  # fmt: skip
-    model.learn(steps)
+    model.learn(steps // 2)
+    model.set_env(env)
+    model.learn(steps - steps // 2, reset_num_timesteps=False)
     network: Any = model.policy
     layers = [one for one in network.mlp_extractor.policy_net if hasattr(one, "weight")] + [network.action_net]
     as_arrays = [tuple(p.detach().numpy().astype(np.float64) for p in (one.weight.T, one.bias)) for one in layers]
