@@ -321,6 +321,7 @@ async def test_what_is_stored_comes_first_then_what_is_made_without_gap_or_repet
         assert (stored.quality, stored.hybrid_score, stored.features_hash) == pytest.approx(
             (row.meaning.quality[i], row.hybrid_score[i], int(row.features_hash[i])), nan_ok=True
         )
+        assert stored.close == row.close[i]
         assert direction(stored) == {1: "LONG", -1: "SHORT", 0: "NEUTRAL"}[int(row.direction[i])]
         assert [h.p_long for h in stored.horizons] == pytest.approx(row.meaning.probabilities[i, :, 0], rel=1e-6)
 

@@ -56,8 +56,8 @@ def test_the_environment_keeps_to_gymnasium_and_its_rewards_add_up_to_the_equity
 
 def test_ppo_learns_a_pattern_that_is_there_and_its_policy_outlives_the_file(tmp_path):
     bars, said = market()
-    policy = trained(TradingEnv(bars, said, FREE, episode_bars=128), steps=8_192, seed=1)
-    policy.save(tmp_path, {"steps": 8_192})
+    policy = trained(TradingEnv(bars, said, FREE, episode_bars=128), steps=4_096, seed=1, rollout=512)
+    policy.save(tmp_path, {"steps": 4_096})
     loaded = rl_ml.load(tmp_path)
 
     def decide(seen, held):

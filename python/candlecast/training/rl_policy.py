@@ -83,17 +83,20 @@ class TradingEnv(gymnasium.Env[F32, np.int64]):
         return observed
 
 
-def trained(env: TradingEnv, *, steps: int, seed: int) -> Policy:
+def trained(env: TradingEnv, *, steps: int, seed: int, rollout: int = 2048) -> Policy:
     """Train a policy by PPO on the CPU; the same seed gives the same one.
 
     The first half is without costs: with them it learns that doing nothing is best before it has seen what a forecast
     is worth.
+
+    Args:
+        rollout: steps between two updates, a multiple of 256.
     """
     import torch
 
     torch.set_num_threads(1)
     model = PPO(
-        "MlpPolicy", env.without_costs(), seed=seed, device="cpu", n_steps=2048, batch_size=256, gamma=0.98,
+        "MlpPolicy", env.without_costs(), seed=seed, device="cpu", n_steps=rollout, batch_size=256, gamma=0.98,
         ent_coef=0.003, learning_rate=3e-4, policy_kwargs={"net_arch": list(HIDDEN)}, verbose=0,
     )  # fmt: skip
     model.learn(steps // 2)
