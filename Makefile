@@ -132,7 +132,7 @@ PROTOC := $(PY) -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(RUN
 proto: setup-dev  ## generate python/candlecast/v1 from proto/
 	$(PROTOC) --python_out=python --pyi_out=python proto/candlecast/v1/*.proto
 	$(PROTOC) --grpc_python_out=python --mypy_grpc_out=python proto/candlecast/v1/forecasts.proto proto/candlecast/v1/order_flow.proto \
-	  proto/candlecast/v1/performance.proto proto/candlecast/v1/history.proto \
+	  proto/candlecast/v1/performance.proto proto/candlecast/v1/history.proto proto/candlecast/v1/sentiment.proto \
 	  proto/candlecast/v1/models.proto
 
 fmt: setup-dev  ## format everything

@@ -29,11 +29,13 @@ from candlecast.calls import Attempts, BlockingSource, ServerError, Source
 from candlecast.flow_messages import flow_request
 from candlecast.performance_calls import AsyncPerformanceCalls, PerformanceCalls
 from candlecast.results import Batch, Results, asking, carried, columns, messages
+from candlecast.sentiment_calls import AsyncSentimentCalls, SentimentCalls
 from candlecast.subscription import Subscription
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
 from candlecast.v1.order_flow_pb2 import GateDecision, GateRequest, GateResponse, GateVerdict, OrderFlowResponse
 from candlecast.v1.order_flow_pb2_grpc import OrderFlowStub
+from candlecast.v1.sentiment_pb2 import SentimentScore
 from candlecast.v1.types_pb2 import (
     WAIT_DURABLE,
     WAIT_FAST,
@@ -62,6 +64,7 @@ __all__ = [
     "GateResponse",
     "OrderFlowResponse",
     "Results",
+    "SentimentScore",
     "ServerError",
     "columns",
     "direction",
@@ -89,6 +92,7 @@ _OPTIONS: list[tuple[str, Any]] = [
                             {"service": "candlecast.v1.OrderFlow", "method": "Gate"},
                             {"service": "candlecast.v1.Performance"},
                             {"service": "candlecast.v1.History"},
+                            {"service": "candlecast.v1.Sentiment"},
                         ],
                         "retryPolicy": {
                             "maxAttempts": 5,
@@ -141,7 +145,7 @@ def _backfill_messages(candles: Iterable[Candle] | Candles) -> Iterator[pb.Backf
         yield pb.BackfillRequest(**carried(part_of_them))
 
 
-class Client(PerformanceCalls):
+class Client(PerformanceCalls, SentimentCalls):
     """The blocking client; a context manager. Unary calls retry what is retryable, up to four times.
 
     Args:
@@ -287,7 +291,7 @@ class Client(PerformanceCalls):
             time.sleep(attempts.pause_s())
 
 
-class AsyncClient(AsyncPerformanceCalls):
+class AsyncClient(AsyncPerformanceCalls, AsyncSentimentCalls):
     """The same for asyncio.
 
     Args:

@@ -93,6 +93,7 @@ async def test_every_subscriber_hears_each_new_forecast_once_as_the_answer_says_
         assert heard[0] == heard[1]
         m, one = given.meaning, heard[0][0]
         assert (one.confidence, one.quality, one.model.version) == (m.confidence[0], m.quality[0], 3)
+        assert [forecast.close for forecast in heard[0]] == [given.close[i] for i in (0, 1, 3, 4)]
         assert (one.rule_score, one.size_multiplier, one.durability) == (
             given.rule_score[0], given.size_multiplier[0], 1
         )  # fmt: skip
@@ -320,6 +321,7 @@ async def test_what_is_stored_comes_first_then_what_is_made_without_gap_or_repet
         assert (stored.quality, stored.hybrid_score, stored.features_hash) == pytest.approx(
             (row.meaning.quality[i], row.hybrid_score[i], int(row.features_hash[i])), nan_ok=True
         )
+        assert stored.close == row.close[i]
         assert direction(stored) == {1: "LONG", -1: "SHORT", 0: "NEUTRAL"}[int(row.direction[i])]
         assert [h.p_long for h in stored.horizons] == pytest.approx(row.meaning.probabilities[i, :, 0], rel=1e-6)
 

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 from candlecast import settings as configuration
 from candlecast.cli.train import _positive, _time_ms, database_of
 from candlecast.errors import ConfigurationError
+from candlecast.strategies.columns import NAMES
 
 if TYPE_CHECKING:
     from candlecast.candle_files import CandleFile
     from candlecast.feature_files import Advance
     from candlecast.filters import Thresholds
     from candlecast.portfolio import Limits
-    from candlecast.training.backtest import Backtest
+    from candlecast.training.backtest import Backtest, Trade
     from candlecast.training.measurements import Record
-    from candlecast.training.simulator import Rules
+    from candlecast.training.replay import Said
+    from candlecast.training.simulator import Bars, Outcome, Rules
 
 THRESHOLDS = ("min_confidence", "strong_confidence", "min_agreement", "min_expected_return")
 LIMITS = ("max_signals_per_minute", "max_correlation", "min_sharpe_ratio", "max_position_score")
@@ -44,6 +46,8 @@ ml_measurements."""
 EXAMPLE = """example:
   candlecast backtest --data candles/*-15m.parquet --from 2024-07-01 --out backtest.html
       the newest bundle of the model repository; candles before July warm the features up
+  candlecast backtest --data candles/*-15m.parquet --from 2024-07-01 --strategy ensemble_ml
+      the same forecasts, acted on as `python -m candlecast.strategies.ensemble_ml` does live
   candlecast backtest --data ETHUSDT-15m.parquet BTCUSDT-15m.parquet --symbols ETHUSDT \\
       --models triton_models/ensemble/1 bundles/xgboost --filters min_confidence=0.65 min_expected_return=0.003"""
 
@@ -94,6 +98,12 @@ def register(commands: Any) -> None:
         help="bars after which a position is closed (default 16)",
     )
     add(
+        "--strategy",
+        choices=NAMES,
+        help="trade as this one of candlecast.strategies decides, not the bare signals",
+    )
+    add("--sentiment", type=Path, metavar="FILE.csv", help="scores for sentiment_ml: symbol, ts_ms, score, source")
+    add(
         "--filters",
         nargs="+",
         metavar="NAME=X",
@@ -120,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError(f"--out: there is no folder {args.out.parent}")
     if args.start is not None and args.end is not None and args.start >= args.end:
         raise ConfigurationError("--from is not before --to")
+    if (args.sentiment is not None) != (args.strategy == "sentiment_ml"):
+        raise ConfigurationError("--sentiment FILE.csv goes with --strategy sentiment_ml, which needs it")
     from candlecast.filters import Thresholds
     from candlecast.portfolio import Limits
     from candlecast.training import measurements
@@ -132,6 +144,8 @@ def run(args: argparse.Namespace) -> int:
     paths = args.models or [_newest(settings)]
     asked = {"symbols": args.symbols, "from_ms": args.start, "to_ms": args.end}
     asked |= {"rules": asdict(rules), "filters": asdict(thresholds)}
+    if args.strategy:
+        asked["strategy"] = args.strategy
     with measurements.recorded(settings.database_url, "backtest", paths, asked) as record:
         tests, told = _backtest(args, paths, rules, thresholds, limits, record, settings.database_url)
         if args.out is not None:
@@ -157,7 +171,7 @@ def _backtest(
 ) -> tuple[list[Backtest], dict[str, Any]]:
     """Trade, and take note of it; return the tests and all of them as one document."""
     from candlecast.models.ensemble import load
-    from candlecast.training.backtest import as_metrics, backtest, document
+    from candlecast.training.backtest import as_metrics, as_signalled, backtest, document
     from candlecast.training.subject import Subject
 
     served = [load(path) for path in paths]
@@ -173,11 +187,32 @@ def _backtest(
             start_ms=args.start,
             end_ms=args.end,
             on_replay=on_replay,
+            trade=_strategy(args.strategy, args.sentiment) if args.strategy else as_signalled,
+            strategy=args.strategy or "",
         )
     for k, test in enumerate(tests):
         whole, *parts = as_metrics(test)
         record.measured(k, whole[1], parts, verdict=test.verdict, warnings=test.warnings)
-    return tests, document(tests, rules, thresholds, limits)
+    told = document(tests, rules, thresholds, limits)
+    return tests, told | ({"strategy": args.strategy} if args.strategy else {})
+
+
+def _strategy(name: str, sentiment: Path | None) -> Trade:
+    """Return what trades as a strategy decides.
+
+    Raises:
+        ConfigurationError: there is no file of scores, or a line is none.
+    """
+    from candlecast.training import strategy
+
+    decide = strategy.named(name)
+    columns = None if sentiment is None else strategy.read_scores(sentiment)
+
+    def trade(bars: Bars, said: Said, rules: Rules) -> Outcome:
+        known = None if columns is None else strategy.as_of(bars, *columns)
+        return strategy.Traded(bars, said, rules, known).whole(decide)
+
+    return trade
 
 
 @contextmanager

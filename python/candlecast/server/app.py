@@ -49,6 +49,7 @@ from candlecast.server.order_flow_service import OrderFlowService
 from candlecast.server.performance_service import PerformanceService
 from candlecast.server.positions import restore_portfolio
 from candlecast.server.rollouts import rollouts_of, trials_of
+from candlecast.server.sentiment_service import SentimentService
 from candlecast.server.service import ForecastsService
 from candlecast.server.serving import Answering, answering
 from candlecast.server.stored import StoredForecasts
@@ -72,6 +73,7 @@ from candlecast.v1 import (
     models_pb2_grpc,
     order_flow_pb2_grpc,
     performance_pb2_grpc,
+    sentiment_pb2_grpc,
 )
 from candlecast.values import F32
 from candlecast.work import Answer
@@ -434,6 +436,7 @@ async def _listening(
     models_pb2_grpc.add_ModelsServicer_to_server(models, tolerant)
     performance_pb2_grpc.add_PerformanceServicer_to_server(PerformanceService(pool), tolerant)
     history_pb2_grpc.add_HistoryServicer_to_server(HistoryService(pool), tolerant)
+    sentiment_pb2_grpc.add_SentimentServicer_to_server(SentimentService(pool), tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     port = _listen(server, settings.grpc)

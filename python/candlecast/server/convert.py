@@ -125,8 +125,8 @@ def directions(sides: NDArray[np.int8]) -> NDArray[np.uint8]:
     return codes
 
 
-def forecasts(answer: Spoken) -> Iterator[pb.Forecast]:
-    """Yield the messages of an answer's forecasts, in the order of its windows."""
+def forecasts(answer: Spoken, *, closes: bool = False) -> Iterator[pb.Forecast]:
+    """Yield the messages of an answer's forecasts, in the order of its windows; with the closes they speak from."""
     columns = answer.forecasts
     assert columns is not None
     m, spent = columns.meaning, _times(columns, answer)
@@ -165,6 +165,8 @@ def forecasts(answer: Spoken) -> Iterator[pb.Forecast]:
             forecast.gate_approved = verdicts[i] == APPROVE
         if probabilities[i] == probabilities[i]:  # NaN: no model said so
             forecast.gate_probability = probabilities[i]
+        if closes:
+            forecast.close = columns.close[i]
         yield forecast
 
 

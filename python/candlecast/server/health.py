@@ -20,6 +20,7 @@ SERVICES = (
     "candlecast.v1.OrderFlow",
     "candlecast.v1.Performance",
     "candlecast.v1.History",
+    "candlecast.v1.Sentiment",
     "candlecast.v1.Models",
 )
 _SERVING = health_pb2.HealthCheckResponse.SERVING

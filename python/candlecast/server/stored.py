@@ -116,4 +116,5 @@ def _keyed(row: Mapping[str, Any]) -> tuple[Key | None, pb.Forecast]:
     """Return a row as a message, and its key while it may still be published."""
     forecast = forecast_of(row)
     key = forecast.symbol, forecast.interval_ms, forecast.close_time_ms, row["model"], row["version"]
+    forecast.close = row["close"]
     return key if row["is_recent"] else None, forecast

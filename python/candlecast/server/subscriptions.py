@@ -347,7 +347,7 @@ class Subscriptions:
         self._newest[series], self._newest_confidence[series], self._newest_side[series] = places, confidence, side
         keys = zip(some.names, some.interval_ms.tolist(), some.close_time_ms.tolist(), strict=True)
         of_series = series.tolist()
-        for i, (forecast, key) in enumerate(zip(convert.forecasts(spoken), keys, strict=True)):
+        for i, (forecast, key) in enumerate(zip(convert.forecasts(spoken, closes=True), keys, strict=True)):
             encoded = chunk(forecast)
             self._chunks[at[i]] = self._newest_chunks[of_series[i]] = encoded
             self._keys[at[i]] = (*key, forecast.model.name, forecast.model.version)

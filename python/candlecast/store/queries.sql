@@ -168,7 +168,7 @@ WHERE model = $1 AND version = $2 AND interval_ms = $3 AND close_time >= $4 AND 
 -- In the order of their keys, $9 of those after the key $1 to $5, whose close_time the first page begins with. $6 symbols and
 -- $8 directions, NULL for all; $7 the least confidence, which a forecast that is not finite has none of.
 SELECT
-    symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, state, gap_filled, degraded,
+    symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, close, state, gap_filled, degraded,
     model_agreement, features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss,
     take_profit, reasons, rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs,
     probabilities, decode_us, features_us, queue_us, model_us, interpret_us,

@@ -19,12 +19,13 @@ from candlecast.models.ensemble import Ensemble
 from candlecast.portfolio import Limits
 from candlecast.training import performance
 from candlecast.training.performance import returns_of
-from candlecast.training.replay import Speaker, onnx, replay, together
+from candlecast.training.replay import Said, Speaker, onnx, replay, together
 from candlecast.training.simulator import Bars, Outcome, Rules, buy_and_hold, simulate
 from candlecast.training.sources import utc
 from candlecast.training.subject import Subject
 from candlecast.values import F64, I64, Bool
 
+Trade = Callable[[Bars, Said, Rules], Outcome]
 LUCK_T: Final = 2.0
 """Mean returns whose t statistic stays below this are what luck gives, too."""
 
@@ -40,6 +41,7 @@ class Backtest:
     held: F64  # [T] equity of buying and holding the same symbols
     said: dict[str, int]  # forecasts, signals and reasons, counted
     numbers: dict[str, Any]  # performance.summary, with in_sample: the share of bars within the span it was trained on
+    strategy: str = ""  # that decided; "": none, its signals are traded
 
     @property
     def warnings(self) -> list[str]:
@@ -71,6 +73,8 @@ class Backtest:
     def verdict(self) -> str:
         """Say in one sentence what came out."""
         numbers, held = self.numbers, self.held[-1] - 1
+        if not numbers["trades"] and self.strategy:
+            return f"{self.name} never traded: none of {self.said['forecasts']:,} forecasts was enough for it."
         if not numbers["trades"]:
             return f"{self.name} never traded: none of its {self.said['forecasts']:,} forecasts passed the filters."
         t = numbers["t_statistic"] or 0.0
@@ -80,6 +84,11 @@ class Backtest:
             f"{self.name} {done} {abs(numbers['return']):.1%} after costs in {numbers['trades']:,} trades, its largest"
             f" drawdown was {numbers['max_drawdown']:.1%}; buy and hold made {held:+.1%}.{luck}"
         )
+
+
+def as_signalled(bars: Bars, said: Said, rules: Rules) -> Outcome:
+    """Trade what a model says as it is."""
+    return simulate(bars, said.signals(), rules)
 
 
 def backtest(
@@ -94,6 +103,8 @@ def backtest(
     end_ms: int | None = None,
     on_replay: Callable[[int], Advance] = lambda candles: lambda count: None,
     speaker: Callable[[Bundle], Speaker] = onnx,
+    trade: Trade = as_signalled,
+    strategy: str = "",
 ) -> list[Backtest]:
     """Trade the forecasts of every bundle and ensemble on the bars that open in [start_ms, end_ms); candles before
     warm up.
@@ -104,6 +115,7 @@ def backtest(
         limits: of the filters that remember, each model by itself; costs and bars are those of the rules. None: none.
         on_replay: told how many candles a replay takes, gives what is told its progress.
         speaker: how a bundle, or a member of an ensemble, answers.
+        trade: what is done with what a model says; as it is, or as the strategy of this name decides.
 
     Raises:
         BundleError: one was trained on other features than this core computes, is no forecaster, or cannot be run.
@@ -118,7 +130,7 @@ def backtest(
     if limits is not None:
         limits = replace(limits, position_bars_max=rules.hold_bars, trade_cost=2 * (rules.fees + rules.slippage))
     for group in groups.values():
-        used = _recording(files, subjects[group[0]], symbols)
+        used = recorded(files, subjects[group[0]], symbols)
         speakers = [together(subjects[k], speaker) for k in group]
         bars, said = replay(
             used,
@@ -131,11 +143,12 @@ def backtest(
         )
         held = buy_and_hold(bars, rules)
         for k, words in zip(group, said, strict=True):
-            outcome = simulate(bars, words.signals(), rules)
+            outcome = trade(bars, words, rules)
             data = subjects[k].trained_on
             numbers = performance.summary(outcome, bars, _spans(subjects[k], bars.open_time_ms))
             numbers["in_sample"] = float(_within(data, bars.open_time_ms).mean()) if data else None
-            done[k] = Backtest(names[k], subjects[k], bars, outcome, held, words.counts(), numbers)
+            name = f"{names[k]} by {strategy}" if strategy else names[k]
+            done[k] = Backtest(name, subjects[k], bars, outcome, held, words.counts(), numbers, strategy)
     return [done[k] for k in range(len(subjects))]
 
 
@@ -200,7 +213,7 @@ def _described(test: Backtest) -> dict[str, Any]:
     return told | ({"members": subject.described_members()} if subject.is_ensemble else {})
 
 
-def _recording(files: Sequence[CandleFile], subject: Subject, symbols: Sequence[str] | None) -> Recording:
+def recorded(files: Sequence[CandleFile], subject: Subject, symbols: Sequence[str] | None) -> Recording:
     features, interval_ms = subject.features, subject.interval_ms
     if interval_ms and (other := next((file for file in files if file.interval_ms != interval_ms), None)):
         raise ConfigurationError(

@@ -56,6 +56,9 @@ class Said:
     confidence: F32  # [T, S]
     stop_loss: F64  # [T, S]
     take_profit: F64  # [T, S]
+    edge: F32  # [T, S]
+    agreement: F32  # [T, S]
+    expected: F32  # [T, S] return at 4h
 
     def signals(self) -> simulator.Signals:
         """Return what of it is traded."""
@@ -105,7 +108,7 @@ def replay(
     """Return the bars of the recording's symbols that open in [start_ms, end_ms) and what each model says of them.
 
     Without limits the filters that remember are left out. Candles before start_ms warm the features up. Memory: some
-    hundred windows, and 200 bytes for each bar.
+    hundred windows, and 210 bytes for each bar.
 
     Raises:
         ConfigurationError: intervals differ, or no candle is left.
@@ -212,6 +215,7 @@ class _Asked:
         )
         said.confidence[at] = meaning.confidence
         said.stop_loss[at], said.take_profit[at] = meaning.stop_loss, meaning.take_profit
+        said.edge[at], said.agreement[at], said.expected[at] = meaning.edge, meaning.agreement, meaning.returns[:, 2]
         return said
 
 
@@ -219,7 +223,7 @@ def _nothing(shape: tuple[int, ...]) -> Said:
     def none(kind: type[np.generic]) -> NDArray[np.generic]:
         return np.full(shape, np.nan if issubclass(kind, np.floating) else 0, dtype=kind)
 
-    kinds = (np.bool_, np.int8, np.int8, np.uint32, np.float32, np.float64, np.float64)
+    kinds = (np.bool_, np.int8, np.int8, np.uint32, np.float32, np.float64, np.float64, *[np.float32] * 3)
     return Said(*map(none, kinds))  # type: ignore[arg-type]
 
 

@@ -16,7 +16,6 @@ last close for each symbol, times the size multiplier, so gains and losses compo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
@@ -29,6 +28,8 @@ from candlecast.values import F64, I64, Bool
 
 I8 = NDArray[np.int8]
 FUNDING_EVERY_MS: Final = 8 * 3_600_000
+FLAT: Final = 2
+"""A direction: whatever is held is closed, and nothing opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Bars:
 class Signals:
     """What is known at the close of each bar."""
 
-    direction: I8  # [T, S] 1 LONG, -1 SHORT, 0 none
+    direction: I8  # [T, S] 1 LONG, -1 SHORT, 0 none, FLAT
     multiplier: F64  # [T, S] of the stake
     stop_loss: F64  # [T, S] fraction of the entry price
     take_profit: F64  # [T, S] fraction of the entry price
@@ -178,25 +179,62 @@ class _Book:
         return trades.take(np.argsort(trades.exit_bar, kind="stable"))
 
 
-def simulate(bars: Bars, signals: Signals, rules: Rules, on_bar: Callable[[int], None] = lambda bar: None) -> Outcome:
-    """Trade the signals; see the head of this file for the order of things within a bar."""
-    count, symbols = bars.open.shape
-    book, equity = _Book.empty(symbols, rules), np.ones(count)
-    has_bar = np.isfinite(bars.open)
-    is_funded = (bars.open_time_ms % FUNDING_EVERY_MS == 0) & (rules.funding != 0)
-    for t in range(count):
-        here, stake = has_bar[t], max(equity[t - 1], 0.0) / symbols if t else 0.0
-        if is_funded[t]:
+class Simulation:
+    """Goes from bar to bar, so that who gives the signals of a bar may know what is held at its close.
+
+    The signals of bar t are read when bar t + 1 is stepped to, and may be written until then.
+    """
+
+    def __init__(self, bars: Bars, signals: Signals, rules: Rules) -> None:
+        count, self._symbols = bars.open.shape
+        self._bars, self._signals = bars, signals
+        self._book, self.equity = _Book.empty(self._symbols, rules), np.ones(count)
+        self._has_bar = np.isfinite(bars.open)
+        self._is_funded = (bars.open_time_ms % FUNDING_EVERY_MS == 0) & (rules.funding != 0)
+
+    def step(self, t: int) -> float:
+        """Trade bar t, the one after that of the last step; return the equity at its close."""
+        book, here = self._book, self._has_bar[t]
+        stake = max(self.equity[t - 1], 0.0) / self._symbols if t else 0.0
+        if self._is_funded[t]:
             book.fund()
         if t and here.any():
-            _at_open(book, t, here, bars.open[t], signals, stake)
+            _at_open(book, t, here, self._bars.open[t], self._signals, stake)
         if here.any():
-            _within(book, t, here, bars)
-        equity[t] = book.equity()
-    book.leave(book.side != 0, book.last_bar, book.mark, Exit.END)
-    if count:
-        equity[-1] = book.equity()
-    return Outcome(book.trades(), equity)
+            _within(book, t, here, self._bars)
+        self.equity[t] = book.equity()
+        return float(self.equity[t])
+
+    @property
+    def side(self) -> F64:
+        """Return what is held [S] now: 1, -1 or 0."""
+        return self._book.side
+
+    def bars_held(self, t: int) -> F64:
+        """Return for how many bars [S] a position is held at the close of bar t, 1 in the bar of its entry."""
+        return np.where(self._book.side != 0, t + 1.0 - self._book.entry_bar, 0.0)
+
+    def gain(self) -> F64:
+        """Return what positions [S] have gained at their last close, as a fraction of the entry; 0 without one."""
+        book = self._book
+        entry = np.where(book.side != 0, book.entry, 1.0)
+        return np.where(book.side != 0, book.side * (np.nan_to_num(book.mark) / entry - 1), 0.0)
+
+    def end(self) -> Outcome:
+        """Close what is open at its last close."""
+        book = self._book
+        book.leave(book.side != 0, book.last_bar, book.mark, Exit.END)
+        if len(self.equity):
+            self.equity[-1] = book.equity()
+        return Outcome(book.trades(), self.equity)
+
+
+def simulate(bars: Bars, signals: Signals, rules: Rules) -> Outcome:
+    """Trade the signals; see the head of this file for the order of things within a bar."""
+    simulation = Simulation(bars, signals, rules)
+    for t in range(len(bars.open)):
+        simulation.step(t)
+    return simulation.end()
 
 
 def _at_open(book: _Book, t: int, here: Bool, price: F64, signals: Signals, stake: float) -> None:
@@ -207,9 +245,10 @@ def _at_open(book: _Book, t: int, here: Bool, price: F64, signals: Signals, stak
         book.leave(held & (book.side != 0) & (before * (price - book.take) >= 0), t, book.take, Exit.TAKE)
         # The bar in which its time ended is missing.
         book.leave(here & (book.side != 0) & (t - book.entry_bar >= book.rules.hold_bars), t, price, Exit.TIME)
-        book.leave(here & (book.side != 0) & (wanted == -before), t, price, Exit.OPPOSITE)
+        is_left = (wanted == -before) | (wanted == FLAT)
+        book.leave(here & (book.side != 0) & is_left, t, price, Exit.OPPOSITE)
     if stake > 0:
-        book.enter(here & (wanted != 0) & (wanted != before) & (book.side == 0), t, price, signals, stake)
+        book.enter(here & (np.abs(wanted) == 1) & (wanted != before) & (book.side == 0), t, price, signals, stake)
 
 
 def _within(book: _Book, t: int, here: Bool, bars: Bars) -> None:

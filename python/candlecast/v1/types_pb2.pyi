@@ -168,7 +168,7 @@ class StageTimes(_message.Message):
     def __init__(self, decode_us: _Optional[int] = ..., features_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., model_us: _Optional[int] = ..., interpret_us: _Optional[int] = ..., spool_us: _Optional[int] = ...) -> None: ...
 
 class Forecast(_message.Message):
-    __slots__ = ("symbol", "interval_ms", "close_time_ms", "direction", "strength", "confidence", "quality", "agreement", "move", "edge", "horizons", "max_drawdown_1h", "max_rally_1h", "max_drawdown_4h", "max_rally_4h", "stop_loss", "take_profit", "reasons", "state", "gap_filled", "degraded", "model", "features_hash", "durability", "times", "forming", "gate_probability", "gate_approved", "already_stored", "model_agreement", "rule_score", "hybrid_score", "size_multiplier")
+    __slots__ = ("symbol", "interval_ms", "close_time_ms", "direction", "strength", "confidence", "quality", "agreement", "move", "edge", "horizons", "max_drawdown_1h", "max_rally_1h", "max_drawdown_4h", "max_rally_4h", "stop_loss", "take_profit", "reasons", "state", "gap_filled", "degraded", "model", "features_hash", "durability", "times", "forming", "gate_probability", "gate_approved", "already_stored", "model_agreement", "rule_score", "hybrid_score", "size_multiplier", "close")
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     CLOSE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +202,7 @@ class Forecast(_message.Message):
     RULE_SCORE_FIELD_NUMBER: _ClassVar[int]
     HYBRID_SCORE_FIELD_NUMBER: _ClassVar[int]
     SIZE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
     symbol: str
     interval_ms: int
     close_time_ms: int
@@ -235,7 +236,8 @@ class Forecast(_message.Message):
     rule_score: float
     hybrid_score: float
     size_multiplier: float
-    def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., close_time_ms: _Optional[int] = ..., direction: _Optional[_Union[Direction, str]] = ..., strength: _Optional[_Union[Strength, str]] = ..., confidence: _Optional[float] = ..., quality: _Optional[float] = ..., agreement: _Optional[float] = ..., move: _Optional[float] = ..., edge: _Optional[float] = ..., horizons: _Optional[_Iterable[_Union[Horizon, _Mapping]]] = ..., max_drawdown_1h: _Optional[float] = ..., max_rally_1h: _Optional[float] = ..., max_drawdown_4h: _Optional[float] = ..., max_rally_4h: _Optional[float] = ..., stop_loss: _Optional[float] = ..., take_profit: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[SymbolState, str]] = ..., gap_filled: _Optional[bool] = ..., degraded: _Optional[bool] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., features_hash: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., forming: _Optional[bool] = ..., gate_probability: _Optional[float] = ..., gate_approved: _Optional[bool] = ..., already_stored: _Optional[bool] = ..., model_agreement: _Optional[float] = ..., rule_score: _Optional[float] = ..., hybrid_score: _Optional[float] = ..., size_multiplier: _Optional[float] = ...) -> None: ...
+    close: float
+    def __init__(self, symbol: _Optional[str] = ..., interval_ms: _Optional[int] = ..., close_time_ms: _Optional[int] = ..., direction: _Optional[_Union[Direction, str]] = ..., strength: _Optional[_Union[Strength, str]] = ..., confidence: _Optional[float] = ..., quality: _Optional[float] = ..., agreement: _Optional[float] = ..., move: _Optional[float] = ..., edge: _Optional[float] = ..., horizons: _Optional[_Iterable[_Union[Horizon, _Mapping]]] = ..., max_drawdown_1h: _Optional[float] = ..., max_rally_1h: _Optional[float] = ..., max_drawdown_4h: _Optional[float] = ..., max_rally_4h: _Optional[float] = ..., stop_loss: _Optional[float] = ..., take_profit: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[SymbolState, str]] = ..., gap_filled: _Optional[bool] = ..., degraded: _Optional[bool] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., features_hash: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., forming: _Optional[bool] = ..., gate_probability: _Optional[float] = ..., gate_approved: _Optional[bool] = ..., already_stored: _Optional[bool] = ..., model_agreement: _Optional[float] = ..., rule_score: _Optional[float] = ..., hybrid_score: _Optional[float] = ..., size_multiplier: _Optional[float] = ..., close: _Optional[float] = ...) -> None: ...
 
 class CandleResult(_message.Message):
     __slots__ = ("symbol", "interval_ms", "open_time_ms", "verdict", "refusal", "status", "forecast")
