@@ -250,6 +250,14 @@ class Settings(BaseSettings):
         1, ge=1, le=4, description="connections that write outcomes back at once when much is to be found"
     )
 
+    # What is kept, by `candlecast retention`: whole months before this one; 0: for ever
+    retention_candles_months: int = Field(0, ge=0, description="of candles; 0: for ever")
+    retention_predictions_months: int = Field(0, ge=0, description="of forecasts; 0: for ever")
+    retention_flow_months: int = Field(0, ge=0, description="of order flow features; 0: for ever")
+    retention_ahead_months: int = Field(2, ge=0, le=24, description="whose partitions are made before they are needed")
+    retention_archive: bool = Field(True, description="write old months to Parquet before they are dropped")
+    retention_archive_dir: Path | None = Field(None, description="where to; absent: archive in state_dir")
+
     @field_validator("metrics")
     @classmethod
     def _nothing_or_host_and_port(cls, value: str) -> str:
