@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         retention,
         schedule,
         serve,
+        top,
         train,
         up,
     )
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"candlecast {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    running = (up, serve, dashboard, migrate, models, replay, replay_flow, predictions)
+    running = (up, serve, dashboard, migrate, models, replay, replay_flow, predictions, top)
     training = (features, flow_features, train, gate, schedule, evaluate, ensemble, backtest, export)
     for command in (*running, *training, report, retention, doctor, bench):
         command.register(commands)
