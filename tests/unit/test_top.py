@@ -143,3 +143,13 @@ def test_a_server_that_is_away_is_said_with_what_to_do(capsys, monkeypatch):
     monkeypatch.setattr(client, "_OPTIONS", [])  # without its patience
     assert main(["top", "--server", "127.0.0.1:1", "--once"]) == 1
     assert "`candlecast up` starts a server" in capsys.readouterr().err
+
+
+def test_what_comes_late_does_not_take_the_place_of_what_is_newer():
+    board = Board()
+    for bars in (3, 2, 1):
+        board.heard(forecast("AAAUSDT", bars))
+        board.stored(stored(forecast("AAAUSDT", bars - 1), hits=[True] * bars))
+    (row,) = board.as_json()
+    assert row["close_time_ms"] == CLOSE_MS + 3 * BAR_MS
+    assert (row["outcome"]["close_time_ms"], row["outcome"]["hits"]) == (CLOSE_MS + 2 * BAR_MS, 3)

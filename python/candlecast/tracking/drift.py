@@ -193,7 +193,8 @@ class DriftWatch:
             await store.sample(pool, model.name, model.version, span, self._rows_max, len(self._names))
             for span in spans
         ]
-        if min(len(reference.side), len(newest.side)) < ROWS_MIN:
+        if (least := min(len(reference.side), len(newest.side))) < ROWS_MIN:
+            log.info("drift not measured because=too_few forecasts=%d needed=%d", least, ROWS_MIN)
             return self.newest
         missed = await store.misses(pool, model.name, model.version, spans[0][0])
         before = await store.before(pool, model.name, model.version)
