@@ -15,6 +15,8 @@ CREATE TABLE ml_drift_measures (
     newest_rows    integer NOT NULL,
     psi         double precision,            -- of a group: mean over its features
     ks          double precision,            -- of a group: mean over its features; of error: NULL
+    usual_psi   double precision,            -- the same of stretches of the first days, each as long as the newest, against the rest
+    usual_ks    double precision,
     worst       text,                        -- of a group: the feature with the largest psi
     before      double precision,            -- of error: mean miss rate before the change and after it
     after       double precision,
@@ -29,7 +31,7 @@ CREATE INDEX ml_drift_measures_recent ON ml_drift_measures (measured_at);
 CREATE VIEW ml_drift AS
 SELECT
     model, version, measured_at, subject, reference_from, reference_to, newest_from, newest_to, reference_rows, newest_rows,
-    psi, ks, worst, before, after, drifting, alerted
+    psi, ks, usual_psi, usual_ks, worst, before, after, drifting, alerted
 FROM ml_drift_measures;
 COMMENT ON VIEW ml_drift IS
     'population stability index and Kolmogorov-Smirnov distance by group of features, of directions and confidence, and the rate'

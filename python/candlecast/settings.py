@@ -258,10 +258,12 @@ class Settings(BaseSettings):
     drift_rows_max: int = Field(
         2_000, ge=200, le=20_000, description="forecasts of each of the two, spread over all; 1 KB each"
     )
-    drift_psi: float = Field(0.25, gt=0, description="population stability index from which on a group drifts")
+    drift_psi: float = Field(
+        0.25, gt=0, description="population stability index, above the usual, from which on a group drifts"
+    )
     drift_psi_end: float = Field(0.15, gt=0, description="below which, and below drift_ks_end, it drifts no more")
-    drift_ks: float = Field(0.3, gt=0, le=1, description="Kolmogorov-Smirnov distance from which on a group drifts")
-    drift_ks_end: float = Field(0.2, gt=0, le=1, description="below which, and below drift_psi_end, it drifts no more")
+    drift_ks: float = Field(0.2, gt=0, le=1, description="the same of the Kolmogorov-Smirnov distance")
+    drift_ks_end: float = Field(0.1, gt=0, le=1, description="below which, and below drift_psi_end, it drifts no more")
     drift_alerts_per_day_max: int = Field(5, ge=0, description="drifts that begin and are told of in a day, UTC")
 
     # Who is told when something is wrong

@@ -32,6 +32,7 @@ class Sample:
     rows: F32  # [N, F] features as the model saw them
     side: np.ndarray  # [N] 0 LONG, 1 SHORT, 2 NEUTRAL
     confidence: F32  # [N] NaN: an output was not finite
+    close_s: F64  # [N] since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Measure:
     subject: str
     psi: float | None = None
     ks: float | None = None
+    usual_psi: float | None = None  # of stretches within the first days; None: there is but one
+    usual_ks: float | None = None
     worst: str | None = None
     before: float | None = None
     after: float | None = None
@@ -100,6 +103,7 @@ async def sample(pool: Pool, model: str, version: int, span: Span, rows_max: int
         np.frombuffer(b"".join(row["features"] for row in found), dtype="<f4").reshape(-1, features),
         np.array([names.index(row["direction"]) for row in found], dtype=np.int64),
         np.array([np.nan if row["confidence"] is None else row["confidence"] for row in found], dtype=np.float32),
+        np.array([row["close_s"] for row in found], dtype=np.float64),
     )
 
 
@@ -144,7 +148,7 @@ async def keep(
     """
     columns = [
         [getattr(one, name) for one in found]
-        for name in ("subject", "psi", "ks", "worst", "before", "after", "drifting", "alerted")
+        for name in ("subject", "psi", "ks", "usual_psi", "usual_ks", "worst", "before", "after", "drifting", "alerted")
     ]
     rows = len(reference.side), len(newest.side)
     await pool.fetch(STATEMENTS["measured"], model, version, *reference.span, *newest.span, *rows, *columns)

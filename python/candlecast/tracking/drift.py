@@ -24,7 +24,7 @@ from candlecast.store.drift import Before, Measure, Sample
 from candlecast.store.pool import Pool, open_pool
 from candlecast.tracking.adwin import newest_change
 from candlecast.tracking.stability import distance, stability
-from candlecast.values import F32, F64, Model
+from candlecast.values import F64, Bool, Model
 
 CLOCK: Final = "time"
 """The group of features that only tell the time: they differ between any two days, and are not compared."""
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When drift begins and ends; between the two it stays as it was."""
+    """When drift begins and ends, of what exceeds the usual; between the two it stays as it was."""
 
     psi: float
     psi_end: float
@@ -62,7 +62,8 @@ class Drifted:
         if m.before is not None and m.after is not None:
             return f"{who}: misses at one bar rose from {m.before:.3f} to {m.after:.3f}"
         worst = f", most of all {m.worst}" if m.worst else ""
-        return f"{who}: {m.subject} drifts, PSI {m.psi or 0:.2f}, KS {m.ks or 0:.2f}{worst}"
+        usual = f" (usually {m.usual_psi:.2f})" if m.usual_psi is not None else ""
+        return f"{who}: {m.subject} drifts, PSI {m.psi or 0:.2f}{usual}, KS {m.ks or 0:.2f}{worst}"
 
 
 def measure(
@@ -82,6 +83,29 @@ def measure(
         names: of the features.
         before: how each subject was measured last; decides between the limits.
     """
+    apart = _apart(reference, newest, groups, names)
+    usual = [_apart(*halves, groups, names) for halves in _stretches(reference, newest)]
+    found = [
+        replace(
+            one,
+            usual_psi=float(np.mean([stretch[i].psi or 0.0 for stretch in usual])) if usual else None,
+            usual_ks=float(np.mean([stretch[i].ks or 0.0 for stretch in usual])) if usual else None,
+        )
+        for i, one in enumerate(apart)
+    ]
+    judged = [replace(one, drifting=_drifts(one, before, limits)) for one in found]
+    if len(missed):
+        cut = newest_change(missed)
+        earlier, later = float(missed[:cut].mean()) if cut else None, float(missed[cut:].mean())
+        rose = earlier is not None and later > earlier
+        judged.append(Measure("error", before=earlier, after=later, drifting=rose))
+    return judged
+
+
+def _apart(
+    reference: Sample, newest: Sample, groups: Mapping[str, Sequence[int]], names: Sequence[str]
+) -> list[Measure]:
+    """Measure how far two samples are apart."""
     psi, ks = stability(reference.rows, newest.rows), distance(reference.rows, newest.rows)
     found = [
         Measure(
@@ -93,23 +117,41 @@ def measure(
         for group, columns in groups.items()
         if group != CLOCK
     ]
-    sides: tuple[F32, F32] = reference.side[:, None].astype(np.float32), newest.side[:, None].astype(np.float32)
+    sides = reference.side[:, None].astype(np.float32), newest.side[:, None].astype(np.float32)
     shares = [np.bincount(sample.side, minlength=3) + 0.5 for sample in (newest, reference)]
     p, q = (counts / counts.sum() for counts in shares)
     found.append(Measure("direction", psi=float(np.sum((p - q) * np.log(p / q))), ks=distance(*sides)[0]))
     both = reference.confidence[:, None], newest.confidence[:, None]
     found.append(Measure("confidence", psi=stability(*both)[0], ks=distance(*both)[0]))
-    judged = [replace(one, drifting=_drifts(one, before, limits)) for one in found]
-    if len(missed):
-        cut = newest_change(missed)
-        earlier, later = float(missed[:cut].mean()) if cut else None, float(missed[cut:].mean())
-        rose = earlier is not None and later > earlier
-        judged.append(Measure("error", before=earlier, after=later, drifting=rose))
-    return judged
+    return found
+
+
+def _stretches(reference: Sample, newest: Sample) -> list[tuple[Sample, Sample]]:
+    """Cut the reference into stretches as long as the newest days; return the others of it, and each of them.
+
+    Slow features hardly move within a day or two: days that follow each other are far apart without any drift. How far
+    is measured on the reference itself.
+    """
+    begin = reference.span[0].timestamp()
+    length = (newest.span[1] - newest.span[0]).total_seconds()
+    count = int((reference.span[1] - reference.span[0]).total_seconds() // length) if length else 0
+    place = np.minimum((reference.close_s - begin) // max(length, 1.0), count - 1)
+    inside = [place == i for i in range(count)] if count > 1 else []
+    return [(_part(reference, ~some), _part(reference, some)) for some in inside if some.sum() >= ROWS_MIN // 4]
+
+
+def _part(sample: Sample, some: Bool) -> Sample:
+    return replace(
+        sample,
+        rows=sample.rows[some],
+        side=sample.side[some],
+        confidence=sample.confidence[some],
+        close_s=sample.close_s[some],
+    )
 
 
 def _drifts(one: Measure, before: Mapping[str, Before], limits: Limits) -> bool:
-    psi, ks = one.psi or 0.0, one.ks or 0.0
+    psi, ks = (one.psi or 0.0) - (one.usual_psi or 0.0), (one.ks or 0.0) - (one.usual_ks or 0.0)
     if psi >= limits.psi or ks >= limits.ks:
         return True
     ended = psi < limits.psi_end and ks < limits.ks_end
