@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from candlecast.errors import ConfigurationError
@@ -250,6 +251,43 @@ class Settings(BaseSettings):
         1, ge=1, le=4, description="connections that write outcomes back at once when much is to be found"
     )
 
+    # Drift of the version that answers: its first days against its newest
+    drift_interval_s: float = Field(3_600, ge=0, description="pause between two measurements of drift; 0: none")
+    drift_reference_d: float = Field(7, gt=0, description="days after a version's first forecast that it is held to")
+    drift_newest_d: float = Field(1, gt=0, description="newest days that are compared with them")
+    drift_rows_max: int = Field(
+        2_000, ge=200, le=20_000, description="forecasts of each of the two, spread over all; 1 KB each"
+    )
+    drift_psi: float = Field(
+        0.25, gt=0, description="population stability index, above the usual, from which on a group drifts"
+    )
+    drift_psi_end: float = Field(0.15, gt=0, description="below which, and below drift_ks_end, it drifts no more")
+    drift_ks: float = Field(0.2, gt=0, le=1, description="the same of the Kolmogorov-Smirnov distance")
+    drift_ks_end: float = Field(0.1, gt=0, le=1, description="below which, and below drift_psi_end, it drifts no more")
+    drift_alerts_per_day_max: int = Field(5, ge=0, description="drifts that begin and are told of in a day, UTC")
+
+    # Who is told when something is wrong
+    alert_webhook_url: SecretStr | None = Field(
+        None, description="where alerts are posted: Slack's incoming webhook, or Telegram's …/bot<token>/sendMessage"
+    )
+    alert_webhook_shape: Literal["slack", "telegram"] = Field("slack", description="of what is posted")
+    alert_telegram_chat_id: str = Field("", description="the chat that Telegram shows them in")
+    alert_mail_server: str | None = Field(None, description="HOST:PORT of an SMTP server that takes alerts as mail")
+    alert_mail_from: str = Field("candlecast@localhost", description="its sender")
+    alert_mail_to: str = Field("", description="its receiver")
+    alerts_per_hour_max: int = Field(20, ge=0, description="begins that are told of in an hour")
+    alert_not_ready_s: float = Field(60, ge=0, description="not ready for so long, somebody is told")
+    alert_journal_ratio: float = Field(0.7, gt=0, le=1, description="share of the journal in use above which that is")
+    alert_drain_lag_s: float = Field(300, ge=0, description="age of what waits for PostgreSQL above which that is")
+
+    # What is kept, by `candlecast retention`: whole months before this one; 0: for ever
+    retention_candles_months: int = Field(0, ge=0, description="of candles; 0: for ever")
+    retention_predictions_months: int = Field(0, ge=0, description="of forecasts; 0: for ever")
+    retention_flow_months: int = Field(0, ge=0, description="of order flow features; 0: for ever")
+    retention_ahead_months: int = Field(2, ge=0, le=24, description="whose partitions are made before they are needed")
+    retention_archive: bool = Field(True, description="write old months to Parquet before they are dropped")
+    retention_archive_dir: Path | None = Field(None, description="where to; absent: archive in state_dir")
+
     @field_validator("metrics")
     @classmethod
     def _nothing_or_host_and_port(cls, value: str) -> str:
@@ -262,6 +300,18 @@ class Settings(BaseSettings):
         if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
             raise ValueError(f"expected HOST:PORT, got {value!r}")
         return value
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _web(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"https?://[!-~]+", value.get_secret_value()):
+            raise ValueError("expected https://…")  # its value holds a token
+        return value
+
+    @field_validator("alert_mail_server")
+    @classmethod
+    def _absent_or_host_and_port(cls, value: str | None) -> str | None:
+        return cls._host_and_port(value) if value else None
 
     @field_validator("reference_symbol")
     @classmethod

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -92,7 +94,7 @@ def has(stack, symbol, expected):
 @contextmanager
 def running(command, **options):
     """Run a command; it is over at the end, also when an assertion failed."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
+    with subprocess.Popen(command, text=True, **{"stdout": subprocess.PIPE, **options}) as process:
         try:
             yield process
         finally:
@@ -367,7 +369,31 @@ def test_a_replay_leaves_outcomes_accuracy_and_the_servers_own_signals(stack, tm
     ):
         assert words in box, box
     table = subprocess.run([*command, "--limit", "3"], capture_output=True, text=True, check=True).stdout
-    assert len(table.splitlines()) == 4
+    assert table.count("OUTUSDT") == 3
+    top = [*CANDLECAST, "top", "--server", stack.grpc]
+    (row,) = json.loads(
+        subprocess.run([*top, "--symbols", "OUTUSDT", "--json"], capture_output=True, check=True).stdout
+    )
+    same = ("symbol", "close_time_ms", "direction", "confidence", "quality", "reasons", "state")
+    assert {name: row[name] for name in same} == {name: told[0][name] for name in same}
+    assert row["outcome"] == {
+        "close_time_ms": told[1]["close_time_ms"], "horizons_known": 1, "hits": int(told[1]["horizons"]["15m"]["hit"]),
+        "exit_reason": told[1]["exit"]["reason"], "exit_return": told[1]["exit"]["return"],
+    }  # fmt: skip
+    assert "OUTUSDT" in subprocess.run(top, capture_output=True, text=True, check=True).stdout
+    terminal, side = pty.openpty()
+    screen, environment = b"", {**os.environ, "COLUMNS": "160", "LINES": "50", "TERM": "xterm"}
+    with running(top, stdin=side, stderr=side, env=environment, stdout=side) as live:
+        for text in (b"OUTUSDT", b"TOPUSDT"):
+            if text == b"TOPUSDT":
+                stack.replay(written(tmp_path, "TOPUSDT", NEED))
+            deadline = time.monotonic() + 20
+            while text not in screen and time.monotonic() < deadline:
+                if select.select([terminal], [], [], 1)[0]:
+                    screen += os.read(terminal, 65_536)
+            assert text in screen
+        live.send_signal(signal.SIGINT)
+        assert live.wait(10) == 0
 
 
 def test_sigterm_stops_everything_and_leaves_no_process_and_no_shared_memory(stack):

@@ -10,9 +10,9 @@ import pytest
 from candlecast.dashboard import feed as feeds
 from candlecast.dashboard import gauges
 from candlecast.dashboard.board import Board
-from candlecast.dashboard.drift import stability
 from candlecast.dashboard.feed import Feed
 from candlecast.errors import Overloaded, StorageUnavailable
+from candlecast.tracking.stability import stability
 
 
 def row(symbol, close=1, direction="LONG", confidence=0.7, edge=0.1, stages=(1, 1, 1, 1, 1)):

@@ -28,11 +28,14 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
-@pytest.mark.parametrize("name", ["candlecast-retrain", "candlecast-judge"])
-def test_the_command_of_a_unit_is_a_command_and_its_timer_starts_it(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("candlecast-retrain", "schedule"), ("candlecast-judge", "schedule"), ("candlecast-retention", "retention")],
+)
+def test_the_command_of_a_unit_is_a_command_and_its_timer_starts_it(name: str, command: str) -> None:
     (line,) = [line for line in (UNITS / f"{name}.service").read_text().splitlines() if line.startswith("ExecStart=")]
     words = shlex.split(line.removeprefix("ExecStart=").replace("$TRAIN_FLAGS", "--epochs 4"))
 
     assert words[0] == PROGRAM
-    assert parser().parse_args(words[1:]).command == "schedule"
+    assert parser().parse_args(words[1:]).command == command
     assert "OnCalendar=" in (UNITS / f"{name}.timer").read_text()

@@ -33,24 +33,26 @@ def parser() -> argparse.ArgumentParser:
         replay,
         replay_flow,
         report,
+        retention,
         schedule,
         serve,
+        top,
         train,
         up,
     )
 
-    top = argparse.ArgumentParser(
+    whole = argparse.ArgumentParser(
         prog="candlecast",
         description="Answers at the close of a candle: features in Rust, PatchTST on Triton, forecasts in PostgreSQL.",
         epilog="Settings: candlecast.toml < environment CANDLECAST_* < flags. Start with: candlecast up",
     )
-    top.add_argument("--version", action="version", version=f"candlecast {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    running = (up, serve, dashboard, migrate, models, replay, replay_flow, predictions)
+    whole.add_argument("--version", action="version", version=f"candlecast {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    running = (up, serve, dashboard, migrate, models, replay, replay_flow, predictions, top)
     training = (features, flow_features, train, gate, schedule, evaluate, ensemble, backtest, export)
-    for command in (*running, *training, report, doctor, bench):
+    for command in (*running, *training, report, retention, doctor, bench):
         command.register(commands)
-    return top
+    return whole
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from candlecast import outputs
+from candlecast.cli.telling import finite as _finite
+from candlecast.cli.telling import fraction as _return
+from candlecast.cli.telling import minute as _time
+from candlecast.cli.telling import number as _number
+from candlecast.cli.telling import told as _told
+from candlecast.cli.telling import word as _word
 from candlecast.errors import CandlecastError
 
 if TYPE_CHECKING:
@@ -232,33 +236,6 @@ def _so_far(prediction: StoredPrediction) -> str:
     if not known:
         return "not yet known"
     return f"{sum(came.hit for came in known)} of {len(known)} hit"
-
-
-def _word(message: Any, field: str) -> str:
-    kind = message.DESCRIPTOR.fields_by_name[field].enum_type
-    name: str = kind.values_by_number[getattr(message, field)].name
-    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return name.removeprefix(prefix)
-
-
-def _told(message: Any, field: str) -> Any:
-    return getattr(message, field) if message.HasField(field) else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _return(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:+.3%}"
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _count(text: str) -> int:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from candlecast.store.pool import place_of
 
     settings = configuration.load(database_url=args.database_url, state_dir=args.state_dir)
-    url, until = _url(settings), datetime.now(UTC)
+    url, until = url_of(settings), datetime.now(UTC)
     since = until.date() - timedelta(days=args.days - 1)
     found = asyncio.run(_read(url, since, settings.database_timeout_ms))
     _write(args.out, page(found, since, until, place_of(url)).html())
@@ -64,7 +64,12 @@ async def _read(url: str, since: Any, timeout_ms: int) -> Any:
         return await read(pool, since)
 
 
-def _url(settings: configuration.Settings) -> str:
+def url_of(settings: configuration.Settings) -> str:
+    """Return the database's URL, as set or as `candlecast up` says it.
+
+    Raises:
+        ConfigurationError: neither is there.
+    """
     if settings.database_url is not None:
         return settings.database_url
     try:

@@ -13,11 +13,11 @@ from candlecast import outputs
 from candlecast.dashboard import gauges, shapes
 from candlecast.dashboard.api import Database, Name
 from candlecast.dashboard.board import Order, Side
-from candlecast.dashboard.drift import stability
 from candlecast.dashboard.problems import RESPONSES, Refused
 from candlecast.features import NAMES
 from candlecast.store import views
 from candlecast.store.pool import Pool
+from candlecast.tracking.stability import stability
 
 router = APIRouter(prefix="/api/ml/pages", tags=["pages"], responses=RESPONSES)
 

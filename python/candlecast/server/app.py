@@ -34,6 +34,7 @@ from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
 from candlecast.portfolio import Limits, Portfolio
 from candlecast.server.admin import Admin, digest_of
+from candlecast.server.alerting import alerter_of, drift_watch_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
 from candlecast.server.dropped import incoming_of
@@ -230,6 +231,9 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             bytes_max=settings.model_bytes_max,
         )
         await stack.enter_async_context(tracking)
+        alerter = await stack.enter_async_context(alerter_of(settings, readiness, recorder, telemetry))
+        if settings.drift_interval_s:
+            await stack.enter_async_context(drift_watch_of(settings, forecaster.routes, alerter, telemetry))
         yield await stack.enter_async_context(
             _listening(settings, forecaster, features, order_flow, models, subscriptions, pool, readiness)
         )

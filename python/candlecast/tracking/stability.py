@@ -34,3 +34,21 @@ def _shares(values: F32, edges: np.ndarray) -> np.ndarray:
     counts = np.bincount(bins, minlength=len(edges) + 2) + 0.5
     shares: np.ndarray = counts / counts.sum()
     return shares
+
+
+def distance(reference: F32, newest: F32) -> list[float]:
+    """Return for each of F features the largest difference of the distributions of newest [n, F] and reference [m, F].
+
+    It is the Kolmogorov-Smirnov statistic, 0 to 1, of the values that are finite; 1 where one side has none and the
+    other has.
+    """
+    return [_distance(reference[:, f], newest[:, f]) for f in range(reference.shape[1])]
+
+
+def _distance(before: F32, after: F32) -> float:
+    a, b = (np.sort(values[np.isfinite(values)]) for values in (before, after))
+    if not len(a) or not len(b):
+        return float(len(a) != len(b))
+    every = np.concatenate([a, b])
+    below = (np.searchsorted(some, every, side="right") / len(some) for some in (a, b))
+    return float(np.abs(next(below) - next(below)).max())
