@@ -17,8 +17,7 @@ the features of every stored forecast are computed anew from the stored candles 
 supervisor hold (memory, files, threads, connections) has to come back to what it was. Times are the worst of the row:
 until a caller was told, until calls went on, until readiness was false, and until it was true again after the fault;
 where the last two are missing, readiness was true all the time, which is asserted. Several figures of one kind are
-given as a range. Rows 18, 19 and 24 wait for what
-they are about.
+given as a range. Row 24 waits for what it is about.
 """
 
 
