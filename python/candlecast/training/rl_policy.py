@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--model", type=Path, default=Path("triton_models/patchtst/1"), metavar="BUNDLE")
     add("--from", dest="start", type=_time_ms, required=True, metavar="TIME", help="first bar, ISO 8601, UTC")
     add("--to", dest="end", type=_time_ms, required=True, metavar="TIME", help="bars that open before this")
-    add("--steps", type=int, default=100_000)
+    add("--steps", type=int, default=350_000)
     add("--seed", type=int, default=0)
     add("--out", type=Path, required=True, metavar="FOLDER")
     args = parser.parse_args(arguments)
