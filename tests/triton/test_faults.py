@@ -106,7 +106,7 @@ async def test_a_frozen_stub_opens_the_breaker_and_a_new_start_closes_it(
     config = render_config("rows", WINDOW, COLUMNS, OUTPUTS, instances=1)
     triton = make(write_model(tmp_path / "repository", config=config), port=free_port())
     golden = windows(4), reference(windows(4))
-    async with TritonModel(triton.address, "rows", timeout_ms=300, failures_max=3, open_ms=60_000) as model:
+    async with TritonModel(triton.address, "rows", timeout_ms=800, failures_max=3, open_ms=60_000) as model:
         async with triton:
             await model.check_golden(*golden)
             await freeze(stubs(triton)[0])
@@ -115,9 +115,9 @@ async def test_a_frozen_stub_opens_the_breaker_and_a_new_start_closes_it(
             started = time.monotonic()
             with pytest.raises(ModelUnavailable, match="breaker is open"):
                 await model.infer(windows(2))
-            assert time.monotonic() - started < 0.05
+            assert time.monotonic() - started < 0.2
             os.kill(triton.pid, signal.SIGKILL)
-        async with triton, asyncio.timeout(2):
+        async with triton, asyncio.timeout(5):
             await recovered(model, *golden)
             await model.infer(windows(2))
             os.kill(triton.pid, signal.SIGKILL)

@@ -156,7 +156,7 @@ def table(found: Sequence[StoredPrediction]) -> Table:
         "reasons",
     ):
         is_word = title in ("close (UTC)", "symbol", "direction", "reasons")
-        shown.add_column(title, justify="left" if is_word else "right", no_wrap=True)
+        shown.add_column(title, justify="left" if is_word else "right", no_wrap=title != "reasons")
     for prediction in found:
         f = prediction.forecast
         shown.add_row(
