@@ -15,7 +15,8 @@ import numpy as np
 from bench.fastapi_rival import START_POLL_S, START_TIMEOUT_S, STOP_TIMEOUT_S
 from candlecast.bench.baselines import Rival
 from candlecast.bench.market import Market
-from candlecast.client import AsyncClient, ServerError, carried
+from candlecast.client import AsyncClient, ServerError
+from candlecast.results import asking
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
 from tests.stack import free_port
@@ -30,7 +31,7 @@ async def empty_grpc(server: str, market: Market, directory: Path) -> AsyncItera
     """Give the service that does nothing an answer of the server at HOST:PORT and ask it for one candle at a time."""
     candles = [market.next(np.array([symbol])) for symbol in range(ASKED)]
     async with grpc.aio.insecure_channel(server) as channel:
-        answer = await ForecastsStub(channel).Predict(pb.PredictRequest(**carried(candles[0])))
+        answer = await ForecastsStub(channel).Predict(pb.PredictRequest(**asking(candles[0])))
     response = directory / "response.bin"
     response.write_bytes(answer.SerializeToString())
     port = free_port()
