@@ -380,10 +380,13 @@ def test_a_replay_leaves_outcomes_accuracy_and_the_servers_own_signals(stack, tm
         "close_time_ms": told[1]["close_time_ms"], "horizons_known": 1, "hits": int(told[1]["horizons"]["15m"]["hit"]),
         "exit_reason": told[1]["exit"]["reason"], "exit_return": told[1]["exit"]["return"],
     }  # fmt: skip
-    assert "OUTUSDT" in subprocess.run(top, capture_output=True, text=True, check=True).stdout
+    assert (
+        "OUTUSDT" in subprocess.run([*top, "--symbols", "OUTUSDT"], capture_output=True, text=True, check=True).stdout
+    )
     terminal, side = pty.openpty()
     screen, environment = b"", {**os.environ, "COLUMNS": "160", "LINES": "50", "TERM": "xterm"}
-    with running(top, stdin=side, stderr=side, env=environment, stdout=side) as live:
+    both = [*top, "--symbols", "OUTUSDT,TOPUSDT"]
+    with running(both, stdin=side, stderr=side, env=environment, stdout=side) as live:
         for text in (b"OUTUSDT", b"TOPUSDT"):
             if text == b"TOPUSDT":
                 stack.replay(written(tmp_path, "TOPUSDT", NEED))

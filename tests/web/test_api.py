@@ -68,6 +68,7 @@ async def test_what_is_malformed_is_a_problem_that_names_the_field(http):
     assert "limit" in problem(await http.get("/api/ml/predictions/?limit=0"), 422, "INVALID_REQUEST")
     assert "before" in problem(await http.get("/api/ml/predictions/?before=AAAA"), 422, "INVALID_REQUEST")
     problem(await http.get("/api/nowhere"), 404, "NOT_FOUND")
+    problem(await http.get("/api/ml/trainings/%0A"), 404, "NOT_FOUND")
     problem(await http.put("/api/ml/predictions/"), 405, "METHOD_NOT_ALLOWED")
     problem(await http.get("/ml/static/..%2fapp.py"), 404, "NOT_FOUND")
 

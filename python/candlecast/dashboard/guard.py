@@ -43,6 +43,9 @@ class Guard:
             else:
                 await send({"type": "websocket.close", "code": 1008, "reason": "misdirected"})
             return
+        if scope["type"] == "http" and not scope["path"].isprintable():  # the router takes "…/\n" for "…/"
+            await problem(404, "NOT_FOUND", "no address holds control characters")(scope, receive, with_headers)
+            return
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
