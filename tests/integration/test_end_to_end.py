@@ -385,9 +385,8 @@ def test_a_replay_leaves_outcomes_accuracy_and_the_servers_own_signals(stack, tm
     )
     terminal, side = pty.openpty()
     screen, environment = b"", {**os.environ, "COLUMNS": "160", "LINES": "50", "TERM": "xterm"}
-    both = [*top, "--symbols", "OUTUSDT,TOPUSDT"]
-    with running(both, stdin=side, stderr=side, env=environment, stdout=side) as live:
-        for text in (b"OUTUSDT", b"TOPUSDT"):
+    with running(top, stdin=side, stderr=side, env=environment, stdout=side) as live:
+        for text in (b"series", b"TOPUSDT"):
             if text == b"TOPUSDT":
                 stack.replay(written(tmp_path, "TOPUSDT", NEED))
             deadline = time.monotonic() + 20

@@ -470,8 +470,9 @@ class Rollouts:
             if one is None or (lane := self._lanes.get(one.version)) is None:
                 continue
             why = fault(lane.watch.of_late(), answers, limits)
-            its_own = why and await self._guard.is_its_own(lane, why, self._forecaster.routes.champion)
-            if its_own and self._standing[one.version].state is state:  # it may have gone on meanwhile
+            if not why or not await self._guard.is_its_own(lane, why, self._forecaster.routes.champion):
+                continue
+            if self._standing[one.version].state is state:  # it may have gone on meanwhile
                 await self._move(one.version, State.FAILED, who=SERVER, why=why, reason=why)
                 self._trim()
         champion = now.champion
