@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,15 @@ def free_port() -> int:
 
 
 def stubs(triton: EmbeddedTriton) -> list[psutil.Process]:
-    return [p for p in psutil.Process(triton.pid).children(recursive=True) if "stub" in " ".join(p.cmdline()[:1])]
+    """The living ones: a stub that has ended stays a zombie until Triton reaps it."""
+    children = psutil.Process(triton.pid).children(recursive=True)
+    return [process for process in children if "stub" in _program(process)]
+
+
+def _program(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return "".join(process.cmdline()[:1])
+    return ""
 
 
 async def freeze(process: psutil.Process) -> None:
