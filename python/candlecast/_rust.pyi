@@ -4,7 +4,7 @@ Shapes: N candles of a batch, M windows of the caller's buffer, F = len(catalog(
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,22 @@ def catalog() -> list[Feature]:
 
 def crc32c(data: bytes) -> int:
     """Return the 32-bit checksum (Castagnoli) of data."""
+
+def interleave(
+    empty: bytes,
+    count: int,
+    parts: list[tuple[NDArray[np.int64] | None, list[tuple[int, str, Any]]]],
+) -> bytes:
+    """Return `count` records, copies of `empty` that columns were written into.
+
+    Args:
+        parts: which records [K] the columns are of, None for all; and for each column its offset in the record, the
+            type there, and [K] numbers, [K, M] of them that lie one behind the other, [K] texts of dtype S32, or one
+            number for all. Types are called as by `numpy.dtype.str`; "|blank" is "|S32" with blanks for zeros.
+
+    Raises:
+        TypeError, ValueError: a column has another length, a type that is not written, or no room.
+    """
 
 def feature_set_hash(optional_inputs: Sequence[str] = ...) -> int:
     """Return the 64-bit hash of the ordered (name, formula version) list and the optional inputs in use.

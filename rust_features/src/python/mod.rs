@@ -2,6 +2,7 @@
 
 mod order_flow;
 mod portfolio;
+mod records;
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -41,6 +42,8 @@ mod module {
     use super::order_flow::{FlowPushed, FlowStatus, OrderFlow};
     #[pymodule_export]
     use super::portfolio::{OpenPositions, Portfolio};
+    #[pymodule_export]
+    use super::records::interleave;
     #[pymodule_export]
     use super::{Feature, Market, Pushed, Status, catalog, crc32c, feature_set_hash};
 
