@@ -497,7 +497,7 @@ class Portfolio:
     def trades(self, series: int) -> tuple[int, float, float]:
         """Return of a series' closed trades their number, the sum of their returns, and their Sharpe ratio a year."""
     def correlation(self, a: int, b: int) -> float:
-        """Return that of two series over the last 96 bars that both have, or 64 at least; NaN: they are not compared."""
+        """Return that of two series over the last 96 bars that both have, at least 64; NaN: they are not compared."""
     @property
     def signals_ms(self) -> list[int]:
         """The closes of the newest signals."""
