@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 from candlecast import _rust
 from candlecast import features as feature_state
 from candlecast.alerts import Alert, Alerter, Channel, Mail, Rule, Webhook
-from candlecast.errors import ConfigurationError
+from candlecast.errors import BundleError, ConfigurationError
+from candlecast.models.ensemble import Ensemble, load, members_of
+from candlecast.models.reference import Reference
 from candlecast.routing import Routes
 from candlecast.server.health import Readiness
 from candlecast.settings import Settings
 from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
-from candlecast.tracking.drift import Drifted, DriftWatch, Limits
+from candlecast.tracking.drift import Drifted, DriftWatch
+from candlecast.tracking.measures import Limits
+from candlecast.values import Model
+
+log = logging.getLogger(__name__)
 
 
 def channels_of(settings: Settings) -> list[Channel]:
@@ -93,6 +102,7 @@ def drift_watch_of(settings: Settings, routes: Routes, alerter: Alerter, telemet
     watch = DriftWatch(
         settings.database_url,
         lambda: routes.champion.model,
+        partial(reference_of, settings.model_repository),
         feature_state.NAMES,
         [feature.group for feature in _rust.catalog()],
         Limits(
@@ -108,6 +118,32 @@ def drift_watch_of(settings: Settings, routes: Routes, alerter: Alerter, telemet
         interval_s=settings.drift_interval_s,
         tell=tell,
     )
+    # A subject is a group of features, direction, confidence, probabilities or error: some twenty.
     telemetry.gauge("candlecast_drift_psi", "Population stability index, newest measurement.", watch.psi, ["subject"])
+    telemetry.gauge("candlecast_drift_ks", "Kolmogorov-Smirnov distance, newest measurement.", watch.ks, ["subject"])
     telemetry.gauge("candlecast_drifting", "1 while it drifts.", watch.drifting, ["subject"])
+    telemetry.gauge(
+        "candlecast_drift_measured_timestamp_seconds", "When drift was measured last.", lambda: watch.measured_s
+    )
+    telemetry.gauge(
+        "candlecast_drift_reference",
+        "1 if drift is measured against what the model was trained on, 0 if its bundle does not say.",
+        watch.has_reference,
+    )
     return watch
+
+
+def reference_of(repository: Path, model: Model) -> Reference | None:
+    """Return what a version was trained on, by its bundle in the repository; None: it does not say. Blocks.
+
+    Members of an ensemble see the same features; what they say together is in none of their references.
+    """
+    try:
+        served = load(repository / model.name / str(model.version))
+    except BundleError as error:
+        log.warning("drift reference=none because=%s", error)
+        return None
+    found = next((bundle.reference for bundle in members_of(served) if bundle.reference is not None), None)
+    if found is not None and isinstance(served, Ensemble):
+        return Reference(found.features, None)
+    return found
