@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from candlecast import _rust
 from candlecast import features as feature_state
-from candlecast.alerts import Alert, Alerter, Channel, Mail, Rule, Webhook
+from candlecast.alert_file import Alert
+from candlecast.alert_rules import rules_of
+from candlecast.alerts import Alerter, Channel, Mail, Rule, Webhook
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.models.ensemble import Ensemble, load, members_of
 from candlecast.models.reference import Reference
@@ -20,6 +23,7 @@ from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
 from candlecast.tracking.drift import Drifted, DriftWatch
 from candlecast.tracking.measures import Limits
+from candlecast.tracking.quality import QualityWatch
 from candlecast.values import Model
 
 log = logging.getLogger(__name__)
@@ -44,49 +48,45 @@ def channels_of(settings: Settings) -> list[Channel]:
     return channels
 
 
-def alerter_of(settings: Settings, readiness: Readiness, recorder: Recorder, telemetry: Telemetry) -> Alerter:
+def quality_watch_of(settings: Settings, routes: Routes) -> QualityWatch:
+    """Return what rules about outcomes read."""
+    assert settings.database_url is not None, "the server has one"
+    rules = [rule for rule in rules_of(settings.alert_rules, settings.alert_rules_off) if rule.is_of_outcomes]
+    return QualityWatch(settings.database_url, rules, lambda: routes.champion.model)
+
+
+def alerter_of(
+    settings: Settings, readiness: Readiness, recorder: Recorder, quality: QualityWatch, telemetry: Telemetry
+) -> Alerter:
     """Return what tells people, and declare what it counts.
 
     Raises:
         ConfigurationError: what a channel needs is missing.
     """
+    read: dict[str, Callable[[], float | None]] = {
+        "not_ready": lambda: None if readiness.ready is None else float(not readiness.ready),
+        "degraded": lambda: float(bool(readiness.degraded)),
+        "journal_ratio": lambda: recorder.journal.size / recorder.bytes_max,
+        "drain_lag_s": lambda: recorder.drain.lag_s,
+    }
     rules = [
-        Rule(
-            "not_ready",
-            "the canary forecast fails: clients are told NOT_SERVING",
-            limit=0.5,
-            for_s=settings.alert_not_ready_s,
-            read=lambda: None if readiness.ready is None else float(not readiness.ready),
-        ),
-        Rule(
-            "journal",
-            "the journal is {value:.0%} full: new candles are refused when it is",
-            limit=settings.alert_journal_ratio,
-            for_s=0,
-            read=lambda: recorder.journal.size / recorder.bytes_max,
-        ),
-        Rule(
-            "drain",
-            "PostgreSQL is {value:.0f} s behind",
-            limit=settings.alert_drain_lag_s,
-            for_s=0,
-            read=lambda: recorder.drain.lag_s,
-        ),
-        Rule(
-            "degraded",
-            "forecasts are degraded: the model is too old",
-            limit=0.5,
-            for_s=0,
-            read=lambda: float(bool(readiness.degraded)),
-        ),
+        Rule(one, partial(quality.value, one) if one.is_of_outcomes else read[one.metric])
+        for one in rules_of(settings.alert_rules, settings.alert_rules_off)
     ]
-    alerter = Alerter(channels_of(settings), per_hour_max=settings.alerts_per_hour_max, rules=rules)
+    alerter = Alerter(
+        channels_of(settings),
+        per_hour_max=settings.alerts_per_hour_max,
+        rules=rules,
+        state=settings.state_dir / "alerts.json",
+    )
     telemetry.total("candlecast_alerts_sent_total", "Messages that reached a channel.", lambda: float(alerter.sent))
     telemetry.total(
         "candlecast_alerts_lost_total",
         "Messages that were given up, or were too many.",
         lambda: float(alerter.failed + alerter.dropped),
     )
+    telemetry.gauge("candlecast_alert_firing", "1 while an alert rule fires.", alerter.firing, ["rule", "severity"])
+    telemetry.gauge("candlecast_alert_value", "What an alert rule looks at, as of now.", alerter.values, ["rule"])
     return alerter
 
 
