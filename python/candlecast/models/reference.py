@@ -105,7 +105,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Usual:
-    """How far stretches of the same rows were from all of them, in the mean."""
+    """How far nine in ten stretches of the same rows were from all of them, at most."""
 
     days: int  # of a stretch
     symbols: int  # in it

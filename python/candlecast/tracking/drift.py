@@ -190,6 +190,7 @@ class DriftWatch:
 
     async def _run(self) -> None:
         pause_s = min(FIRST_S, self._interval_s)
+        await self._reference(self._model())  # says at once where there is none
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))
             pause_s = self._interval_s

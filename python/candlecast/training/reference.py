@@ -28,7 +28,9 @@ DAYS: Final = (1, 7)
 """Lengths of the stretches whose distance is usual."""
 SYMBOLS: Final = 4
 """In a stretch of few symbols; beside it stand those of all."""
-STRETCHES_MAX: Final = 24
+STRETCHES_MAX: Final = 40
+USUAL: Final = 0.9
+"""Share of the stretches that are no further from the whole."""
 STRETCH_ROWS: Final = 50, 2_000
 """Fewer differ by chance alone; more are thinned out."""
 DAY_MS: Final = 86_400_000
@@ -143,7 +145,7 @@ def _usual(
                 if len(part) * bars >= STRETCH_ROWS[0]
             ]
             if apart:
-                psi, ks = (np.mean([one[i] for one in apart], axis=0) for i in (0, 1))
+                psi, ks = (np.quantile([one[i] for one in apart], USUAL, axis=0) for i in (0, 1))
                 found.append(Usual(days, symbols, psi, ks))
     return found
 
