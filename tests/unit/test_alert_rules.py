@@ -4,15 +4,18 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from candlecast import settings as configuration
 from candlecast.alert_file import Alert, AlertFile, Begun, State
-from candlecast.alert_rules import DEFAULTS, METRICS, AlertRule, rules_of
+from candlecast.alert_rules import ACCURACY, DEFAULTS, METRICS, TRADES, AlertRule, rules_of
 from candlecast.alerts import Alerter, NotSent, Rule
 from candlecast.errors import ConfigurationError
+from candlecast.server.alerting import alerter_of, quality_watch_of
 from candlecast.settings import CHECKOUT
+from candlecast.telemetry import Telemetry
 
 LAG = AlertRule(
     name="lag", metric="drain_lag_s", above=10, clears_at=6, for_s=30, severity="critical", text="{value:.0f} s"
@@ -112,6 +115,27 @@ def test_every_metric_and_field_is_documented():
         assert f"`{name}`" in page, name
     (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert len(loaded(example).alert_rules) == 2
+
+
+def test_the_server_reads_every_metric_and_tells_the_state_of_every_rule(own_directory):
+    every = [{"name": f"on_{metric}", "metric": metric, "above": 0.5} for metric in METRICS]
+    given = configuration.load(
+        alert_rules=every, alert_rules_off=[rule.name for rule in DEFAULTS], state_dir=own_directory,
+        database_url="postgresql://nowhere/x",
+    )  # fmt: skip
+    readiness = SimpleNamespace(ready=False, degraded="old: x")
+    recorder = SimpleNamespace(journal=SimpleNamespace(size=90), bytes_max=100, drain=SimpleNamespace(lag_s=0.2))
+    quality = quality_watch_of(given, SimpleNamespace(champion=None))
+    assert [rule.metric for rule in quality._rules] == [*ACCURACY, *TRADES]
+    quality._known = {"on_pnl": 7.0}
+    telemetry = Telemetry()
+    alerter = alerter_of(given, readiness, recorder, quality, telemetry)
+    alerter.evaluate(0)
+    told = telemetry.rendered()[0].decode()
+    values = dict(re.findall(r'candlecast_alert_value\{rule="on_(\w+)"\} (\S+)', told))
+    assert values == {"not_ready": "1.0", "degraded": "1.0", "journal_ratio": "0.9", "drain_lag_s": "0.2", "pnl": "7.0"}
+    firing = re.findall(r'candlecast_alert_firing\{rule="on_(\w+)",severity="warning"\} 1.0', told)
+    assert firing == ["not_ready", "degraded", "journal_ratio", "pnl"]
 
 
 class Heard:
