@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from candlecast.models.reference import Part, Reference, Spread, Usual
+from candlecast.models.reference import PREDICTIONS, Part, Reference, Spread, Usual
 from candlecast.store import drift as store
 from candlecast.tracking.drift import DriftWatch
 from candlecast.tracking.measures import Limits
@@ -123,9 +123,14 @@ async def test_directions_are_held_to_the_first_days_whatever_the_bundle_says(ds
     given = [four_days(seed, moved=False) for seed in range(4)]
     await stored(tmp_path, pool, given)
     spread = Spread.of(np.concatenate([one.rows for one in given]))
-    reference = Reference(Part((_time(0), _time(9)), spread, []), None)
-    found = {one.subject: one.against for one in await watch(dsn, [], reference=reference).look(pool)}
-    assert found == {"momentum": "BUNDLE", "volume": "BUNDLE", "direction": "FIRST_DAYS", "confidence": "FIRST_DAYS"}
+    span = _time(0), _time(9)
+    said = Spread.of(np.random.default_rng(0).random((900, len(PREDICTIONS))).astype(np.float32))
+    kinds = {"momentum": "BUNDLE", "volume": "BUNDLE", "direction": "FIRST_DAYS", "confidence": "FIRST_DAYS"}
+    of_both = kinds | {"confidence": "BUNDLE", "probabilities": "BUNDLE"}
+    for predictions, wanted in ((None, kinds), (Part(span, said, []), of_both)):
+        reference = Reference(Part(span, spread, []), predictions)
+        looked = await watch(dsn, [], reference=reference).look(pool)
+        assert {one.subject: one.against for one in looked} == wanted and len(looked) == len(wanted)
     caplog.clear()
     found = {one.subject: one.against for one in await watch(dsn, []).look(pool)}
     assert set(found.values()) == {"FIRST_DAYS"} and len(found) == 4
