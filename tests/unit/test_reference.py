@@ -12,10 +12,13 @@ from candlecast.errors import BundleError
 from candlecast.models import bundle
 from candlecast.models.bundle import Bundle
 from candlecast.models.reference import PREDICTIONS, Part, Reference, Spread, Usual, parse
+from candlecast.server.alerting import reference_of
 from candlecast.tracking.stability import distance, stability
+from candlecast.values import Model
 from tests.fakes import fitting_bundle
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+TEMPERATURES = (1.0, 1.5, 2.0, 0.5)
 SPAN = BEGIN, BEGIN + timedelta(days=100)
 
 
@@ -37,7 +40,7 @@ def reference(features=6, seed=0):
         usual = [Usual(days, n, np.full(count, 0.1 / days), np.full(count, 0.05)) for days in (1, 7) for n in (4, 24)]
         return Part(SPAN, Spread.of(rng.normal(0, 1, (3_000, count)).astype(np.float32)), usual)
 
-    return Reference(part(features), part(len(PREDICTIONS)))
+    return Reference(part(features), part(len(PREDICTIONS)), TEMPERATURES)
 
 
 @settings(max_examples=40, deadline=None)
@@ -64,8 +67,9 @@ def test_it_is_read_as_it_was_written():
     rows, newest = columns(1, 5_000), columns(2, 500, shift=0.3)
     said = np.random.default_rng(3).random((900, len(PREDICTIONS))).astype(np.float32)
     usual = [Usual(1, 4, np.arange(6) / 10, np.arange(6) / 20)]
-    made = Reference(Part(SPAN, Spread.of(rows), usual), Part(SPAN, Spread.of(said), []))
+    made = Reference(Part(SPAN, Spread.of(rows), usual), Part(SPAN, Spread.of(said), []), TEMPERATURES)
     read = parse(made.as_bytes(), 6)
+    assert read.temperatures == TEMPERATURES
     for one, other in ((made.features, read.features), (made.predictions, read.predictions)):
         assert one.span == other.span
     assert read.features.spread.apart(newest)[0] == pytest.approx(made.features.spread.apart(newest)[0], rel=1e-9)
@@ -114,6 +118,21 @@ def test_a_bundle_carries_it_under_its_sha256(tmp_path):
         Bundle.load(tmp_path / "2")
 
 
+def test_the_server_takes_it_from_the_repository_as_far_as_it_holds(tmp_path, caplog):
+    def answers(name):
+        return reference_of(tmp_path, Model(name, 1, "", 0))
+
+    written(tmp_path / "patchtst/1", reference(240))  # its manifest has the temperatures 1, 1, 1, 1
+    assert answers("patchtst").predictions is None and "because=temperatures_differ" in caplog.text
+    fitting = fitting_bundle(tmp_path / "patchtst/1", temperatures=TEMPERATURES)
+    assert answers("patchtst") is None
+    bundle.write(
+        fitting.path, fitting.manifest, b"onnx", fitting.golden_inputs, fitting.golden_outputs, reference=reference(240)
+    )
+    assert answers("patchtst").predictions is not None
+    assert answers("lstm") is None and "drift reference=none because=" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -126,6 +145,7 @@ def test_a_bundle_carries_it_under_its_sha256(tmp_path):
         (lambda told: told["features"].update(before=told["features"]["from"]), "no span"),
         (lambda told: told["features"]["usual"][0].update(days="x"), "no count"),
         (lambda told: told.update(predictions=told["features"]), "expected"),
+        (lambda told: told.update(temperatures=[1]), "expected"),
         (lambda told: [told], "TypeError"),
     ],
 )

@@ -162,12 +162,19 @@ class Reference:
 
     features: Part
     predictions: Part | None  # columns: PREDICTIONS; None: unknown, as of an ensemble
+    temperatures: tuple[float, ...] = ()  # [4] that the predictions were read with; none of none
+
+    def read_with(self, temperatures: Sequence[float]) -> Reference:
+        """Return what of it holds where outputs are read with other temperatures: the features."""
+        if self.predictions is None or self.temperatures == tuple(temperatures):
+            return self
+        return Reference(self.features, None)
 
     def as_bytes(self) -> bytes:
         """Return reference.json."""
         told: dict[str, Any] = {"format": FORMAT, "features": self.features.as_json()}
         if self.predictions is not None:
-            told["predictions"] = self.predictions.as_json()
+            told |= {"predictions": self.predictions.as_json(), "temperatures": self.temperatures}
         return (json.dumps(told, allow_nan=False, separators=(",", ":")) + "\n").encode()
 
 
@@ -181,11 +188,11 @@ def parse(content: bytes, features: int) -> Reference:
         told = json.loads(content)
         if told["format"] != FORMAT:
             raise ValueError(f"its format is {told['format']}, this candlecast reads {FORMAT}")
-        said = told.get("predictions")
-        return Reference(
-            Part.of_json(told["features"], features),
-            None if said is None else Part.of_json(said, len(PREDICTIONS)),
-        )
+        seen, said = Part.of_json(told["features"], features), told.get("predictions")
+        if said is None:
+            return Reference(seen, None)
+        temperatures = _array(told["temperatures"], (len(outputs.HORIZONS),)).tolist()
+        return Reference(seen, Part.of_json(said, len(PREDICTIONS)), tuple(temperatures))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 

@@ -144,6 +144,12 @@ def reference_of(repository: Path, model: Model) -> Reference | None:
         log.warning("drift reference=none because=%s", error)
         return None
     found = next((bundle.reference for bundle in members_of(served) if bundle.reference is not None), None)
-    if found is not None and isinstance(served, Ensemble):
+    if found is None:
+        return None
+    if isinstance(served, Ensemble):
         return Reference(found.features, None)
-    return found
+    holds = found.read_with(served.manifest.temperatures)
+    if holds is not found:
+        log.warning("drift reference=features because=temperatures_differ bundle=%s: `candlecast export --reference`"
+                    " tells anew what it says", served.path)  # fmt: skip
+    return holds

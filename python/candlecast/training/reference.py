@@ -64,7 +64,7 @@ def reference_of(
     of_answers = _usual(
         heard, np.arange(len(asked)), samples.open_time_ms[asked], symbol[asked], 1, lambda index: said[index]
     )
-    return Reference(features, Part(_span(behind), heard, of_answers))
+    return Reference(features, Part(_span(behind), heard, of_answers), tuple(temperatures.tolist()))
 
 
 def of_bundle(bundle: Bundle, files: Sequence[Path]) -> Reference:
