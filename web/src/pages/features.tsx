@@ -101,7 +101,6 @@ export function Page() {
           </Panel>
         </div>
       </div>
-      <Drifting pick={setFeature} />
       <Drifted pick={setFeature} />
       <Panel title="Quality by hour" note="Features of a forecast that are NaN, and that did not move within their window; by the hour of the close, 14 days up to the newest.">
         <Ask asked={asked} height={220} empty={(d) => d.quality.length === 0 && "No forecasts yet."}>
@@ -118,6 +117,7 @@ export function Page() {
           )}
         </Ask>
       </Panel>
+      <Drifting pick={setFeature} />
     </>
   );
 }
@@ -153,7 +153,7 @@ function Drifting({ pick }: { pick: (name: string) => void }) {
       title="Drift of the version that answers"
       note="Population stability index (PSI) and Kolmogorov-Smirnov distance (KS) of the newest forecasts, mean over a group of features; usual: of days without drift. The server alerts by it."
     >
-      <Ask asked={asked} height={200} empty={(d) => d.measures.length === 0 && "Drift is measured by the hour, from 200 forecasts of a day on; of a bundle without a reference, once it has newer days than its first week."}>
+      <Ask asked={asked} height={420} empty={(d) => d.measures.length === 0 && "Drift is measured by the hour, from 200 forecasts of a day on; of a bundle without a reference, once it has newer days than its first week."}>
         {(d) => (
           <>
             <p>
