@@ -189,7 +189,7 @@ function Drifting({ pick }: { pick: (name: string) => void }) {
                             {m.worst}
                           </button>
                         ) : m.after !== null ? (
-                          `misses ${fixed(m.before, 3)} → ${fixed(m.after, 3)}`
+                          `misses ${m.before === null ? "" : `${fixed(m.before, 3)} → `}${fixed(m.after, 3)}`
                         ) : (
                           "–"
                         )}
