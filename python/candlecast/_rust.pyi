@@ -73,7 +73,7 @@ def interleave(
     Args:
         parts: which records [K] the columns are of, None for all; and for each column its offset in the record, the
             type there, and [K] numbers, [K, M] of them that lie one behind the other, [K] texts of dtype S32, or one
-            number for all. Types are called as by `numpy.dtype.str`; "|blank" is "|S32" with blanks for zeros.
+            number for all. Types are called as by `numpy.dtype.str`; "|blank" is "|S32" with blanks behind.
 
     Raises:
         TypeError, ValueError: a column has another length, a type that is not written, or no room.
@@ -497,7 +497,7 @@ class Portfolio:
     def trades(self, series: int) -> tuple[int, float, float]:
         """Return of a series' closed trades their number, the sum of their returns, and their Sharpe ratio a year."""
     def correlation(self, a: int, b: int) -> float:
-        """Return that of two series over the last 96 bars that both have; NaN: they are not compared."""
+        """Return that of two series over the last 96 bars that both have, at least 64; NaN: they are not compared."""
     @property
     def signals_ms(self) -> list[int]:
         """The closes of the newest signals."""
