@@ -113,7 +113,7 @@ DEFAULTS: Final = (
         name="degraded", metric="degraded", above=0.5, text="forecasts are degraded: the model is too old",
     ),
     AlertRule(
-        name="hit_rate", metric="hit_rate_over_base", below=-0.05, clears_at=-0.02, count_min=1_000,
+        name="hit_rate", metric="hit_rate_over_base", below=-0.02, clears_at=0, count_min=1_000,
         text="over 7 days the hit rate at one bar was {value:+.1%} from that of who always says the commonest class",
     ),
     AlertRule(
