@@ -29,6 +29,15 @@ INSERT INTO ml_training_sessions (id, model, version, family, target, horizon_ba
 INSERT INTO ml_model_performance (
     model, version, bundle_sha256, source, measured_at, fold, horizon, metric, value, base, data_points)
     VALUES ('patchtst', 3, '\\x00', 'walk_forward', now(), 0, '1h', 'log_loss', 1.05, 1.08, 1000);
+INSERT INTO ml_drift_measures (
+    model, version, measured_at, reference_from, reference_to, newest_from, newest_to, reference_rows, newest_rows,
+    subject, psi, ks, usual_psi, usual_ks, worst, before, after, drifting, alerted, against)
+    SELECT 'patchtst', 3, now() - interval '1 hour' * (2 - hour), now() - interval '90 days',
+        now() - interval '30 days', now() - interval '1 day', now(), 50000, 900, d.*
+    FROM generate_series(1, 2) AS hour, (VALUES
+        ('momentum', 0.9, 0.4, 0.3, 0.15, 'rsi_14', NULL::float8, NULL::float8, true, false, 'BUNDLE'),
+        ('confidence', 0.1, 0.05, 0.1, 0.05, NULL, NULL, NULL, false, false, 'BUNDLE'),
+        ('error', NULL, NULL, NULL, NULL, NULL, 0.4, 0.5, true, false, 'ITSELF')) AS d;
 UPDATE ml_strategy_signals SET status = 'OPEN', exit_price = NULL, exit_time = NULL, exit_reason = NULL, pnl = NULL,
     is_winner = NULL, closed_size = 0, closed_value = 0
 WHERE id IN (SELECT id FROM ml_strategy_signals WHERE status = 'CLOSED' ORDER BY entry_time LIMIT 3);

@@ -42,6 +42,27 @@ LIMIT 100""",
             size=(24, 8),
         ),
         Panel(
+            "Drift beyond the usual",
+            "timeseries",
+            """
+SELECT measured_at AS time, subject AS metric, psi - coalesce(usual_psi, 0) AS psi
+FROM ml_drift
+WHERE $__timeFilter(measured_at) AND psi IS NOT NULL
+ORDER BY 1""",
+            text="Population stability index less what is usual, of groups of features and of what the model says.",
+        ),
+        Panel(
+            "Drift, newest measurement",
+            "table",
+            """
+WITH newest AS (SELECT model, version, measured_at FROM ml_drift ORDER BY measured_at DESC LIMIT 1)
+SELECT subject, drifting, psi, usual_psi, ks, usual_ks, worst, before, after, against, reference_from, reference_to
+FROM ml_drift
+JOIN newest USING (model, version, measured_at)
+ORDER BY drifting DESC, psi - coalesce(usual_psi, 0) DESC NULLS LAST""",
+            text="Against BUNDLE: what the model was trained on; FIRST_DAYS: its own; ITSELF: what came before.",
+        ),
+        Panel(
             "Most important features",
             "barchart",
             """

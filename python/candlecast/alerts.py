@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 import smtplib
 import time
@@ -18,8 +19,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
+
+from candlecast.alert_file import Alert, AlertFile, Begun, State
+from candlecast.alert_rules import AlertRule
 
 WAITING_MAX: Final = 100
 """Messages; further ones are dropped, and said in the log."""
@@ -33,16 +38,6 @@ EVALUATE_S: Final = 5.0
 """Pause between two looks at the rules."""
 STOP_TIMEOUT_S: Final = 2.0
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    key: str  # what it is about; the end of something has the key of its begin
-    text: str
-    firing: bool  # False: it has ended
-
-    def __str__(self) -> str:
-        return f"{'FIRING' if self.firing else 'RESOLVED'} {self.text}"
 
 
 class NotSent(Exception):
@@ -120,37 +115,51 @@ class Mail:
 
 @dataclass(slots=True)
 class Rule:
-    """A number that should not stand above a limit for long."""
+    """A rule of the settings, and where its number is read."""
 
-    key: str
-    text: str  # with {value} where the number stands
-    limit: float
-    for_s: float
+    of: AlertRule
     read: Callable[[], float | None]  # None: not known now, which changes nothing
-    above_since: float | None = None  # by the monotonic clock
+    value: float | None = None  # what was read last
+    beyond_since: float | None = None  # by the monotonic clock
+    was_unreadable: bool = False
 
 
 class Alerter:
     """Sends while it is entered; looks at rules meanwhile.
 
-    What goes on is told once, and its end only after its begin.
+    What goes on is told once, and its end only after its begin, over restarts too: what rules have told to have begun,
+    and what is not sent yet, is in a file.
 
     Args:
-        per_hour_max: begins in an hour; what begins meanwhile is not told, nor is its end.
+        per_hour_max: begins in an hour; what begins meanwhile is told when there is room, if it lasts.
+        state: the file.
     """
 
-    def __init__(self, channels: Sequence[Channel], *, per_hour_max: int, rules: Sequence[Rule] = ()) -> None:
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        *,
+        per_hour_max: int,
+        rules: Sequence[Rule] = (),
+        state: Path | None = None,
+    ) -> None:
         self._channels = channels
         self._per_hour_max = per_hour_max
         self.rules = list(rules)
-        self._firing = set[str]()
-        self._begun = deque[float]()  # of the last hour, by the monotonic clock
+        self._kept = AlertFile(state) if state else None
+        self._keeping = asyncio.Lock()
+        self._firing: dict[str, Begun] = {}
+        self._kept_back = set[str]()  # begun, and not told
+        self._begun = deque[float]()  # in the last hour, since 1970
+        self._unsent = dict[Alert, int]()  # channels that have not had it
         self._waiting: asyncio.Queue[tuple[Channel, Alert]] = asyncio.Queue(WAITING_MAX * max(len(channels), 1))
         self._tasks: list[asyncio.Task[None]] = []
         self.sent = self.failed = self.dropped = 0
         """Messages, since the start."""
 
     async def __aenter__(self) -> Self:
+        if self._kept is not None:
+            self._go_on(await asyncio.to_thread(self._kept.read))
         self._tasks = [asyncio.create_task(run()) for run in (self._send_all, self._watch)]
         return self
 
@@ -160,34 +169,41 @@ class Alerter:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
+        await self._keep()
 
     def tell(self, alert: Alert, *, begun_before: bool = False) -> None:
         """Take a message to be sent.
 
         Args:
-            begun_before: of an end: its begin was told, though perhaps before the last start.
+            begun_before: whoever tells it keeps account over restarts: an end is sent without a begin since the start.
         """
         if alert.firing == (alert.key in self._firing) and not (begun_before and not alert.firing):
             return
-        now = time.monotonic()
+        now = time.time()
         if alert.firing:
-            while self._begun and self._begun[0] < now - HOUR_S:
+            while self._begun and not now - HOUR_S < self._begun[0] <= now:
                 self._begun.popleft()
             if len(self._begun) >= self._per_hour_max:
-                self.dropped += 1
-                log.warning("alert not sent because=too_many_in_an_hour alert=%s", alert.key)
+                if alert.key not in self._kept_back:
+                    self._kept_back.add(alert.key)
+                    self.dropped += 1
+                    log.warning("alert not sent because=too_many_in_an_hour alert=%s", alert.key)
                 return
             self._begun.append(now)
-            self._firing.add(alert.key)
+            self._firing[alert.key] = Begun(alert.text, alert.severity, now)
         else:
-            self._firing.discard(alert.key)
+            self._firing.pop(alert.key, None)
+        self._kept_back.discard(alert.key)
         log.warning("alert %s", alert)
-        for channel in self._channels:
-            try:
-                self._waiting.put_nowait((channel, alert))
-            except asyncio.QueueFull:
-                self.dropped += 1
-                log.warning("alert not sent because=too_many_wait alert=%s", alert.key)
+        self._send_later(alert)
+
+    def firing(self) -> dict[tuple[str, ...], float]:
+        """Return by name and severity of each rule 1 while it fires and 0 while it does not."""
+        return {(rule.of.name, rule.of.severity): float(rule.of.name in self._firing) for rule in self.rules}
+
+    def values(self) -> dict[tuple[str, ...], float]:
+        """Return the number of each rule that is known, by its name."""
+        return {(rule.of.name,): rule.value for rule in self.rules if rule.value is not None}
 
     def evaluate(self, now: float) -> None:
         """Look at the rules once.
@@ -196,16 +212,58 @@ class Alerter:
             now: by the monotonic clock.
         """
         for rule in self.rules:
-            value = rule.read()
+            value, of = self._read(rule), rule.of
             if value is None:
                 continue
-            if value <= rule.limit:
-                rule.above_since = None
-                self.tell(Alert(rule.key, rule.text.format(value=value), False))
-                continue
-            rule.above_since = now if rule.above_since is None else rule.above_since
-            if now - rule.above_since >= rule.for_s:
-                self.tell(Alert(rule.key, rule.text.format(value=value), True))
+            rule.value = value
+            if of.is_clear(value):
+                rule.beyond_since = None
+                self._kept_back.discard(of.name)
+                self.tell(Alert(of.name, of.told(value), False, of.severity))
+            elif not of.is_beyond(value):
+                rule.beyond_since = None
+            else:
+                rule.beyond_since = now if rule.beyond_since is None else rule.beyond_since
+                if now - rule.beyond_since >= of.for_s:
+                    self.tell(Alert(of.name, of.told(value), True, of.severity))
+
+    def _read(self, rule: Rule) -> float | None:
+        try:
+            value = rule.read()
+        except Exception:
+            if not rule.was_unreadable:
+                log.exception("a mistake of ours: rule=%s cannot be read", rule.of.name)
+            rule.was_unreadable = True
+            return None
+        return None if value is None or math.isnan(value) else value
+
+    def _send_later(self, alert: Alert) -> None:
+        for channel in self._channels:
+            try:
+                self._waiting.put_nowait((channel, alert))
+                self._unsent[alert] = self._unsent.get(alert, 0) + 1
+            except asyncio.QueueFull:
+                self.dropped += 1
+                log.warning("alert not sent because=too_many_wait alert=%s", alert.key)
+
+    def _go_on(self, before: State) -> None:
+        """Take up what was kept: send what was not, and end what no rule watches any more."""
+        self._begun.extend(before.begun)
+        for alert in before.unsent:
+            self._send_later(alert)
+        self._firing = dict(before.firing)
+        for name in set(before.firing) - {rule.of.name for rule in self.rules}:
+            one = before.firing[name]
+            self.tell(Alert(name, f"{one.text} (no rule watches it any more)", False, one.severity))
+
+    async def _keep(self) -> None:
+        """Write what a restart goes on from, if it has changed."""
+        if self._kept is None:
+            return
+        async with self._keeping:
+            names = {rule.of.name for rule in self.rules}
+            firing = {key: one for key, one in self._firing.items() if key in names}
+            await asyncio.to_thread(self._kept.write, State(firing, tuple(self._unsent), tuple(self._begun)))
 
     async def sent_all(self) -> None:
         """Return once nothing waits."""
@@ -213,17 +271,20 @@ class Alerter:
 
     async def _watch(self) -> None:
         while True:
-            try:
-                self.evaluate(time.monotonic())
-            except Exception:
-                log.exception("a mistake of ours: a rule could not be read")
+            self.evaluate(time.monotonic())
+            await self._keep()
             await asyncio.sleep(EVALUATE_S)
 
     async def _send_all(self) -> None:
         while True:
             channel, alert = await self._waiting.get()
             try:
+                await self._keep()  # first: after a kill it is known to be told, or sent again
                 await self._send(channel, alert)
+                self._unsent[alert] -= 1
+                if not self._unsent[alert]:
+                    del self._unsent[alert]
+                    await self._keep()
             finally:
                 self._waiting.task_done()
 

@@ -14,8 +14,8 @@ from candlecast.v1 import models_pb2 as pb
 from candlecast.v1.models_pb2_grpc import ModelsStub
 
 CHUNK_BYTES: Final = 1024 * 1024
-FILES: Final = ("manifest.json", "model.onnx", "golden_inputs.npy", "golden_outputs.npy", "model.pt2")
-"""Of a bundle; the last may be absent."""
+FILES: Final = ("manifest.json", "model.onnx", "golden_inputs.npy", "golden_outputs.npy", "model.pt2", "reference.json")
+"""Of a bundle; the last two may be absent."""
 
 
 class ModelsClient:

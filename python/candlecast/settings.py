@@ -1,4 +1,4 @@
-"""Every setting once, with default and unit: candlecast.toml < environment < flags. Knows only errors and values."""
+"""Every setting once, with default and unit: candlecast.toml < environment < flags. Knows only words and rules."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from typing import Any, Literal
 
 import platformdirs
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
+from candlecast.alert_rules import DEFAULTS, AlertRule, wrong
 from candlecast.errors import ConfigurationError
 from candlecast.values import SYMBOL
 
@@ -276,9 +283,10 @@ class Settings(BaseSettings):
     alert_mail_from: str = Field("candlecast@localhost", description="its sender")
     alert_mail_to: str = Field("", description="its receiver")
     alerts_per_hour_max: int = Field(20, ge=0, description="begins that are told of in an hour")
-    alert_not_ready_s: float = Field(60, ge=0, description="not ready for so long, somebody is told")
-    alert_journal_ratio: float = Field(0.7, gt=0, le=1, description="share of the journal in use above which that is")
-    alert_drain_lag_s: float = Field(300, ge=0, description="age of what waits for PostgreSQL above which that is")
+    alert_rules: tuple[AlertRule, ...] = Field(
+        (), description="when somebody is told: rules beside the defaults, or in their place (docs/alerts.md)"
+    )
+    alert_rules_off: tuple[str, ...] = Field((), description="default rules that do not hold, by name")
 
     # What is kept, by `candlecast retention`: whole months before this one; 0: for ever
     retention_candles_months: int = Field(0, ge=0, description="of candles; 0: for ever")
@@ -306,6 +314,21 @@ class Settings(BaseSettings):
     def _web(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"https?://[!-~]+", value.get_secret_value()):
             raise ValueError("expected https://…")  # its value holds a token
+        return value
+
+    @field_validator("alert_rules")
+    @classmethod
+    def _beside_each_other(cls, value: tuple[AlertRule, ...]) -> tuple[AlertRule, ...]:
+        if said := wrong(value):
+            raise ValueError(said)
+        return value
+
+    @field_validator("alert_rules_off")
+    @classmethod
+    def _defaults(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = [rule.name for rule in DEFAULTS]
+        if unknown := [name for name in value if name not in known]:
+            raise ValueError(f"{', '.join(unknown)}: the default rules are {', '.join(known)}")
         return value
 
     @field_validator("alert_mail_server")
@@ -345,6 +368,8 @@ def load(**flags: Any) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except TOMLDecodeError as error:
         raise ConfigurationError(f"candlecast.toml: {error}") from error
+    except SettingsError as error:  # a list in the environment that is no JSON
+        raise ConfigurationError(f"settings: {error}; a list is JSON, as in [1, 2]") from error
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigurationError("settings: " + "; ".join(lines)) from error

@@ -156,6 +156,15 @@ def test_the_client_sends_all_files_of_a_bundle():
     assert set(models_client.FILES) == set(bundle.FILES)
 
 
+def test_the_shipped_bundle_says_what_its_drift_is_held_to_with_the_temperatures_it_is_read_with():
+    shipped = newest_bundle(ROOT / "triton_models" / "patchtst")
+    assert shipped.reference is not None, "candlecast export triton_models/patchtst/1 --reference FILE… writes it"
+    assert shipped.reference.predictions is not None
+    assert shipped.reference.read_with(shipped.manifest.temperatures) is shipped.reference, "write it anew, as above"
+    begins = {part["from"] for part in (shipped.manifest.training["shipped"]["spans"]["train"],)}
+    assert begins == {f"{shipped.reference.features.span[0]:%Y-%m-%dT%H:%M:%SZ}"}
+
+
 def test_every_reason_to_refuse_a_model_is_documented():
     documented = (ROOT / "README.md").read_text()
     for refusal in Refusal:

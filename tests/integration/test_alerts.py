@@ -57,6 +57,11 @@ WELL = {
     series("candlecast_gate_served"): STILL,  # without a gate its heuristic worries nobody
     series("candlecast_ensemble_absent"): STILL,
     series("candlecast_model_age_seconds", role="champion"): f"86400x{MINUTES}",
+    series("candlecast_drifting", subject="momentum"): STILL,
+    series("candlecast_drift_measured_timestamp_seconds"): CLOCK,
+    series("candlecast_alert_firing", rule="hit_rate", severity="warning"): STILL,
+    series("candlecast_alert_firing", rule="journal", severity="warning"): f"1x{MINUTES}",  # has an alert of its own
+    series("candlecast_alerts_lost_total"): STILL,
 }
 LATE = f"0x{MINUTES // 2} 0+1x{MINUTES // 2}"
 """Nothing for half the time, then one a minute."""
@@ -89,6 +94,10 @@ ILL = {
     "CandlecastCandlesRefused": {series("candlecast_candles_total", verdict="REFUSED"): f"0+10x{MINUTES}"},
     "CandlecastGateDegraded": {series("candlecast_gate_served"): f"1x{MINUTES}"},
     "CandlecastEnsembleDegraded": {series("candlecast_ensemble_absent"): f"1x{MINUTES}"},
+    "CandlecastDrifting": {series("candlecast_drifting", subject="momentum"): f"1x{MINUTES}"},
+    "CandlecastDriftNotMeasured": {series("candlecast_drift_measured_timestamp_seconds"): f"-20000x{MINUTES}"},
+    "CandlecastOutcomesPoor": {series("candlecast_alert_firing", rule="hit_rate", severity="warning"): f"1x{MINUTES}"},
+    "CandlecastAlertsLost": {series("candlecast_alerts_lost_total"): LATE},
 }
 ALSO = {"CandlecastJournalFull": {"CandlecastJournalFilling"}}
 """What fires beside it, and should."""

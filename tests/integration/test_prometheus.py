@@ -15,6 +15,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from candlecast.alert_rules import DEFAULTS
 from candlecast.client import Client
 from candlecast.features import Features
 from deploy.grafana.build import DASHBOARDS, JSON, rendered
@@ -82,6 +83,23 @@ def test_what_was_sent_is_what_is_told(stack):
     stack.until(lambda: value(stack, "candlecast_drain_lag_seconds") == 0, "everything stored", 10)
     assert value(stack, "candlecast_drain_rows_total") == NEED + 2 * ROWS
     assert 0 < value(stack, "process_cpu_seconds_total") < 60
+
+
+def test_each_alert_rule_is_told_and_whether_the_bundle_says_what_drift_is_held_to(stack):
+    firing = {
+        (s.labels["rule"], s.labels["severity"]): s.value
+        for family in scraped(stack)
+        for s in family.samples
+        if s.name == "candlecast_alert_firing"
+    }
+    assert firing == {(rule.name, rule.severity): 0 for rule in DEFAULTS}
+    known = {s.labels["rule"] for f in scraped(stack) for s in f.samples if s.name == "candlecast_alert_value"}
+    assert known >= {"not_ready", "degraded", "journal", "drain"}
+    stack.until(lambda: value(stack, "candlecast_drift_reference") == 1, "the shipped bundle has a reference", 10)
+    asked = {rule["expr"] for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+             for rule in group["rules"]}  # fmt: skip
+    of_outcomes = "|".join(rule.name for rule in DEFAULTS if rule.is_of_outcomes)
+    assert f'candlecast_alert_firing{{rule=~"{of_outcomes}"}} == 1' in asked
 
 
 def test_names_are_those_that_users_know_and_those_with_our_prefix(stack):

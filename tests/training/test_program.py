@@ -197,7 +197,7 @@ def test_the_configurations_alone_need_no_torch(
 ) -> None:
     monkeypatch.setattr(command, "add_program", lambda path: pytest.fail("asked for the program"))
     before = contents(bundle)
-    assert command.run(argparse.Namespace(bundle=bundle, configs_only=True, json=False)) == 0
+    assert command.run(argparse.Namespace(bundle=bundle, configs_only=True, reference=None, json=False)) == 0
     assert contents(bundle) == before
     assert "wrote" in capsys.readouterr().out
     assert {path.name for path in (bundle.parent / "configs").iterdir()} == {

@@ -11,12 +11,15 @@ import pytest
 
 from candlecast import alerts
 from candlecast import settings as configuration
-from candlecast.alerts import Alert, Alerter, Mail, Rule, Webhook
+from candlecast.alert_file import Alert
+from candlecast.alerts import Alerter, Mail, Webhook
 from candlecast.errors import ConfigurationError
 from candlecast.server.alerting import channels_of
 
 SECRET = "T0K3N"
 BEGUN, ENDED = Alert("journal", "the journal is 80% full", True), Alert("journal", "the journal is 10% full", False)
+
+OTHER = Alert("drain", "PostgreSQL is 400 s behind", True)
 
 
 class Receiver:
@@ -69,7 +72,7 @@ async def sent(told, *channels, per_hour_max=20):
 async def test_slack_and_telegram_get_their_shapes_and_what_ended_is_said_to_have():
     with Receiver() as slack, Receiver() as telegram:
         done = await sent([BEGUN, ENDED], Webhook(slack.url, "slack"), Webhook(telegram.url, "telegram", "-100"))
-    texts = ["FIRING the journal is 80% full", "RESOLVED the journal is 10% full"]
+    texts = ["FIRING (warning) the journal is 80% full", "RESOLVED the journal is 10% full"]
     assert slack.bodies == [{"text": text} for text in texts]
     assert telegram.bodies == [{"text": text, "chat_id": "-100"} for text in texts]
     assert (done.sent, done.failed, done.dropped) == (4, 0, 0)
@@ -105,15 +108,6 @@ async def test_no_more_begins_in_an_hour_than_allowed_and_their_ends_are_not_tol
     assert done.dropped == 3
 
 
-async def test_a_rule_fires_when_its_number_stood_above_its_limit_for_long_enough():
-    value, heard = [0.0], []
-    alerter = Alerter([], per_hour_max=9, rules=[Rule("lag", "{value:.0f} s", 10, 30, lambda: value[0])])
-    alerter.tell = lambda alert: heard.append(alert) if alert.firing or (heard and heard[-1].firing) else None
-    for now, value[0] in ((0, 5), (10, 11), (39, 12), (41, None), (42, 13), (50, 4), (60, 99)):
-        alerter.evaluate(now)
-    assert [(alert.firing, alert.text) for alert in heard] == [(True, "13 s"), (False, "4 s")]
-
-
 async def test_mail_says_what_and_about_what():
     received = []
 
@@ -134,6 +128,19 @@ async def test_mail_says_what_and_about_what():
         server.shutdown()
     assert done.sent == 1
     assert "Subject: candlecast: FIRING journal" in received and "the journal is 80% full" in received
+
+
+async def test_what_was_kept_back_for_the_hour_is_counted_once_and_told_when_there_is_room(monkeypatch):
+    clock = [1_000_000.0]
+    monkeypatch.setattr(alerts.time, "time", lambda: clock[0])
+    async with asyncio.timeout(20), Alerter([], per_hour_max=1) as alerter:
+        for _ in range(3):
+            alerter.tell(BEGUN)
+            alerter.tell(OTHER)
+        assert (set(alerter._firing), alerter.dropped) == ({"journal"}, 1)
+        clock[0] += 3_601
+        alerter.tell(OTHER)
+        assert set(alerter._firing) == {"journal", "drain"}
 
 
 def test_settings_name_channels_and_say_what_is_missing_without_the_address(monkeypatch, tmp_path):

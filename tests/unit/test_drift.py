@@ -7,18 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from candlecast.models.reference import PREDICTIONS, Part, Reference, Spread, Usual
 from candlecast.store.drift import Before, Measure, Sample
 from candlecast.tracking.adwin import newest_change
-from candlecast.tracking.drift import Limits, measure, told
+from candlecast.tracking.drift import Drifted
+from candlecast.tracking.measures import Limits, against_days, against_reference, judged, of_error, told
 from candlecast.tracking.stability import distance
+from candlecast.values import Model
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits(psi=0.25, psi_end=0.15, ks=0.3, ks_end=0.2, alerts_per_day_max=5)
+MODEL = Model("patchtst", 1, "", 0)
 GROUPS = {"one": [0, 1], "two": [2], "time": [3]}
 NAMES = ("a", "b", "c", "hour")
 
 
-def sample(seed, *, shift=0.0, side=(1, 1, 8), rows=2_000, days=1):
+def measure(reference, newest, missed, groups, names, before, limits):
+    return [*judged(against_days(reference, newest, groups, names), before, limits), *of_error(missed, newest)]
+
+
+def sample(seed, *, shift=0.0, side=(1, 1, 8), rows=2_000, days=1, symbols=24):
     rng = np.random.default_rng(seed)
     features = rng.normal(0, 1, (rows, 4)).astype(np.float32)
     features[:, 2] += shift
@@ -26,7 +34,9 @@ def sample(seed, *, shift=0.0, side=(1, 1, 8), rows=2_000, days=1):
     sides = rng.choice(3, rows, p=np.array(side) / sum(side))
     closes = NOW.timestamp() + np.arange(rows) * 86_400.0 * days / rows
     span = NOW, NOW + timedelta(days=days)
-    return Sample(span, features, sides, rng.uniform(0.5, 1, rows).astype(np.float32), closes)
+    confidence = rng.uniform(0.5, 1, rows).astype(np.float32)
+    probabilities = rng.dirichlet(np.ones(3), (rows, 4)).reshape(rows, 12).astype(np.float32)
+    return Sample(span, features, sides, confidence, probabilities, closes, symbols)
 
 
 def by_subject(found):
@@ -128,3 +138,31 @@ def test_what_differs_as_much_between_any_two_days_is_usual_and_no_drift():
     newest.rows[:, 2] += 6
     assert by_subject(measure(reference, newest, np.empty(0), GROUPS, NAMES, {}, LIMITS))["two"].drifting
     assert found["one"].usual_psi < 0.1
+
+
+def reference(usual_psi=0.02):
+    """What a model was trained on that was so much of `sample` as it is."""
+    whole = sample(9, rows=20_000)
+    said = np.column_stack([whole.confidence, whole.probabilities])
+    usual = [[Usual(1, 4, np.full(count, usual_psi), np.full(count, 0.02))] for count in (len(NAMES), len(PREDICTIONS))]
+    return Reference(Part(whole.span, Spread.of(whole.rows), usual[0]), Part(whole.span, Spread.of(said), usual[1]))
+
+
+def test_against_what_a_model_was_trained_on_what_moved_drifts_and_what_only_tells_the_time_is_left_out():
+    def found(newest, given=None):
+        return by_subject(judged(against_reference(given or reference(), newest, GROUPS, NAMES), {}, LIMITS))
+
+    calm = found(sample(1))
+    assert set(calm) == {"one", "two", "confidence", "probabilities"}  # what filters made of it is no model's
+    assert not any(one.drifting for one in calm.values())
+    moved = sample(2, shift=1.0)
+    moved.confidence[:] = 0.5 + (moved.confidence - 0.5) / 4
+    some = found(moved)
+    assert {name for name, one in some.items() if one.drifting} == {"two", "confidence"}
+    assert some["two"].worst == "c" and some["two"].ks == pytest.approx(0.383, abs=0.04)
+    assert (some["two"].against, some["two"].rows, some["two"].usual_psi) == ("BUNDLE", 20_000, 0.02)
+    assert some["two"].span == reference().features.span
+    assert not found(sample(2, shift=0.6), reference(usual_psi=1.0))["two"].drifting  # as far as any day
+    assert set(found(sample(1), Reference(reference().features, None))) == {"one", "two"}
+    said = str(Drifted(MODEL, some["two"]))
+    assert said.startswith("patchtst v1: two drifts from what it was trained on, PSI 0.")

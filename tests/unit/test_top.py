@@ -1,8 +1,14 @@
 """`candlecast top` against a server that says what we tell it to."""
 
 import asyncio
+import fcntl
 import io
 import json
+import os
+import pty
+import signal
+import sys
+import termios
 
 import grpc
 import pytest
@@ -137,6 +143,31 @@ async def test_live_it_shows_what_is_made_and_then_what_came_of_it(server, monke
         showing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await showing
+
+
+async def test_ctrl_c_ends_it_on_a_terminal_that_takes_nothing_more(server):
+    server.stored = [stored(forecast("AAAUSDT"))]
+    terminal, side = pty.openpty()
+    # One picture of this size is more than a terminal holds that nobody reads.
+    environment = {**os.environ, "COLUMNS": "200", "LINES": "100", "TERM": "xterm"}
+    entry = "import sys; from candlecast.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", entry, "top", "--server", server.address, "--symbols", "AAAUSDT,NEWUSDT"]
+    showing = await asyncio.create_subprocess_exec(*command, stdin=side, stdout=side, stderr=side, env=environment)
+    try:
+
+        def held():
+            return int.from_bytes(fcntl.ioctl(terminal, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+
+        await until(lambda: held() > 2_000 or showing.returncode is not None)
+        await asyncio.sleep(0.2)  # into the write that stands still
+        showing.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(showing.wait(), 8) == 0
+    finally:
+        if showing.returncode is None:
+            showing.kill()
+            await showing.wait()
+        os.close(terminal)
+        os.close(side)
 
 
 def test_a_server_that_is_away_is_said_with_what_to_do(capsys, monkeypatch):

@@ -42,7 +42,8 @@ def stack(tmp_path_factory):
     Each file has its own, because tests add candles and kill parts.
     """
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
-    stack = Stack(tmp_path_factory.mktemp("web") / "state", environment={"CANDLECAST_ADMIN_TOKEN_SHA256": digest})
+    environment = {"CANDLECAST_ADMIN_TOKEN_SHA256": digest, "CANDLECAST_DRIFT_INTERVAL_S": "5"}
+    stack = Stack(tmp_path_factory.mktemp("web") / "state", environment=environment)
     stack.start()
     files = [written(stack.state_dir.parent, symbol) for symbol in SYMBOLS]
     assert stack.replay(*files)["forecasts"] == FORECASTS * len(SYMBOLS)

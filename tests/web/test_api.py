@@ -189,3 +189,18 @@ async def test_importance_is_empty_where_nothing_is_on_record(http):
     assert (await http.get("/api/ml/features/top/")).json() == {"features": []}
     history = (await http.get("/api/ml/features/history/", params={"feature": "rsi_14"})).json()
     assert history["history"] == []
+
+
+async def test_drift_is_held_to_what_the_shipped_model_was_trained_on_and_shown_by_subject(http):
+    deadline = time.monotonic() + 20
+    while not (found := (await http.get("/api/ml/pages/features/drifting/")).json()["measures"]):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.2)
+    measures = {one["subject"]: one for one in found}
+    assert {"momentum", "volume", "confidence", "probabilities"} <= set(measures)
+    assert "direction" not in measures and "time" not in measures  # no first days yet; the clock is not compared
+    momentum = measures["momentum"]
+    assert (momentum["against"], momentum["reference_rows"]) == ("BUNDLE", 50_000)
+    assert momentum["newest_rows"] >= 200 and momentum["usual_psi"] > 0 and 0 < momentum["ks"] <= 1
+    assert [one["drifting"] for one in found] == sorted((one["drifting"] for one in found), reverse=True)
+    assert all((one["since_ms"] is not None) == one["drifting"] for one in found)

@@ -5,11 +5,13 @@ import os
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import expect
 
 from candlecast.client import AsyncClient
 from candlecast.settings import CHECKOUT
+from tests.recorders import until
 from tests.web.conftest import FORECASTS, NEED, SYMBOLS, written
 
 AXE = CHECKOUT / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -70,6 +72,26 @@ async def test_nothing_jumps_while_a_page_loads(look, width):
         page = await look(path, width=width)
         await settled(page, PAGES[path][1])
         assert await page.evaluate("window.shifted") < SHIFT_MAX, await page.evaluate("window.shifts")
+
+
+async def test_features_shows_how_far_each_subject_is_from_what_the_model_was_trained_on(look, stack):
+    async with httpx.AsyncClient(base_url=f"http://{stack.http}") as http:
+
+        async def is_measured():
+            return (await http.get("/api/ml/pages/features/drifting/")).json()["measures"]
+
+        await until(is_measured)
+    for width in (1280, 390):
+        page = await look("features", width=width)
+        await settled(page, PAGES["features"][1])
+        row = page.locator("tr", has=page.locator("th", has_text=re.compile("^momentum$")))
+        await expect(row).to_contain_text("its training, 2024-01-07 – 2024-05-29")
+        assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, "it scrolls sideways"
+        await page.evaluate(AXE.read_text())
+        assert await page.evaluate(VIOLATIONS, RULES) == []
+        assert await page.evaluate("window.shifted") < SHIFT_MAX, await page.evaluate("window.shifts")
+        if SHOTS:
+            await page.screenshot(path=Path(SHOTS) / f"drift-{width}.png", full_page=True)
 
 
 async def test_the_first_page_is_small_and_ready_within_a_second(look):

@@ -1,9 +1,10 @@
-"""`candlecast export`: what a GPU needs beside a bundle's ONNX file. Knows no torch until it runs."""
+"""`candlecast export`: what a bundle may hold beside its ONNX file. Knows no torch until it runs."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +12,48 @@ from candlecast.errors import BundleError, ConfigurationError
 
 DESCRIPTION = """Give a bundle model.pt2, the PyTorch program that serves it on an NVIDIA GPU without a container: its
 weights are read from model.onnx bit by bit, and its answers to the golden windows are compared before anything is
-replaced. Beside the version folders it writes how Triton runs the model: config.pbtxt and configs/*.pbtxt."""
+replaced. Beside the version folders it writes how Triton runs the model: config.pbtxt and configs/*.pbtxt. With
+--reference it gives a bundle that was trained before reference.json instead, what its drift is measured against."""
 
 TREES = ("xgboost", "lightgbm")
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("export", help="give a bundle its PyTorch program", description=DESCRIPTION)
+    command = commands.add_parser(
+        "export", help="give a bundle its PyTorch program, or its reference", description=DESCRIPTION
+    )
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="its folder, such as triton_models/patchtst/1")
     command.add_argument("--configs-only", action="store_true", help="write the configurations alone (needs no torch)")
+    command.add_argument(
+        "--reference",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="write reference.json alone, from the candle files that the bundle's manifest lists",
+    )
     command.add_argument("--json", action="store_true", help="print what was done as JSON on standard output")
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the program and the configurations.
+    """Write the program and the configurations, or the reference.
 
     Raises:
-        ConfigurationError: torch is missing.
+        ConfigurationError: torch is missing, or the candles are not those of the bundle.
         BundleError: the bundle is damaged, not of our training, or its program computes other values.
     """
     from candlecast import outputs
     from candlecast.models.bundle import PROGRAM, Bundle
     from candlecast.triton import repository
 
+    if args.reference:
+        written = add_reference(args.bundle, args.reference)
+        print(
+            json.dumps(written)
+            if args.json
+            else f"{written['file']} written to {args.bundle}: {written['bytes']} bytes"
+        )
+        return 0
     done: dict[str, Any] = {"bundle": str(args.bundle)}
     if not args.configs_only:
         done |= add_program(args.bundle)
@@ -65,8 +84,6 @@ def add_program(path: Path) -> dict[str, Any]:
         BundleError: the bundle is damaged, not of our training, of trees or an ensemble, or its program computes other
             values; nothing changed.
     """
-    from importlib.util import find_spec
-
     from candlecast.models import bundle
 
     old = bundle.Bundle.load(path)
@@ -75,8 +92,7 @@ def add_program(path: Path) -> dict[str, Any]:
             f"{path} holds {old.manifest.name} trees, which have no PyTorch program: ONNX Runtime serves them"
             " (the setting triton_backend = onnxruntime)"
         )
-    if any(find_spec(name) is None for name in ("torch", "onnx", "onnxscript", "onnxruntime")):
-        raise ConfigurationError("the program needs torch: run `make train-env` (uv sync --extra train)")
+    _require_torch("the program")
     from candlecast.training import export, program
     from candlecast.training.patchtst import NetworkConfig
 
@@ -88,5 +104,34 @@ def add_program(path: Path) -> dict[str, Any]:
     content = program.to_program(program.from_onnx(model, network))
     answers = program.run(content, old.golden_inputs)
     errors = export.check_parity(f"{path}: the program's golden answer", answers, old.golden_outputs)
-    bundle.write(path, old.manifest, model, old.golden_inputs, old.golden_outputs, program=content)
+    bundle.write(
+        path, old.manifest, model, old.golden_inputs, old.golden_outputs, program=content, reference=old.reference
+    )
     return {"program_bytes": len(content), "relative_error": errors}
+
+
+def add_reference(path: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """Write reference.json into the bundle at `path`, replacing one that is there; say its size.
+
+    Raises:
+        ConfigurationError: torch is missing, or the files are not those that the bundle was trained on.
+        BundleError: the bundle is damaged, or does not say what it was trained on; nothing changed.
+    """
+    from candlecast.models import bundle
+
+    old = bundle.Bundle.load(path)
+    _require_torch("the reference")
+    from candlecast.training import reference
+
+    found = reference.of_bundle(old, files)
+    program = (path / bundle.PROGRAM).read_bytes() if old.has_program else None
+    model = (path / bundle.MODEL).read_bytes()
+    bundle.write(path, old.manifest, model, old.golden_inputs, old.golden_outputs, program=program, reference=found)
+    return {"bundle": str(path), "file": bundle.REFERENCE, "bytes": (path / bundle.REFERENCE).stat().st_size}
+
+
+def _require_torch(what: str) -> None:
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in ("torch", "onnx", "onnxscript", "onnxruntime")):
+        raise ConfigurationError(f"{what} needs torch: run `make train-env` (uv sync --extra train)")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from candlecast.cli.top_board import Board
 from candlecast.errors import CandlecastError
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if not console.is_terminal:
         console = Console(width=160)
     try:
-        board = asyncio.run(_run(server, args.symbols, console if is_live else None))
+        board = asyncio.run(_run(server, args.symbols, is_live))
     except ServerError as error:
         hint = "; `candlecast up` starts a server" if error.code is grpc.StatusCode.UNAVAILABLE else ""
         raise CandlecastError(f"{server}: {error}{hint}") from error
@@ -82,14 +83,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _run(server: str, symbols: Sequence[str], console: Console | None) -> Board:
+async def _run(server: str, symbols: Sequence[str], is_live: bool) -> Board:
+    from rich.console import Console
+
+    from candlecast.cli.screen import Screen
     from candlecast.client import AsyncClient
 
     async with AsyncClient(server, resume_s=RESUME_S) as client:
         board = Board()
         await look(client, board, symbols)
-        if console is not None:
-            await watch(client, board, symbols, console, server)
+        if is_live:
+            with Screen(sys.stdout.fileno()) as screen:
+                console = Console(file=cast("IO[str]", screen))
+                await watch(client, board, symbols, console, server, screen.takes_more)
         return board
 
 
@@ -118,8 +124,18 @@ async def look(client: AsyncClient, board: Board, symbols: Sequence[str]) -> Non
             break
 
 
-async def watch(client: AsyncClient, board: Board, symbols: Sequence[str], console: Console, server: str) -> None:
+async def watch(
+    client: AsyncClient,
+    board: Board,
+    symbols: Sequence[str],
+    console: Console,
+    server: str,
+    takes_more: Callable[[], bool] = lambda: True,
+) -> None:
     """Show the board and keep it up to date, until it is cancelled.
+
+    Args:
+        takes_more: says whether the terminal takes another picture; while it does not, none is drawn.
 
     Raises:
         ServerError: the subscription ended for good.
@@ -146,7 +162,8 @@ async def watch(client: AsyncClient, board: Board, symbols: Sequence[str], conso
         try:
             while not following.done():
                 begin = time.monotonic()
-                live.update(board.table(server, rows_max=max(console.height - 4, 1)), refresh=True)
+                if takes_more():
+                    live.update(board.table(server, rows_max=max(console.height - 4, 1)), refresh=True)
                 spent = time.monotonic() - begin  # of a large table: never more than half the time
                 await asyncio.wait({following}, timeout=max(DRAW_S, spent))
             following.result()

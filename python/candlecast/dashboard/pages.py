@@ -239,6 +239,12 @@ async def drift(pool: Database, days: Annotated[int, Query(ge=1, le=365)] = 7) -
     return empty | {"reference_close_ms": reference_ms, "reference_rows": len(reference), "features": found}
 
 
+@router.get("/features/drifting/")
+async def drifting(pool: Database) -> dict[str, Any]:
+    """What the newest measurement of drift found of the version that answers, the worst first."""
+    return {"measures": await views.rows(pool, "drift_now")}
+
+
 @router.get("/system/")
 async def system(request: Request, pool: Database, hours: Annotated[int, Query(ge=1, le=720)] = 48) -> dict[str, Any]:
     """How the parts are, how long each stage takes, how much was forecast and what stood against signals."""

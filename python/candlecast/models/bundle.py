@@ -5,6 +5,7 @@ model.pt2            the same as a torch.export program, for a GPU without a con
 manifest.json        the Manifest below, with the sha256 of every other file
 golden_inputs.npy    f32 [4, 96, F], real windows
 golden_outputs.npy   f32 [4, 20], what model.onnx answers to them
+reference.json       how the rows it was trained on and its answers are distributed (reference.py); may be absent
 
 A bundle whose manifest names another target under `training` answers another question, with K outputs instead of 20,
 and is not served as a forecaster.
@@ -24,6 +25,7 @@ from candlecast.errors import BundleError, Refusal
 from candlecast.features import NAMES, OPTIONAL_INPUTS, feature_set_hash
 from candlecast.models import folder
 from candlecast.models.folder import MANIFEST
+from candlecast.models.reference import Reference, parse
 from candlecast.values import F32, SYMBOL
 
 FORMAT: Final = 2
@@ -33,8 +35,10 @@ FORECAST: Final = "forecast"
 """The target of a model that answers with the 20 outputs."""
 MODEL, PROGRAM = "model.onnx", "model.pt2"
 GOLDEN_INPUTS, GOLDEN_OUTPUTS = "golden_inputs.npy", "golden_outputs.npy"
+REFERENCE: Final = "reference.json"
 CONTENTS: Final = (MODEL, GOLDEN_INPUTS, GOLDEN_OUTPUTS)
-FILES: Final = (*CONTENTS, PROGRAM, MANIFEST)
+OPTIONAL: Final = (PROGRAM, REFERENCE)
+FILES: Final = (*CONTENTS, *OPTIONAL, MANIFEST)
 """All that a bundle may hold."""
 
 
@@ -75,6 +79,7 @@ class Bundle:
     sha256: str  # of manifest.json, hence of everything
     golden_inputs: F32  # [4, 96, F]
     golden_outputs: F32  # [4, 20], or [4, K] of another target
+    reference: Reference | None = None  # None: it has none
 
     @property
     def feature_set_hash(self) -> int:
@@ -100,10 +105,12 @@ class Bundle:
         """
         text = folder.read(path, MANIFEST)
         manifest = _manifest(path, text)
-        if PROGRAM not in manifest.files and (path / PROGRAM).exists():
-            raise BundleError(f"{path}: {PROGRAM} is none of the files its manifest names; remove it")
+        for name in OPTIONAL:
+            if name not in manifest.files and (path / name).exists():
+                raise BundleError(f"{path}: {name} is none of the files its manifest names; remove it")
         folder.check(path, [name for name in (MODEL, PROGRAM) if name in manifest.files], manifest.files)
-        contents = folder.read_checked(path, (GOLDEN_INPUTS, GOLDEN_OUTPUTS), manifest.files)
+        small = (GOLDEN_INPUTS, GOLDEN_OUTPUTS, *([REFERENCE] if REFERENCE in manifest.files else []))
+        contents = folder.read_checked(path, small, manifest.files)
         windows = (4, WINDOW, len(manifest.feature_set.columns))
         return cls(
             path=path,
@@ -111,6 +118,7 @@ class Bundle:
             sha256=hashlib.sha256(text).hexdigest(),
             golden_inputs=folder.array(path, GOLDEN_INPUTS, contents[GOLDEN_INPUTS], windows),
             golden_outputs=folder.array(path, GOLDEN_OUTPUTS, contents[GOLDEN_OUTPUTS], (4, manifest.outputs["count"])),
+            reference=_reference(path, contents.get(REFERENCE), windows[2]),
         )
 
     def check_feature_set(self) -> None:
@@ -149,6 +157,7 @@ def write(
     golden_outputs: F32,
     *,
     program: bytes | None = None,
+    reference: Reference | None = None,
 ) -> Bundle:
     """Write the bundle to folder `path`, replacing a bundle that is there, and return it as loaded.
 
@@ -162,8 +171,17 @@ def write(
     contents = {MODEL: model, GOLDEN_INPUTS: folder.npy(golden_inputs), GOLDEN_OUTPUTS: folder.npy(golden_outputs)}
     if program is not None:
         contents[PROGRAM] = program
+    if reference is not None:
+        contents[REFERENCE] = reference.as_bytes()
     folder.replace(path, contents, asdict(manifest), Bundle.load)
     return Bundle.load(path)
+
+
+def _reference(path: Path, content: bytes | None, features: int) -> Reference | None:
+    try:
+        return None if content is None else parse(content, features)
+    except ValueError as error:
+        raise BundleError(f"{path}: {REFERENCE} cannot be used: {error}") from error
 
 
 def _manifest(path: Path, text: bytes) -> Manifest:

@@ -34,7 +34,7 @@ from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.order_flow import OrderFlow
 from candlecast.portfolio import Limits, Portfolio
 from candlecast.server.admin import Admin, digest_of
-from candlecast.server.alerting import alerter_of, drift_watch_of
+from candlecast.server.alerting import alerter_of, drift_watch_of, quality_watch_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
 from candlecast.server.dropped import incoming_of
@@ -231,7 +231,8 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             bytes_max=settings.model_bytes_max,
         )
         await stack.enter_async_context(tracking)
-        alerter = await stack.enter_async_context(alerter_of(settings, readiness, recorder, telemetry))
+        quality = await stack.enter_async_context(quality_watch_of(settings, forecaster.routes))
+        alerter = await stack.enter_async_context(alerter_of(settings, readiness, recorder, quality, telemetry))
         if settings.drift_interval_s:
             await stack.enter_async_context(drift_watch_of(settings, forecaster.routes, alerter, telemetry))
         yield await stack.enter_async_context(

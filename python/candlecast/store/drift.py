@@ -20,8 +20,15 @@ ROWS: Final = 500
 """Handed over at once."""
 MISS_ROWS: Final = 20_000
 """Newest forecasts with an outcome that the rate of misses is taken from."""
+MEASURED: Final = (
+    "rows", "against", "subject", "psi", "ks", "usual_psi", "usual_ks", "worst", "before", "after", "drifting",
+    "alerted",
+)  # fmt: skip
+"""Of a Measure, in the order of the statement."""
 Span = tuple[datetime, datetime]
 """Closes from the first up to, not including, the second."""
+BUNDLE, FIRST_DAYS, ITSELF = "BUNDLE", "FIRST_DAYS", "ITSELF"
+"""What something is measured against: what the model was trained on, the version's first days, or what came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,9 @@ class Sample:
     rows: F32  # [N, F] features as the model saw them
     side: np.ndarray  # [N] 0 LONG, 1 SHORT, 2 NEUTRAL
     confidence: F32  # [N] NaN: an output was not finite
+    probabilities: F32  # [N, 12] horizon-major; NaN as above
     close_s: F64  # [N] since 1970
+    symbols: int  # in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,9 @@ class Measure:
     after: float | None = None
     drifting: bool = False
     alerted: bool = False
+    against: str = FIRST_DAYS
+    span: Span | None = None  # of what it was measured against
+    rows: int = 0  # of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +73,8 @@ class Before:
 
 async def spans(
     pool: Pool, model: str, version: int, reference: timedelta, newest: timedelta
-) -> tuple[Span, Span] | None:
-    """Return the first days of a version and its newest ones; None while they would overlap.
+) -> tuple[Span | None, Span] | None:
+    """Return the first days of a version, None while the newest ones overlap them, and those; None: it never answered.
 
     Raises:
         StorageUnavailable.
@@ -74,9 +86,8 @@ async def spans(
     if not kept:
         return None
     first, last = kept[0][0], hours["last"]
-    if first + reference > last - newest:
-        return None
-    return (first, first + reference), (last - newest, last)
+    begun = (first, first + reference) if first + reference <= last - newest else None
+    return begun, (max(last - newest, first), last)
 
 
 async def sample(pool: Pool, model: str, version: int, span: Span, rows_max: int, features: int) -> Sample:
@@ -103,7 +114,9 @@ async def sample(pool: Pool, model: str, version: int, span: Span, rows_max: int
         np.frombuffer(b"".join(row["features"] for row in found), dtype="<f4").reshape(-1, features),
         np.array([names.index(row["direction"]) for row in found], dtype=np.int64),
         np.array([np.nan if row["confidence"] is None else row["confidence"] for row in found], dtype=np.float32),
+        np.frombuffer(b"".join(row["probabilities"] for row in found), dtype="<f4").reshape(-1, 12),
         np.array([row["close_s"] for row in found], dtype=np.float64),
+        len({row["symbol"] for row in found}),
     )
 
 
@@ -138,17 +151,13 @@ async def alerts_today(pool: Pool) -> int:
     return int(row["alerts"])
 
 
-async def keep(
-    pool: Pool, model: str, version: int, reference: Sample, newest: Sample, found: Sequence[Measure]
-) -> None:
+async def keep(pool: Pool, model: str, version: int, newest: Sample, found: Sequence[Measure]) -> None:
     """Write what was measured, in one transaction.
 
     Raises:
         StorageUnavailable.
     """
-    columns = [
-        [getattr(one, name) for one in found]
-        for name in ("subject", "psi", "ks", "usual_psi", "usual_ks", "worst", "before", "after", "drifting", "alerted")
-    ]
-    rows = len(reference.side), len(newest.side)
-    await pool.fetch(STATEMENTS["measured"], model, version, *reference.span, *newest.span, *rows, *columns)
+    columns = [[getattr(one, name) for one in found] for name in MEASURED]
+    begins, ends = ([(one.span or newest.span)[i] for one in found] for i in (0, 1))
+    rows = len(newest.side)
+    await pool.fetch(STATEMENTS["measured"], model, version, *newest.span, rows, begins, ends, *columns)

@@ -20,7 +20,7 @@ WHERE model = $1 AND version = $2 AND hour >= date_trunc('hour', $3::timestamptz
 
 -- name: drift_rows
 -- One in $5 of them: a hash of the features says which, so that all symbols and times of day have their part.
-SELECT features, direction, confidence, extract(epoch FROM close_time)::double precision AS close_s
+SELECT symbol, features, direction, confidence, probabilities, extract(epoch FROM close_time)::double precision AS close_s
 FROM ml_predictions
 WHERE model = $1 AND version = $2 AND NOT shadow AND close_time >= $3 AND close_time < $4 AND features_hash % $5 = 0
 LIMIT $6;
@@ -53,9 +53,10 @@ SELECT count(*) AS alerts FROM ml_drift_measures WHERE alerted AND drifting AND 
 
 -- name: measured
 INSERT INTO ml_drift_measures (
-    model, version, reference_from, reference_to, newest_from, newest_to, reference_rows, newest_rows, subject, psi, ks,
-    usual_psi, usual_ks, worst, before, after, drifting, alerted)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, m.*
+    model, version, newest_from, newest_to, newest_rows, reference_from, reference_to, reference_rows, against, subject, psi,
+    ks, usual_psi, usual_ks, worst, before, after, drifting, alerted)
+SELECT $1, $2, $3, $4, $5, m.*
 FROM unnest(
-    $9::text[], $10::double precision[], $11::double precision[], $12::double precision[], $13::double precision[], $14::text[],
-    $15::double precision[], $16::double precision[], $17::boolean[], $18::boolean[]) AS m;
+    $6::timestamptz[], $7::timestamptz[], $8::integer[], $9::text[], $10::text[], $11::double precision[],
+    $12::double precision[], $13::double precision[], $14::double precision[], $15::text[], $16::double precision[],
+    $17::double precision[], $18::boolean[], $19::boolean[]) AS m;

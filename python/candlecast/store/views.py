@@ -21,7 +21,7 @@ from candlecast.values import F32
 
 VIEWS: Final = statements("views.sql")
 JSON_COLUMNS: Final = ("metrics", "config", "metadata")
-TIMES: Final = ("deployed_at", "finished_at", "data_from", "data_to", "exit_time", "last_training", "hour")
+TIMES: Final = ("deployed_at", "finished_at", "data_from", "data_to", "exit_time", "last_training", "hour", "since")
 """Columns that hold a time, or none."""
 FAR_MS: Final = 253_370_764_800_000
 """The year 9999."""

@@ -283,3 +283,18 @@ SELECT model, version, bundle_sha256, state, since, who, why FROM ml_model_state
 
 -- name: model_history
 SELECT at, model, version, from_state, to_state, who, why FROM ml_model_history ORDER BY at DESC LIMIT $1;
+
+-- name: drift_now
+-- Since: from when on it has drifted without a break.
+WITH newest AS (SELECT model, version, measured_at FROM ml_drift ORDER BY measured_at DESC LIMIT 1)
+SELECT
+    d.model, d.version, d.measured_at, d.subject, d.psi, d.ks, d.usual_psi, d.usual_ks, d.worst, d.before, d.after, d.drifting,
+    d.against, d.reference_from, d.reference_to, d.reference_rows, d.newest_rows, CASE WHEN d.drifting THEN (
+        SELECT min(e.measured_at) FROM ml_drift AS e
+        WHERE e.model = d.model AND e.version = d.version AND e.subject = d.subject AND e.drifting AND e.measured_at > coalesce((
+            SELECT max(f.measured_at) FROM ml_drift AS f
+            WHERE f.model = d.model AND f.version = d.version AND f.subject = d.subject AND NOT f.drifting), '-infinity')
+    ) END AS since
+FROM ml_drift AS d
+JOIN newest USING (model, version, measured_at)
+ORDER BY d.drifting DESC, d.psi - coalesce(d.usual_psi, 0) DESC NULLS LAST, d.subject;

@@ -1,4 +1,8 @@
-"""How far what a version sees, says and misses has moved from its first days. Beside serving; knows not who is told.
+"""How far what a version sees, says and misses has moved. Beside serving; knows not who is told.
+
+It is measured against what the model was trained on, as its bundle says (`models/reference.py`), from the first 200
+forecasts on; where the bundle says nothing, against the version's own first days, once there are newer ones. What
+filters and gate made of it, the directions, is no model's: it is always held to the first days.
 
 Rows are read in bounded batches over a connection of its own and compared in a thread, so the loop goes on. Nothing is
 kept in memory that a restart would lose: how a subject was measured last is read from the table.
@@ -11,40 +15,23 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Final, Self
 
-import numpy as np
-
 from candlecast.errors import CandlecastError
+from candlecast.models.reference import Reference
 from candlecast.store import drift as store
-from candlecast.store.drift import Before, Measure, Sample
+from candlecast.store.drift import BUNDLE, Before, Measure, Sample, Span
 from candlecast.store.pool import Pool, open_pool
-from candlecast.tracking.adwin import newest_change
-from candlecast.tracking.stability import distance, stability
-from candlecast.values import F64, Bool, Model
+from candlecast.tracking.measures import ROWS_MIN, Limits, against_days, against_reference, judged, of_error, told
+from candlecast.values import Model
 
-CLOCK: Final = "time"
-"""The group of features that only tell the time: they differ between any two days, and are not compared."""
-ROWS_MIN: Final = 200
-"""On both sides: fewer differ by chance alone."""
 FIRST_S: Final = 60.0
 """From the start to the first measurement."""
 STOP_TIMEOUT_S: Final = 2.0
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When drift begins and ends, of what exceeds the usual; between the two it stays as it was."""
-
-    psi: float
-    psi_end: float
-    ks: float
-    ks_end: float
-    alerts_per_day_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,111 +50,8 @@ class Drifted:
             return f"{who}: misses at one bar rose from {m.before:.3f} to {m.after:.3f}"
         worst = f", most of all {m.worst}" if m.worst else ""
         usual = f" (usually {m.usual_psi:.2f})" if m.usual_psi is not None else ""
-        return f"{who}: {m.subject} drifts, PSI {m.psi or 0:.2f}{usual}, KS {m.ks or 0:.2f}{worst}"
-
-
-def measure(
-    reference: Sample,
-    newest: Sample,
-    missed: F64,
-    groups: Mapping[str, Sequence[int]],
-    names: Sequence[str],
-    before: Mapping[str, Before],
-    limits: Limits,
-) -> list[Measure]:
-    """Compare two samples.
-
-    Args:
-        missed: shares of misses, in the order of time; see `newest_change`.
-        groups: columns of each group of features.
-        names: of the features.
-        before: how each subject was measured last; decides between the limits.
-    """
-    apart = _apart(reference, newest, groups, names)
-    usual = [_apart(*halves, groups, names) for halves in _stretches(reference, newest)]
-    found = [
-        replace(
-            one,
-            usual_psi=float(np.mean([stretch[i].psi or 0.0 for stretch in usual])) if usual else None,
-            usual_ks=float(np.mean([stretch[i].ks or 0.0 for stretch in usual])) if usual else None,
-        )
-        for i, one in enumerate(apart)
-    ]
-    judged = [replace(one, drifting=_drifts(one, before, limits)) for one in found]
-    if len(missed):
-        cut = newest_change(missed)
-        earlier, later = float(missed[:cut].mean()) if cut else None, float(missed[cut:].mean())
-        rose = earlier is not None and later > earlier
-        judged.append(Measure("error", before=earlier, after=later, drifting=rose))
-    return judged
-
-
-def _apart(
-    reference: Sample, newest: Sample, groups: Mapping[str, Sequence[int]], names: Sequence[str]
-) -> list[Measure]:
-    """Measure how far two samples are apart."""
-    psi, ks = stability(reference.rows, newest.rows), distance(reference.rows, newest.rows)
-    found = [
-        Measure(
-            group,
-            psi=float(np.mean([psi[f] for f in columns])),
-            ks=float(np.mean([ks[f] for f in columns])),
-            worst=names[max(columns, key=psi.__getitem__)],
-        )
-        for group, columns in groups.items()
-        if group != CLOCK
-    ]
-    sides = reference.side[:, None].astype(np.float32), newest.side[:, None].astype(np.float32)
-    shares = [np.bincount(sample.side, minlength=3) + 0.5 for sample in (newest, reference)]
-    p, q = (counts / counts.sum() for counts in shares)
-    found.append(Measure("direction", psi=float(np.sum((p - q) * np.log(p / q))), ks=distance(*sides)[0]))
-    both = reference.confidence[:, None], newest.confidence[:, None]
-    found.append(Measure("confidence", psi=stability(*both)[0], ks=distance(*both)[0]))
-    return found
-
-
-def _stretches(reference: Sample, newest: Sample) -> list[tuple[Sample, Sample]]:
-    """Cut the reference into stretches as long as the newest days; return the others of it, and each of them.
-
-    Slow features hardly move within a day or two: days that follow each other are far apart without any drift. How far
-    is measured on the reference itself.
-    """
-    begin = reference.span[0].timestamp()
-    length = (newest.span[1] - newest.span[0]).total_seconds()
-    count = int((reference.span[1] - reference.span[0]).total_seconds() // length) if length else 0
-    place = np.minimum((reference.close_s - begin) // max(length, 1.0), count - 1)
-    inside = [place == i for i in range(count)] if count > 1 else []
-    return [(_part(reference, ~some), _part(reference, some)) for some in inside if some.sum() >= ROWS_MIN // 4]
-
-
-def _part(sample: Sample, some: Bool) -> Sample:
-    return replace(
-        sample,
-        rows=sample.rows[some],
-        side=sample.side[some],
-        confidence=sample.confidence[some],
-        close_s=sample.close_s[some],
-    )
-
-
-def _drifts(one: Measure, before: Mapping[str, Before], limits: Limits) -> bool:
-    psi, ks = (one.psi or 0.0) - (one.usual_psi or 0.0), (one.ks or 0.0) - (one.usual_ks or 0.0)
-    if psi >= limits.psi or ks >= limits.ks:
-        return True
-    ended = psi < limits.psi_end and ks < limits.ks_end
-    return not ended and one.subject in before and before[one.subject].drifting
-
-
-def told(found: Sequence[Measure], before: Mapping[str, Before], alerts_left: int) -> list[Measure]:
-    """Mark those that somebody shall be told of: what ended, and what began as far as the day's budget goes.
-
-    The worst go first. What the budget kept back is told on another day, if it drifts still.
-    """
-    news = {one.subject for one in found if not one.drifting and one.subject in before and before[one.subject].told}
-    begun = [one for one in found if one.drifting and not (one.subject in before and before[one.subject].told)]
-    begun.sort(key=lambda one: (one.subject != "error", -(one.psi or 0.0)))
-    news |= {one.subject for one in begun[: max(alerts_left, 0)]}
-    return [replace(one, alerted=one.subject in news) for one in found]
+        since = "what it was trained on" if m.against == BUNDLE else "its first days"
+        return f"{who}: {m.subject} drifts from {since}, PSI {m.psi or 0:.2f}{usual}, KS {m.ks or 0:.2f}{worst}"
 
 
 class DriftWatch:
@@ -175,6 +59,7 @@ class DriftWatch:
 
     Args:
         model: returns the version that answers.
+        reference_of: returns what it was trained on, None where its bundle does not say; may block, must not fail.
         names, groups: of the features, in their order.
         reference, newest: spans that are compared.
         rows_max: forecasts of each.
@@ -186,6 +71,7 @@ class DriftWatch:
         self,
         database_url: str,
         model: Callable[[], Model],
+        reference_of: Callable[[Model], Reference | None],
         names: Sequence[str],
         groups: Sequence[str],
         limits: Limits,
@@ -198,6 +84,8 @@ class DriftWatch:
     ) -> None:
         self._database_url = database_url
         self._model = model
+        self._reference_of = reference_of
+        self._held_to: tuple[Model, Reference | None] | None = None  # of the version that was looked at last
         self._names = names
         self._groups = {name: [f for f, of in enumerate(groups) if of == name] for name in dict.fromkeys(groups)}
         self._limits = limits
@@ -208,6 +96,8 @@ class DriftWatch:
         self._task: asyncio.Task[None] | None = None
         self.newest: Sequence[Measure] = ()
         """What was found last."""
+        self.measured_s: float | None = None
+        """When, since 1970."""
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -221,41 +111,78 @@ class DriftWatch:
         await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_S)
 
     async def look(self, pool: Pool) -> Sequence[Measure]:
-        """Measure once; nothing is found while there are too few forecasts, or too few days of them.
+        """Measure once; nothing is found while there are too few forecasts, or nothing to hold them to.
 
         Raises:
             StorageUnavailable: nothing was written, and nobody told.
         """
-        model, begin = self._model(), time.monotonic()
+        model, began = self._model(), time.monotonic()
+        name, version = model.name, model.version
+        reference = await self._reference(model)
+        spans = await store.spans(pool, name, version, *self._spans)
         self.newest = ()
-        spans = await store.spans(pool, model.name, model.version, *self._spans)
-        if spans is None:
+        if spans is None or (spans[0] is None and reference is None):
+            log.info("drift not measured because=too_early")
             return self.newest
-        reference, newest = [
-            await store.sample(pool, model.name, model.version, span, self._rows_max, len(self._names))
-            for span in spans
-        ]
-        if (least := min(len(reference.side), len(newest.side))) < ROWS_MIN:
-            log.info("drift not measured because=too_few forecasts=%d needed=%d", least, ROWS_MIN)
+        newest = await self._sample(pool, model, spans[1])
+        days = await self._sample(pool, model, spans[0]) if spans[0] else None
+        if days is not None and len(days.side) < ROWS_MIN:
+            days = None
+        if len(newest.side) < ROWS_MIN or (days is None and reference is None):
+            log.info("drift not measured because=too_few forecasts=%d needed=%d", len(newest.side), ROWS_MIN)
             return self.newest
-        missed = await store.misses(pool, model.name, model.version, spans[0][0])
-        before = await store.before(pool, model.name, model.version)
-        found = await asyncio.to_thread(
-            measure, reference, newest, missed, self._groups, self._names, before, self._limits
-        )
+        missed = await store.misses(pool, name, version, (spans[0] or spans[1])[0])
+        before = await store.before(pool, name, version)
+        found = await asyncio.to_thread(self._measured, reference, days, newest, before)
+        found += of_error(missed, newest)
         found = told(found, before, self._limits.alerts_per_day_max - await store.alerts_today(pool))
-        await store.keep(pool, model.name, model.version, reference, newest, found)
-        self.newest = found
+        await store.keep(pool, name, version, newest, found)
+        self.newest, self.measured_s = found, time.time()
         drifting = [one.subject for one in found if one.drifting]
-        log.info("drift measured drifting=%s seconds=%.2f", ",".join(drifting) or "-", time.monotonic() - begin)
+        log.info("drift measured against=%s drifting=%s seconds=%.2f", "first_days" if reference is None else "bundle",
+                 ",".join(drifting) or "-", time.monotonic() - began)  # fmt: skip
         for one in found:
             if one.alerted:
                 await self._tell(Drifted(model, one))
         return found
 
+    async def _reference(self, model: Model) -> Reference | None:
+        if self._held_to is None or self._held_to[0] != model:
+            self._held_to = model, await asyncio.to_thread(self._reference_of, model)
+            if self._held_to[1] is None:
+                log.warning("drift reference=none model=%s version=%d: its bundle does not say what it was trained on, "
+                            "so drift is measured against its first days; `candlecast export --reference` tells it",
+                            model.name, model.version)  # fmt: skip
+        return self._held_to[1]
+
+    async def _sample(self, pool: Pool, model: Model, span: Span) -> Sample:
+        return await store.sample(pool, model.name, model.version, span, self._rows_max, len(self._names))
+
+    def _measured(
+        self, reference: Reference | None, days: Sample | None, newest: Sample, before: Mapping[str, Before]
+    ) -> list[Measure]:
+        """Compare with the reference, and with the first days in what the reference does not have."""
+        found = [] if reference is None else against_reference(reference, newest, self._groups, self._names)
+        if days is not None:
+            known = {one.subject for one in found}
+            found += [
+                one
+                for one in against_days(days, newest, {} if known else self._groups, self._names)
+                if one.subject not in known
+            ]
+        return judged(found, before, self._limits)
+
     def psi(self) -> dict[tuple[str, ...], float]:
         """Return the newest index of each subject that has one."""
         return {(one.subject,): one.psi for one in self.newest if one.psi is not None}
+
+    def ks(self) -> dict[tuple[str, ...], float]:
+        """Return the newest distance of each subject that has one."""
+        return {(one.subject,): one.ks for one in self.newest if one.ks is not None}
+
+    def has_reference(self) -> float | None:
+        """Return 1 if drift is measured against what the model was trained on, 0 if its bundle does not say it."""
+        return None if self._held_to is None else float(self._held_to[1] is not None)
 
     def drifting(self) -> dict[tuple[str, ...], float]:
         """Return 1 for each subject that drifts and 0 for the others."""
@@ -263,6 +190,7 @@ class DriftWatch:
 
     async def _run(self) -> None:
         pause_s = min(FIRST_S, self._interval_s)
+        await self._reference(self._model())  # says at once where there is none
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))
             pause_s = self._interval_s

@@ -102,6 +102,13 @@ def read_history(
     return History(sources, sorted(sampled), intervals[0], used, reference)
 
 
+def described(history: History) -> dict[str, Any]:
+    """Return what a manifest says of the data."""
+    files = [source.described() for source in history.sources]
+    span = {"from": min(file["from"] for file in files), "to": max(file["to"] for file in files)}
+    return {"files": files, "symbols": history.symbols, "interval_ms": history.interval_ms} | span
+
+
 def in_time_order(parts: Sequence[Candles]) -> Candles:
     """Merge by open time; candles of the same time in the order of the parts."""
     joined = Candles.joined(parts)

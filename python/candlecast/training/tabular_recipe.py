@@ -24,11 +24,11 @@ from candlecast.training.data import Samples
 from candlecast.training.folds import Note, Shown, rounded, spans
 from candlecast.training.labels import FUTURE_BARS
 from candlecast.training.progress import progress_bars
-from candlecast.training.sources import read_history
+from candlecast.training.sources import described, read_history
 from candlecast.training.splits import Split, walk_forward
 from candlecast.training.tabular import TabularModel
 from candlecast.training.targets import Target
-from candlecast.training.train import code_commit, described, prepared
+from candlecast.training.train import code_commit, prepared
 from candlecast.values import F32, I64, Candles
 
 PARITY_ROWS: Final = 1024

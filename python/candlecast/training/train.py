@@ -20,6 +20,7 @@ from candlecast.errors import CandlecastError
 from candlecast.features import NAMES, feature_set_hash
 from candlecast.models import bundle
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest
+from candlecast.models.reference import Reference
 from candlecast.settings import CHECKOUT
 from candlecast.training import export, importance, program, search
 from candlecast.training.config import Config
@@ -28,7 +29,8 @@ from candlecast.training.evaluate import average
 from candlecast.training.family import Model, families
 from candlecast.training.folds import Note, Run, Shown, rounded, run_all, spans
 from candlecast.training.progress import progress_bars
-from candlecast.training.sources import History, read_history
+from candlecast.training.reference import reference_of
+from candlecast.training.sources import History, described, read_history
 from candlecast.training.splits import EMBARGO_BARS, walk_forward
 from candlecast.training.targets import Target
 from candlecast.values import F32, Candles
@@ -110,6 +112,11 @@ def train(
         shipped, folds = runs[-1], [run.measured for run in runs if run.measured]
         exported = _exported(shipped.model, samples)
         looked_at = _importance(shipped, samples)
+        temperatures = [round(t, 4) for t in shipped.temperatures.tolist()]
+        held_to = reference_of(
+            samples, shipped.split.train, shipped.split.validation, config.stride,
+            lambda index: shipped.model.predict(samples, index), np.array(temperatures),
+        )  # fmt: skip
     manifest = Manifest(
         name=kind,
         version=version,
@@ -139,9 +146,9 @@ def train(
             "walk_forward": {"folds": folds} | ({"mean": average(folds)} if folds else {}),
             "importance": looked_at,
         },
-        temperatures=[round(t, 4) for t in shipped.temperatures.tolist()],
+        temperatures=temperatures,
     )
-    written = _written(out, manifest, exported, kept)
+    written = _written(out, manifest, exported, held_to, kept)
     if len(runs) == len(splits) and not shipped.fitted.interrupted:
         _forget(kept)
     return written
@@ -210,9 +217,11 @@ def _importance(shipped: Run, samples: Samples) -> dict[str, Any]:
     return importance.table(samples, train, shipped.model.importance(samples, some), method, gain)
 
 
-def _written(out: Path, manifest: Manifest, exported: Exported, kept: Path) -> Bundle:
+def _written(out: Path, manifest: Manifest, exported: Exported, held_to: Reference, kept: Path) -> Bundle:
     try:
-        return bundle.write(out, manifest, exported.onnx, exported.golden, exported.answers, program=exported.program)
+        return bundle.write(
+            out, manifest, exported.onnx, exported.golden, exported.answers, program=exported.program, reference=held_to
+        )
     except OSError as error:
         again = f" with --resume: the fits are kept in {kept.name}" if kept.is_dir() else ""
         raise CandlecastError(
@@ -243,13 +252,6 @@ def _study(kind: str, history: History, config: Config) -> str:
     told = (history.sha256, config.stride, config.folds, config.rolling_bars, config.fit.weights)
     digest = hashlib.sha256(repr(told).encode()).hexdigest()
     return f"{kind}-{feature_set_hash(history.optional_inputs):016x}-{digest[:16]}"
-
-
-def described(history: History) -> dict[str, Any]:
-    """Return what a manifest says of the data."""
-    files = [source.described() for source in history.sources]
-    span = {"from": min(file["from"] for file in files), "to": max(file["to"] for file in files)}
-    return {"files": files, "symbols": history.symbols, "interval_ms": history.interval_ms} | span
 
 
 def code_commit() -> str:

@@ -117,7 +117,95 @@ export function Page() {
           )}
         </Ask>
       </Panel>
+      <Drifting pick={setFeature} />
     </>
+  );
+}
+
+interface Measure {
+  model: string;
+  version: number;
+  measured_at_ms: number;
+  subject: string;
+  psi: number | null;
+  ks: number | null;
+  usual_psi: number | null;
+  usual_ks: number | null;
+  worst: string | null;
+  before: number | null;
+  after: number | null;
+  drifting: boolean;
+  against: "BUNDLE" | "FIRST_DAYS" | "ITSELF";
+  reference_from_ms: number;
+  reference_to_ms: number;
+  reference_rows: number;
+  newest_rows: number;
+  since_ms: number | null;
+}
+
+const AGAINST = { BUNDLE: "its training", FIRST_DAYS: "its first days", ITSELF: "what came before" } as const;
+
+// What the server itself measured, by group; it alerts by this.
+function Drifting({ pick }: { pick: (name: string) => void }) {
+  const asked = useAsked<{ measures: Measure[] }>("/api/ml/pages/features/drifting/", 60_000);
+  return (
+    <Panel
+      title="Drift of the version that answers"
+      note="Population stability index (PSI) and Kolmogorov-Smirnov distance (KS) of the newest forecasts, mean over a group of features; usual: of days without drift. The server alerts by it."
+    >
+      <Ask asked={asked} height={420} empty={(d) => d.measures.length === 0 && "Drift is measured by the hour, from 200 forecasts of a day on; of a bundle without a reference, once it has newer days than its first week."}>
+        {(d) => (
+          <>
+            <p>
+              {d.measures[0]!.model} v{d.measures[0]!.version}, {whole(d.measures[0]!.newest_rows)} forecasts, measured {time(d.measures[0]!.measured_at_ms)}
+              {d.measures.every((m) => m.against !== "BUNDLE") && ": its bundle does not say what it was trained on, so it is held to its own first days"}.
+            </p>
+            <div class="scroll" tabIndex={0}>
+              <table>
+                <thead>
+                  <tr>
+                    <th scope="col">Subject</th>
+                    <th scope="col">Drifts</th>
+                    <th scope="col" class="num">PSI</th>
+                    <th scope="col" class="num">usual</th>
+                    <th scope="col" class="num">KS</th>
+                    <th scope="col" class="num">usual</th>
+                    <th scope="col">Most of all</th>
+                    <th scope="col">Against</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {d.measures.map((m) => (
+                    <tr key={m.subject}>
+                      <th scope="row">{m.subject}</th>
+                      <td class={m.drifting ? "warn" : "muted"}>{m.drifting ? `since ${time(m.since_ms)}` : "no"}</td>
+                      <td class="num">{fixed(m.psi, 2)}</td>
+                      <td class="num muted">{fixed(m.usual_psi, 2)}</td>
+                      <td class="num">{fixed(m.ks, 2)}</td>
+                      <td class="num muted">{fixed(m.usual_ks, 2)}</td>
+                      <td>
+                        {m.worst ? (
+                          <button type="button" class="link" onClick={() => pick(m.worst!)}>
+                            {m.worst}
+                          </button>
+                        ) : m.after !== null ? (
+                          `misses ${m.before === null ? "" : `${fixed(m.before, 3)} → `}${fixed(m.after, 3)}`
+                        ) : (
+                          "–"
+                        )}
+                      </td>
+                      <td class="muted">
+                        {AGAINST[m.against]}, {day(m.reference_from_ms)} – {day(m.reference_to_ms)}
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+          </>
+        )}
+      </Ask>
+    </Panel>
   );
 }
 
@@ -137,7 +225,7 @@ function Drifted({ pick }: { pick: (name: string) => void }) {
   const many = (d: Drift, least: number) => d.features.filter((f) => f.stability >= least).length;
   return (
     <Panel
-      title="Drift"
+      title="Drift by feature"
       note="Population stability index of the newest forecasts' features against those of forecasts that closed earlier. By custom: below 0.1 steady, from 0.25 on moved."
       tools={<Choice label="Against" value={days} options={EARLIER} pick={setDays} />}
     >
