@@ -44,7 +44,7 @@ def register(commands: Any) -> None:
     )
     steps = command.add_subparsers(dest="step", required=True, metavar="STEP")
     version = (("version", {"type": int, "metavar": "VERSION", "help": "number of the version"}),)
-    bundle = (("bundle", {"type": Path, "metavar": "BUNDLE", "help": "folder of the bundle"}),)
+    bundle = (("bundle", {"type": Path, "metavar": "BUNDLE", "help": "folder of the bundle, or of an ensemble"}),)
     share = (("share", {"type": float, "metavar": "SHARE", "help": "of the symbols, above 0, at most 1"}),)
     for name, text, arguments in (
         ("list", "every version and where it stands", ()),
@@ -140,8 +140,12 @@ def _print(models: Sequence[pb.Model], as_json: bool) -> None:
         loaded = "yes" if one.loaded else "no"
         print(
             f"{one.name:12} {one.version:7}  {state:10} {loaded:6} {share:>6}  {_time(one.since_ms)}"
-            f"  {one.bundle_sha256[:12]}  {one.reason}"
+            f"  {one.bundle_sha256[:12]}  {one.reason or _degraded(one)}"
         )
+
+
+def _degraded(one: pb.Model) -> str:
+    return f"degraded, without {'; '.join(one.absent)}" if one.absent else ""
 
 
 def _print_events(events: Sequence[pb.ModelEvent]) -> None:
@@ -163,6 +167,7 @@ def _model(one: pb.Model) -> dict[str, Any]:
         "loaded": one.loaded,
         "share": one.share,
         "reason": one.reason,
+        "absent": list(one.absent),
         "metrics": json.loads(one.metrics_json or "{}"),
     }
     return found | {"traffic": dict(_figures(one)) if one.HasField("traffic") else None}

@@ -4,7 +4,8 @@ STATE_DIR/incoming/ANY_NAME/            a bundle, copied there in whatever order
 STATE_DIR/incoming/refused/ANY_NAME/    one that was refused, and ANY_NAME.txt beside it says why
 REPOSITORY/NAME/VERSION/                a version that something else wrote into Triton's repository
 
-A bundle is whole when nothing of it has changed between two looks and each file is the one that its manifest names.
+A bundle is whole when nothing of it has changed between two looks and each file is the one that its manifest names; an
+ensemble when each of its members is, there or in the same repository.
 Knows neither versions nor Triton: what becomes of a bundle is for `accept` to say.
 """
 
@@ -24,7 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Unavailable
+from candlecast.errors import BundleError, CandlecastError, DeadlineExceeded, Overloaded, Unavailable
+from candlecast.models.ensemble import asked_of, member_place
 from candlecast.models.folder import MANIFEST
 
 REFUSED: Final = "refused"
@@ -206,9 +208,19 @@ def _lacks(path: Path, sizes: Sizes) -> str:
     try:
         document = json.loads(manifest.read_bytes())
         named = dict(document.get("files", {})) if isinstance(document, dict) else {}
+        members = asked_of(path) if isinstance(document, dict) and "members" in document else []
+    except BundleError:  # whoever accepts it says what is wrong
+        return ""
     except (OSError, ValueError, TypeError, RecursionError) as error:
         return f"a {MANIFEST} that can be read ({type(error).__name__})"
-    return ", ".join(f"the {name} that its manifest names" for name in named if not _is(path / name, named[name]))
+    lacking = [f"the {name} that its manifest names" for name in named if not _is(path / name, named[name])]
+    for member in members:
+        name, place = f"{member.name}/{member.version}", member_place(path, member)
+        if not _is(place / MANIFEST, member.sha256):
+            lacking.append(f"the member {name} that its manifest names")
+        elif lacks := _lacks(place, _sizes(place)):
+            lacking.append(f"of its member {name} {lacks}")
+    return ", ".join(lacking)
 
 
 def _is(file: Path, sha256: object) -> bool:
