@@ -1,4 +1,4 @@
-"""Ensembles that come, speak and go as one version, through everything real; some share a member, one brings a model."""
+"""Ensembles that come, speak and go as one version, through everything real; some share a member, one brings one."""
 
 from __future__ import annotations
 

@@ -231,6 +231,19 @@ async def test_a_rollback_to_a_version_that_waits_for_its_last_request_keeps_it(
         assert await world.bar() == 1
 
 
+async def test_a_version_whose_unload_has_begun_takes_no_traffic(world):
+    async with world.rollouts() as rollouts:
+        await rollouts.push(world.bundle(2), **WHO)
+        await rollouts.load(2, **WHO)
+        lane = rollouts._presence.lanes.pop(2)  # as an unload does before it lets go of the lock
+        for step in (rollouts.promote(2, **WHO), rollouts.shadow(2, **WHO), rollouts.split(2, 0.5, **WHO)):
+            with pytest.raises(WrongState, match="just unloaded"):
+                await step
+        assert (await states(rollouts)) == {1: State.CHAMPION, 2: State.WARM}
+        assert await world.bar() == 1
+        rollouts._presence.lanes[2] = lane
+
+
 @pytest.mark.parametrize("first", ["promote", "unload"])
 async def test_a_version_that_is_promoted_and_unloaded_at_once_answers_or_is_gone(world, first):
     async with world.rollouts() as rollouts:

@@ -100,6 +100,10 @@ class Library:
                     f"{there} is another {one.name} v{one.version}: give the new one another version",
                 )
         if not place.exists():
+            if members:
+                place.parent.mkdir(parents=True, exist_ok=True)
+            else:
+                _configure(place.parent)
             _copy(kept, place, place.parent, [MANIFEST] if members else FILES)
         for one, there in places:
             if not there.exists():

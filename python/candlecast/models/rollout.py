@@ -252,7 +252,8 @@ class Rollouts:
     async def promote(self, version: int, *, who: str, why: str) -> Version:
         """Let a version answer; the champion of before stays loaded for a rollback, as many as `standby` says."""
         await self.load(version, who=who, why=why)
-        await self._presence.whole(self._presence.lanes[version])
+        if (lane := self._presence.lanes.get(version)) is not None:
+            await self._presence.whole(lane)
         if self._standing[version].state is State.CHAMPION:
             return self._standing[version]
         before = asdict(self._forecaster.routes.champion.watch.of_late())
