@@ -38,6 +38,11 @@ from tests.bundles import walked
 from tests.fakes import fitting_bundle
 from tests.stack import free_port
 
+SIGNED = {
+    "Authorization": "AWS4-HMAC-SHA256 Credential=of-a-test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host,"
+    " Signature=0"
+}
+"""Moto wants a signature, and does not look whether it is right."""
 S3_PYTHON = CHECKOUT / ".venv-s3" / "bin" / "python"
 
 
@@ -48,10 +53,10 @@ def s3():
     command = [S3_PYTHON, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 90
             while True:
                 try:
-                    httpx.get(f"http://127.0.0.1:{port}/moto-api/", timeout=1)
+                    httpx.get(f"http://127.0.0.1:{port}/", timeout=30)  # it takes its time over the first
                     break
                 except httpx.HTTPError:
                     assert process.poll() is None and time.monotonic() < deadline, "moto did not start: make setup-dev"
@@ -66,13 +71,13 @@ class Bucket:
 
     def __init__(self, address):
         self.address, self.name = address, f"models-{uuid.uuid4().hex[:12]}"
-        assert httpx.put(f"{address}/{self.name}").status_code == 200
+        assert httpx.put(f"{address}/{self.name}", headers=SIGNED).status_code == 200
 
     def url(self, path=""):
         return f"s3://{self.name}/{path}".rstrip("/")
 
     def put(self, path, content):
-        assert httpx.put(f"{self.address}/{self.name}/{path}", content=content).status_code == 200
+        assert httpx.put(f"{self.address}/{self.name}/{path}", content=content, headers=SIGNED).status_code == 200
 
     def put_folder(self, folder, path):
         for file in folder.rglob("*"):
@@ -138,7 +143,7 @@ def damaged(bucket, folder):
 
 
 def incomplete(bucket, folder):
-    httpx.delete(f"{bucket.address}/{bucket.name}/1/golden_inputs.npy")
+    httpx.delete(f"{bucket.address}/{bucket.name}/1/golden_inputs.npy", headers=SIGNED)
 
 
 def climbing(bucket, folder):
@@ -152,7 +157,7 @@ def no_json(bucket, folder):
 
 
 def no_bundle(bucket, folder):
-    httpx.delete(f"{bucket.address}/{bucket.name}/1/manifest.json")
+    httpx.delete(f"{bucket.address}/{bucket.name}/1/manifest.json", headers=SIGNED)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +292,13 @@ async def test_what_a_killed_sync_left_is_removed_once_it_is_old(bucket, tmp_pat
         os.utime(left, (time.time() - age_s,) * 2)
     await place(bucket.url("1")).bring(tmp_path / "here" / "1")
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"1", f"{remote.SCRATCH}new"}
+
+
+async def test_who_may_not_read_is_told_so_and_where_that_is_said(monkeypatch, bucket, tmp_path):
+    bucket.put_folder(fitting_bundle(tmp_path / "made").path, "1")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    with pytest.raises(ConfigurationError, match="may not be read: .*AWS_ACCESS_KEY_ID"):
+        await place(bucket.url("1")).bring(tmp_path / "here")
 
 
 async def test_a_store_that_is_not_there_is_unavailable(monkeypatch, bucket, tmp_path):
