@@ -254,7 +254,7 @@ def _store(root: str, timeout_s: float) -> ObjectStore:
         from obstore.store import from_url
     except ImportError as error:
         raise ConfigurationError(f"{root}: {MISSING}") from error
-    options: dict[str, Any] = {
+    options: Any = {
         "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, timeout_s)),
         "timeout": timedelta(seconds=timeout_s),
     }
@@ -263,7 +263,7 @@ def _store(root: str, timeout_s: float) -> ObjectStore:
         options["allow_http"] = True
     retries: Any = {"max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=timeout_s)}
     try:
-        return from_url(root, client_options=options, retry_config=retries)  # type: ignore[arg-type]
+        return from_url(root, client_options=options, retry_config=retries)
     except BaseError as error:
         raise ConfigurationError(f"{root}: {_line(error)}") from error
 
