@@ -68,8 +68,9 @@ class World:
         return ensemble.write(repository / "ensemble" / str(version), ensemble.weigh([one, other], version))
 
     def bundle(self, version):
-        """Write a version to be pushed; return its folder."""
-        return self.write(self.root / f"run-{version}", version).path
+        """Write a version to be pushed, once; return its folder."""
+        place = self.root / f"run-{version}" / self.name / str(version)
+        return place if place.exists() else self.write(self.root / f"run-{version}", version).path
 
     # Triton
     @property

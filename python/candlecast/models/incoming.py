@@ -18,6 +18,7 @@ import logging
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -26,7 +27,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from candlecast.errors import BundleError, CandlecastError, DeadlineExceeded, Overloaded, Unavailable
-from candlecast.models.ensemble import asked_of, member_place
+from candlecast.models.ensemble import asked_of, is_ensemble, member_place
 from candlecast.models.folder import MANIFEST
 
 REFUSED: Final = "refused"
@@ -132,7 +133,7 @@ class Incoming:
     def _has_settled(self, path: Path) -> bool:
         """Say whether nothing of a folder has changed since the last look."""
         try:
-            sizes = _sizes(path)
+            sizes = _sizes_of_all(path)
         except OSError:  # it is being moved away
             return False
         seen = self._seen.get(path)
@@ -197,6 +198,20 @@ def _sizes(path: Path) -> Sizes:
     for file in sorted(islice(path.rglob("*"), FILES_MAX)):
         found = file.lstat()
         sizes[str(file.relative_to(path))] = found.st_size, found.st_mtime_ns
+    return sizes
+
+
+def _sizes_of_all(path: Path) -> Sizes:
+    """Return `_sizes`, of an ensemble those of members that lie beside it, too."""
+    sizes = dict(_sizes(path))
+    if sizes.get(MANIFEST, (MANIFEST_BYTES_MAX + 1, 0))[0] > MANIFEST_BYTES_MAX or not is_ensemble(path):
+        return sizes
+    with suppress(BundleError):  # whoever accepts it says what is wrong
+        for member in asked_of(path):
+            place = member_place(path, member)
+            if path not in place.parents:
+                beside = _sizes(place).items()
+                sizes |= {f"../{member.name}/{member.version}/{name}": found for name, found in beside}
     return sizes
 
 

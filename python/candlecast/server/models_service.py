@@ -23,6 +23,7 @@ from candlecast.v1 import models_pb2_grpc
 
 WHY_MAX: Final = 1_000
 EVENTS_MAX: Final = 1_000
+OF_A_MEMBER: Final = re.compile(rf"{MEMBER_NAME.pattern}/[1-9][0-9]{{0,8}}")
 _STATES: Final[dict[State, Any]] = {state: pb.ModelState.Value(f"MODEL_STATE_{state.value}") for state in State}
 _ALIASES: Final = (State.SHADOW, State.CHALLENGER, State.CHAMPION)
 
@@ -171,10 +172,8 @@ def _why(text: str) -> str:
 
 def _is_of_a_bundle(name: str) -> bool:
     """Say whether a file is one of a bundle, or of a member of an ensemble: MEMBER/VERSION/FILE."""
-    member, _, file = name.rpartition("/")
-    return file in FILES and (
-        not member or re.fullmatch(rf"{MEMBER_NAME.pattern}/[1-9][0-9]{{0,8}}", member) is not None
-    )
+    member, slash, file = name.rpartition("/")
+    return file in FILES and (not slash or OF_A_MEMBER.fullmatch(member) is not None)
 
 
 def _append(path: Path, data: bytes) -> None:
