@@ -166,5 +166,5 @@ def unpack(data: bytes, dtype: np.dtype[Any]) -> Records:
 
 def places(dtype: np.dtype[Any], types: Mapping[str, str] | None = None) -> dict[str, tuple[int, str]]:
     """Return of each field its offset and its type, of an array that of its numbers, or what `types` calls it."""
-    fields, types = dtype.fields or {}, types or {}
-    return {name: (field[1], types.get(name, field[0].base.str)) for name, field in fields.items()}
+    called = types or {}
+    return {name: (field[1], called.get(name, field[0].base.str)) for name, field in (dtype.fields or {}).items()}

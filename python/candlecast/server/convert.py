@@ -14,7 +14,7 @@ from candlecast.filters import reasons_of
 from candlecast.gate import APPROVE, REFUSE
 from candlecast.packed import NUMBERS, RESULT, RESULT_LAYOUT, SCORES, places
 from candlecast.v1 import types_pb2 as pb
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Model, Recorded, symbols
+from candlecast.values import DEFAULT_INTERVAL_MS, I64, Candles, Forecasts, Known, Model, Recorded, symbols
 from candlecast.work import Answer, Part
 
 _NAN = float("nan")
@@ -203,7 +203,7 @@ def _packed(answer: Answer, need: int) -> pb.PackedResults:
         ("have", pushed.have),
         ("need", need),
     ]
-    parts = [(None, _placed(columns))]
+    parts: list[tuple[I64 | None, list[tuple[int, str, Any]]]] = [(None, _placed(columns))]
     message = pb.PackedResults(layout=RESULT_LAYOUT)
     if (forecasts := answer.forecasts) is not None:
         has = pushed.window >= 0  # windows are in the order of the candles

@@ -195,12 +195,17 @@ fn wide<T: Number + numpy::Element>(
     Ok(())
 }
 
-/// Bytes with zeros behind them, as `|S32`; with blanks instead, as `|blank`.
+/// Bytes with zeros behind them, as `|S32`; with blanks there instead, as `|blank`.
 fn text(mut sink: Sink<'_>, type_: &str, column: &PyReadonlyArray1<'_, Text>) -> PyResult<()> {
     let column = column.as_array();
     match type_ {
         "|S32" => sink.put(column.iter().map(|text| text.0), 0),
-        "|blank" => sink.put(column.iter().map(|text| text.0.map(|byte| if byte == 0 { b' ' } else { byte })), 0),
+        "|blank" => sink.put(column.iter().map(|text| blank_behind(text.0)), 0),
         other => Err(PyTypeError::new_err(format!("text is not written as {other}"))),
     }
+}
+
+fn blank_behind<const N: usize>(mut text: [u8; N]) -> [u8; N] {
+    text.iter_mut().rev().take_while(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+    text
 }
