@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN := .venv/bin
 RUST_MIN := 1.88
 
-.PHONY: help up setup train-env setup-dev web pages check test test-api chromium test-learning bench bench-features gpu-kit faults rollout-proof prometheus test-monitoring dashboards soak proto fmt clean
+.PHONY: help up setup train-env remote-env setup-dev web pages check test test-api chromium test-learning bench bench-features gpu-kit faults rollout-proof prometheus test-monitoring dashboards soak proto fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,16 @@ setup: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done
 train-env: setup  ## add what `candlecast train` needs (torch: several GB)
 	@$(UV) sync --quiet --locked --inexact --no-dev --extra train
 
+remote-env: setup  ## add what reads models from object stores (s3://, gs://, az://, https://)
+	@$(UV) sync --quiet --locked --inexact --no-dev --extra remote
+
+# A server that speaks S3, for tests.
+.venv-s3/.done: tests/s3_env/uv.lock tests/s3_env/pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@UV_PROJECT_ENVIRONMENT=$(CURDIR)/.venv-s3 $(UV) sync --quiet --locked --project tests/s3_env
+	@touch $@
+
 # Everything that checks and tests need, training included.
-setup-dev: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done
+setup-dev: need-rust $(filter .uv/bin/uv,$(UV)) .venv-triton/.done .venv-s3/.done
 	@$(UV) sync --quiet --locked --all-extras
 
 # The pages: built once by Node.js from web/, then served without it.
@@ -106,8 +114,8 @@ test-monitoring: setup-dev prometheus  ## alerts, dashboards and questions again
 dashboards:  ## write deploy/grafana/dashboards/*.json from their source
 	python3 -m deploy.grafana.build
 
-rollout-proof: setup-dev  ## switch the model under load, 100 times (about 20 minutes; ARGS="--switches 10")
-	$(PY) -m tests.faults.rollout_proof $(ARGS)
+rollout-proof: setup-dev  ## switch the model under load, 100 times (about 12 minutes; SWITCHES=10: 2)
+	$(PY) -m tests.faults.rollout_proof --switches $(or $(SWITCHES),100) $(ARGS)
 
 soak: setup-dev  ## an hour of load with symbols that come and go (SOAK_MINUTES=60)
 	$(PY) -m tests.faults.soak --minutes $(or $(SOAK_MINUTES),60)
@@ -139,4 +147,4 @@ fmt: setup-dev  ## format everything
 	$(RUN)/ruff format . && $(RUN)/ruff check --fix . && cargo fmt
 
 clean:  ## remove what was built
-	rm -rf target .venv .venv-triton .venv-peers .uv web/node_modules python/candlecast/dashboard/static
+	rm -rf target .venv .venv-triton .venv-s3 .venv-peers .uv web/node_modules python/candlecast/dashboard/static

@@ -43,6 +43,7 @@ class Refusal(Enum):
     WRONG_TENSORS = "WRONG_TENSORS"  # name, type, rank, shape or number of inputs or outputs
     NOT_FINITE = "NOT_FINITE"  # the golden inputs give NaN or infinity
     GOLDEN_MISMATCH = "GOLDEN_MISMATCH"  # the golden inputs give other values
+    WRONG_WEIGHTS = "WRONG_WEIGHTS"  # an ensemble's members do not weigh what their skill gives them
     TOO_SLOW = "TOO_SLOW"  # slower than the limit, a window
     CRASHED = "CRASHED"  # its process ended, or its file cannot be loaded
     TIMED_OUT = "TIMED_OUT"  # it was not loaded and answering in time

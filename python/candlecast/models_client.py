@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -50,7 +51,7 @@ class ModelsClient:
         return found.models
 
     def push(self, bundle: Path, why: str = "") -> pb.Model:
-        """Send the files of a bundle; the version is verified."""
+        """Send the files of a bundle, or of an ensemble and its members; the version is verified."""
         model: pb.Model = self._call(self._stub.Push, pieces(bundle, why))
         return model
 
@@ -89,20 +90,38 @@ class ModelsClient:
 
 
 def pieces(bundle: Path, why: str) -> Iterator[pb.PushModelRequest]:
-    """Return the files of a bundle, piece by piece.
+    """Return the files of a bundle, piece by piece; those of an ensemble's members under MEMBER/VERSION/.
 
     Raises:
-        InvalidRequest: the folder holds none of them.
+        InvalidRequest: the folder holds none of them, or a member is not there.
     """
-    names = [name for name in FILES if (bundle / name).is_file()]
-    if not names:
+    files = {name: bundle / name for name in FILES if (bundle / name).is_file()}
+    if not files:
         raise InvalidRequest("bundle", f"{bundle} holds none of {', '.join(FILES)}")
-    return _pieces(bundle, names, why)
+    for member in _members(bundle):
+        # In the ensemble's folder, or in the same repository.
+        place = next((one / member for one in (bundle, bundle.absolute().parents[1]) if (one / member).is_dir()), None)
+        if place is None:
+            raise InvalidRequest("bundle", f"{bundle} is an ensemble, and its member {member} is not in its repository")
+        files |= {f"{member}/{name}": place / name for name in FILES if (place / name).is_file()}
+    return _pieces(files, why)
 
 
-def _pieces(bundle: Path, names: Sequence[str], why: str) -> Iterator[pb.PushModelRequest]:
-    for name in names:
-        with (bundle / name).open("rb") as file:
+def _members(bundle: Path) -> Iterator[str]:
+    """Yield MEMBER/VERSION of each that an ensemble asks; whether its manifest is sound is for the server to say."""
+    try:
+        document = json.loads((bundle / "manifest.json").read_bytes())
+        found = [(str(one["name"]), int(one["version"]), float(one["weight"])) for one in document.get("members", ())]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return
+    for name, version, weight in found:
+        if weight > 0 and name == Path(name).name:
+            yield f"{name}/{version}"
+
+
+def _pieces(files: Mapping[str, Path], why: str) -> Iterator[pb.PushModelRequest]:
+    for name, place in files.items():
+        with place.open("rb") as file:
             yield pb.PushModelRequest(file=name, data=file.read(CHUNK_BYTES), why=why)
             while data := file.read(CHUNK_BYTES):
                 yield pb.PushModelRequest(data=data)

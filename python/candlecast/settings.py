@@ -11,7 +11,7 @@ from tomllib import TOMLDecodeError
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -43,6 +43,16 @@ class Settings(BaseSettings):
         env_prefix="CANDLECAST_", toml_file="candlecast.toml", extra="forbid", frozen=True, populate_by_name=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _source(cls, values: Any) -> Any:
+        """Take a repository that is a URL for the source of a folder of our own."""
+        place = str(values.get("model_repository", "")) if isinstance(values, dict) else ""
+        if "://" not in place:
+            return values
+        state_dir = Path(values.get("state_dir") or default_state_dir())
+        return values | {"model_repository": state_dir / "repository", "model_source": place}
+
     # Where things are
     state_dir: Path = Field(default_factory=default_state_dir, description="what this installation keeps on disk")
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT the gRPC server listens on")
@@ -65,7 +75,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("CANDLECAST_DATABASE_URL", "DATABASE_URL"),
         description="postgresql:// URL of the database",
     )
-    model_repository: Path = Field(CHECKOUT / "triton_models", description="Triton model repository")
+    model_repository: Path = Field(
+        CHECKOUT / "triton_models",
+        description="Triton model repository: a folder, or s3://, gs://, az://…, whose newest versions are brought to"
+        " `repository` in the state directory at the start",
+    )
+    model_source: str = Field("", description="where they are brought from: model_repository, when that is a URL")
     model: str = Field("patchtst", description="name of the forecasting model in the repository")
     triton_env_dir: Path = Field(CHECKOUT / ".venv-triton", description="environment of the embedded tritonserver")
     triton_backend: Literal["onnxruntime", "pytorch", "pytorch_cpu"] = Field(
@@ -170,6 +185,7 @@ class Settings(BaseSettings):
     model_window_ms_max: float = Field(
         50, gt=0, description="longest a pushed model may take for a window, on one core"
     )
+    model_sync_timeout_ms: int = Field(600_000, ge=1, description="longest sync of one bundle from an object store")
     model_load_timeout_ms: int = Field(60_000, ge=1, description="longest load of a version by Triton")
     model_drain_timeout_ms: int = Field(
         10_000, ge=1, description="longest wait for a version's last request before unload"

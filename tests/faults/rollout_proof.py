@@ -39,6 +39,7 @@ MEMORY_SHARE, MEMORY_SPARE_MB = 1.05, 32.0
 
 async def prove(stack: Stack, directory: Path, *, switches: int, share: float, pause_s: float, quiet_s: float) -> Any:
     """Switch under load and return the figures."""
+    started = time.perf_counter()
     async with admin(stack) as models, AsyncClient(stack.grpc, timeout_s=10, resume_s=0) as client:
         await pushed(models, directory)
         for version in (2, 3, 2):
@@ -74,6 +75,7 @@ async def prove(stack: Stack, directory: Path, *, switches: int, share: float, p
     p50, p99 = (float(np.percentile(before, q)) for q in (50, 99))
     found = {
         "switches": switches,
+        "took_s": round(time.perf_counter() - started),
         "failed": len(traffic.failures),
         "mixed": len(traffic.mixed) + len(differing),
         "p99_ratio": round(float(np.percentile(during, 99)) / p99, 2),
@@ -115,7 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--switches", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.7, help="of the maximum load (default 0.7)")
-    parser.add_argument("--pause", type=float, default=3, help="quiet seconds between two switches (default 3)")
+    parser.add_argument("--pause", type=float, default=2, help="quiet seconds between two switches (default 2)")
     parser.add_argument(
         "--quiet", type=float, default=QUIET_S, help=f"quiet seconds before the first (default {QUIET_S:g})"
     )

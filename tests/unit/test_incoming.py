@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from candlecast.errors import BundleError, ModelUnavailable
-from candlecast.models import incoming
+from candlecast.models import ensemble, incoming
 from candlecast.models.incoming import Incoming
+from tests.bundles import walked
 from tests.fakes import fitting_bundle
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir()}
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
 
 
 def inside(path: Path) -> list[str]:
@@ -139,6 +140,36 @@ async def test_what_never_becomes_whole_is_refused_when_patience_ends(folder: Pa
     assert "lacks the model.onnx that its manifest names" in said["cut"]
     assert "lacks a manifest.json" in said["thesis"]
     assert not desk.asked
+
+
+@pytest.mark.parametrize("layout", ["in its folder", "beside it"])
+async def test_an_ensemble_is_whole_when_its_members_are(folder: Path, desk: Desk, tmp_path: Path, layout: str) -> None:
+    made = [
+        fitting_bundle(tmp_path / "made" / name / "1", name=name, metrics=walked(loss))
+        for name, loss in (("patchtst", 1.0), ("lstm", 1.05))
+    ]
+    written = ensemble.write(tmp_path / "made" / "ensemble" / "1", ensemble.weigh(made, 1)).path
+    place = folder / "one" if layout == "in its folder" else tmp_path / "models" / "ensemble" / "1"
+    home = place if layout == "in its folder" else tmp_path / "models"
+    shutil.copytree(written, place)
+
+    async def strangers() -> list[Path]:
+        return [] if layout == "in its folder" else [place]
+
+    async def looks(count: int) -> None:
+        for _ in range(count):
+            await watch.look()
+
+    watch = watching(folder, desk, written=strangers)
+    await looks(3)
+    for one in made:
+        assert desk.asked == 0
+        shutil.copytree(one.path, home / one.manifest.name / "1", ignore=shutil.ignore_patterns("model.onnx"))
+        await looks(3)
+        assert desk.asked == 0
+        shutil.copy(one.path / "model.onnx", home / one.manifest.name / "1")
+        await looks(3)
+    assert desk.asked > 0
 
 
 async def test_of_one_that_is_too_large_nothing_is_read(folder: Path, desk: Desk, bundle: Path) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from candlecast.errors import ModelRefused, Refusal
-from candlecast.models import bundle
+from candlecast.models import bundle, ensemble
 from candlecast.models.verify import Trials, verify
 from candlecast.settings import CHECKOUT
 from tests import bad_models
+from tests.bundles import walked
 
 TRIALS = Trials(
     python=CHECKOUT / ".venv-triton" / "bin" / "python3",
@@ -28,11 +29,10 @@ TRIALS = Trials(
 
 
 async def test_a_good_model_holds_and_is_measured(tmp_path: Path) -> None:
-    written = bad_models.good(tmp_path / "1")
+    bad_models.good(tmp_path / "1")
 
-    loaded, measured = await verify(tmp_path / "1", 1, TRIALS)
+    measured = await verify(tmp_path / "1", 1, TRIALS)
 
-    assert loaded.sha256 == written.sha256
     assert 0 < measured["window_ms"] < 5
     assert measured["golden_error"] < 1e-5
 
@@ -97,3 +97,47 @@ async def test_an_array_whose_header_promises_terabytes_is_refused(tmp_path: Pat
         await verify(tmp_path / "1", 1, TRIALS)
 
     assert refused.value.refusal is Refusal.DAMAGED
+
+
+def two(root: Path, *, seed: int = 0) -> Path:
+    """Write an ensemble of two into a repository; a seed other than 0 spoils the second."""
+    first = bad_models.good(root / "patchtst" / "1", metrics=walked(1.0))
+    other = bad_models.tiny(seed) if seed else None
+    second = bad_models.good(root / "lstm" / "1", name="lstm", metrics=walked(1.05), onnx=other)
+    return ensemble.write(root / "ensemble" / "1", ensemble.weigh([first, second], 1)).path
+
+
+async def test_each_member_of_an_ensemble_is_tried_and_their_times_add_up(tmp_path: Path) -> None:
+    trials = replace(TRIALS, name="ensemble")
+    measured = await verify(two(tmp_path), 1, trials)
+
+    members = measured["members"]
+    assert {name: one["weight"] for name, one in members.items()} == {"patchtst v1": 0.666667, "lstm v1": 0.333333}
+    assert measured["window_ms"] == pytest.approx(sum(one["window_ms"] for one in members.values()), abs=1e-3)
+
+    slowest = max(one["window_ms"] for one in members.values())
+    with pytest.raises(ModelRefused, match="its members take") as refused:
+        await _verify_as_if_each_took(slowest, tmp_path, replace(trials, window_ms_max=1.5 * slowest))
+    assert refused.value.refusal is Refusal.TOO_SLOW
+
+
+async def _verify_as_if_each_took(window_ms: float, root: Path, trials: Trials) -> None:
+    async def tried(folder: Path, trials: Trials) -> dict[str, float]:
+        return {"window_ms": window_ms}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("candlecast.models.verify.tried", tried)
+        await verify(root / "ensemble" / "1", 1, trials)
+
+
+async def test_a_member_that_does_not_hold_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="GOLDEN_MISMATCH: lstm v1: "):
+        await verify(two(tmp_path, seed=5), 1, replace(TRIALS, name="ensemble"))
+
+
+async def test_an_ensemble_is_none_of_a_models_versions_and_no_model_goes_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="WRONG_MODEL"):
+        await verify(two(tmp_path), 1, TRIALS)
+    bad_models.good(tmp_path / "1", name="ensemble")
+    with pytest.raises(ModelRefused, match=r"WRONG_MODEL: .*the name of ensembles"):
+        await verify(tmp_path / "1", 1, replace(TRIALS, name="ensemble"))

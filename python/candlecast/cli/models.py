@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import json
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from candlecast import settings as configuration
 from candlecast.cli import models_compare
 from candlecast.errors import ConfigurationError, InvalidRequest
+from candlecast.lifecycle import say
+from candlecast.settings import Settings
 
 if TYPE_CHECKING:
     from candlecast.models_client import ModelsClient
@@ -23,6 +29,7 @@ EPILOG: Final = """\
 A version's way: PUSHED, VERIFIED, LOADED, WARM, then as you say SHADOW, CHALLENGER, CHAMPION, and RETIRED at its end.
 
   candlecast models push runs/patchtst-7       its files are copied and verified; what answers does not notice
+  candlecast models push s3://models/patchtst/7   the same, brought here first from an object store (extra `remote`)
   candlecast models shadow 7                   it hears every burst, nobody hears it; its forecasts are stored
   candlecast models split 7 0.1                it answers a tenth of the symbols, the same ones all day
   candlecast models compare 6 7 --days 14      which is better, on the candles of which both spoke
@@ -44,7 +51,15 @@ def register(commands: Any) -> None:
     )
     steps = command.add_subparsers(dest="step", required=True, metavar="STEP")
     version = (("version", {"type": int, "metavar": "VERSION", "help": "number of the version"}),)
-    bundle = (("bundle", {"type": Path, "metavar": "BUNDLE", "help": "folder of the bundle"}),)
+    bundle = (
+        (
+            "bundle",
+            {
+                "metavar": "BUNDLE",
+                "help": "folder of a bundle or an ensemble, or its URL: s3://, gs://, az://, https://",
+            },
+        ),
+    )
     share = (("share", {"type": float, "metavar": "SHARE", "help": "of the symbols, above 0, at most 1"}),)
     for name, text, arguments in (
         ("list", "every version and where it stands", ()),
@@ -80,8 +95,26 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"no admin token: set CANDLECAST_ADMIN_TOKEN, or name the state directory that holds {FILE} by --state-dir"
         )
-    with ModelsClient(settings.grpc, token=token, who=_who()) as client:
+    with ModelsClient(settings.grpc, token=token, who=_who()) as client, ExitStack() as stack:
+        if args.step == "push":
+            args.bundle = _here(args.bundle, settings, stack)
         return _take(args, client)
+
+
+def _here(bundle: str, settings: Settings, stack: ExitStack) -> Path:
+    """Return the folder of a bundle, brought here first if it lies in an object store; then it goes with the stack."""
+    from candlecast.models.remote import Remote, is_remote
+
+    if not is_remote(bundle):
+        return Path(bundle)
+    remote = Remote(
+        bundle,
+        bytes_max=settings.model_bytes_max,
+        timeout_s=settings.model_sync_timeout_ms / 1000,
+        say=lambda line: say(line, sys.stderr),
+    )
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="candlecast-push-")))
+    return asyncio.run(remote.bring(folder / "bundle"))
 
 
 def _take(args: argparse.Namespace, client: ModelsClient) -> int:
@@ -140,8 +173,12 @@ def _print(models: Sequence[pb.Model], as_json: bool) -> None:
         loaded = "yes" if one.loaded else "no"
         print(
             f"{one.name:12} {one.version:7}  {state:10} {loaded:6} {share:>6}  {_time(one.since_ms)}"
-            f"  {one.bundle_sha256[:12]}  {one.reason}"
+            f"  {one.bundle_sha256[:12]}  {one.reason or _degraded(one)}"
         )
+
+
+def _degraded(one: pb.Model) -> str:
+    return f"degraded, without {'; '.join(one.absent)}" if one.absent else ""
 
 
 def _print_events(events: Sequence[pb.ModelEvent]) -> None:
@@ -163,6 +200,7 @@ def _model(one: pb.Model) -> dict[str, Any]:
         "loaded": one.loaded,
         "share": one.share,
         "reason": one.reason,
+        "absent": list(one.absent),
         "metrics": json.loads(one.metrics_json or "{}"),
     }
     return found | {"traffic": dict(_figures(one)) if one.HasField("traffic") else None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from candlecast import settings as configuration
@@ -24,7 +23,7 @@ def register(commands: Any) -> None:
     command.add_argument(
         "--database-url", metavar="URL", help="postgresql://… (better in DATABASE_URL: flags are visible)"
     )
-    command.add_argument("--model-repository", type=Path, metavar="DIR", help="where the model's bundle is")
+    command.add_argument("--model-repository", metavar="DIR|URL", help="where the model's bundle is")
     command.add_argument(
         "--allow-simulated",
         action="store_true",
@@ -38,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     import uvloop
 
     from candlecast.server.app import serve
+    from candlecast.server.source import synced
 
     settings = configuration.load(
         grpc=args.grpc,
@@ -47,5 +47,10 @@ def run(args: argparse.Namespace) -> int:
         model_repository=args.model_repository,
         allow_simulated=args.allow_simulated,
     )
-    uvloop.run(serve(settings, lambda address: say(f"candlecast serves gRPC on {address}", sys.stdout)))
+
+    async def run() -> None:
+        await synced(settings, lambda line: say(line, sys.stderr))
+        await serve(settings, lambda address: say(f"candlecast serves gRPC on {address}", sys.stdout))
+
+    uvloop.run(run())
     return 0

@@ -87,7 +87,8 @@ async def up(settings: Settings) -> int:
 async def _run_parts(settings: Settings) -> None:
     from candlecast.models.ensemble import members_of
     from candlecast.server.admin import made_token
-    from candlecast.server.champion import champion_check
+    from candlecast.server.champion import champion_check, models_of
+    from candlecast.server.source import synced
     from candlecast.store.cluster import psql
     from candlecast.store.embedded import EmbeddedPostgres
     from candlecast.store.migrate import MIGRATIONS, migrate
@@ -109,11 +110,14 @@ async def _run_parts(settings: Settings) -> None:
         _write_private(url_file, postgres.dsn)
         for name in await migrate(postgres.dsn, MIGRATIONS):
             _say(f"migrated {name}")
+        await synced(settings, _say)
         how, served = _how_to_run(settings), await _served(settings)
+        first, gate = {bundle.manifest.name for bundle in members_of(served)}, _gate(settings)
         triton = EmbeddedTriton(
             env_dir=settings.triton_env_dir,
             repository=settings.model_repository,
-            models=sorted({bundle.manifest.name for bundle in members_of(served)} | _gate(settings)),
+            # Those of ensembles come and go while it runs.
+            models=lambda: sorted((models_of(settings) or first) | gate),
             work_dir=settings.state_dir / "triton",
             **how,
             port=lifecycle.free_port(),  # stays over restarts

@@ -1,7 +1,8 @@
-"""An ensemble: a folder with nothing but a manifest.json, which names bundles and their weights. Knows no server.
+"""An ensemble: a manifest.json that names bundles and their weights, and these bundles. Knows no server.
 
 REPOSITORY/ensemble/1/manifest.json      the Manifest below
-REPOSITORY/patchtst/1/ ...               the members, ordinary bundles of the same repository
+REPOSITORY/patchtst/1/ ...               its members, ordinary bundles of the same repository; or, to be carried about,
+REPOSITORY/ensemble/1/patchtst/1/ ...    in a folder of its own
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,15 +21,23 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from candlecast import __version__
-from candlecast.ensemble import skill, weights_of
-from candlecast.errors import BundleError
-from candlecast.models.bundle import FORECAST, Bundle
+from candlecast import outputs as layout
+from candlecast.ensemble import DEGRADED, combine, skill, weights_of
+from candlecast.errors import BundleError, Refusal
+from candlecast.models.bundle import FILES, FORECAST, Bundle
 from candlecast.models.folder import MANIFEST
 from candlecast.outputs import HORIZONS
-from candlecast.values import F64
+from candlecast.values import F32, F64
 
 FORMAT: Final = 1
 NAME: Final = "ensemble"
+MEMBERS_MAX: Final = 16
+MEMBER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Of a member: it becomes part of a path."""
+RESERVED: Final = "gate"
+WEIGHT_TOLERANCE: Final = 1e-5
+ANSWER_TOLERANCE: Final = 0.02
+"""Of returns, logits and risks each, relative to the largest: what fp16 and another thread count leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +89,20 @@ class Ensemble:
 
     @classmethod
     def load(cls, path: Path) -> Ensemble:
-        """Read the ensemble in folder `path`, and its members from the repository that holds it.
+        """Read the ensemble in folder `path`, and its members from there or from the repository that holds it.
 
         Raises:
             BundleError: a manifest or a member is missing, damaged, or not the one that was weighed.
         """
-        try:
-            text = (path / MANIFEST).read_bytes()
-        except OSError as error:
-            raise BundleError(f"{path}: {MANIFEST} cannot be read ({error.strerror})") from error
-        manifest = _manifest(path, text)
+        manifest, text = _read(path)
         asked = [member for member in manifest.members if member.weight > 0]
         bundles = []
         for member in asked:
-            bundle = Bundle.load(path.parent.parent / member.name / str(member.version))
+            bundle = Bundle.load(member_place(path, member))
+            if (bundle.manifest.name, bundle.manifest.version) != (member.name, member.version):
+                raise BundleError(
+                    f"{bundle.path} is {bundle.manifest.name} v{bundle.manifest.version}, no {member.name}"
+                )
             if bundle.sha256 != member.sha256:
                 raise BundleError(
                     f"{path}: {bundle.path} has changed since the ensemble was made: weigh its members again with"
@@ -102,6 +112,50 @@ class Ensemble:
         require_equal_features(bundles)
         weights = np.array([member.weight for member in asked])
         return cls(path, manifest, hashlib.sha256(text).hexdigest(), tuple(bundles), weights / weights.sum())
+
+    def check_weights(self) -> None:
+        """Raise BundleError unless each weighs what its walk-forward skill gives it, as its own manifest says that."""
+        skills = np.array([_mean_skill(member.log_loss) for member in self.manifest.members])
+        said, given = [member.weight for member in self.manifest.members], weights_of(skills)
+        if not np.allclose(said, given, rtol=0, atol=WEIGHT_TOLERANCE):
+            raise BundleError(
+                f"{self.path}: the weights are {said}; the skills give {np.round(given, 6).tolist()}: weigh its members"
+                " again with `candlecast ensemble`",
+                Refusal.WRONG_WEIGHTS,
+            )
+        asked = (member for member in self.manifest.members if member.weight > 0)
+        for member, bundle in zip(asked, self.members, strict=True):
+            if _log_losses(bundle) != member.log_loss:
+                raise BundleError(
+                    f"{self.path}: the log-loss of {member.name} v{member.version} is not what its own manifest says:"
+                    " weigh its members again with `candlecast ensemble`",
+                    Refusal.WRONG_WEIGHTS,
+                )
+
+    @property
+    def golden_inputs(self) -> F32:
+        """Return what the set is asked: the golden inputs [4, 96, F] of its first member."""
+        return self.members[0].golden_inputs
+
+    @property
+    def golden_outputs(self) -> F32 | None:
+        """Return what the set answers to these [4, 22]; None: not all members have the same golden inputs."""
+        if any(not np.array_equal(bundle.golden_inputs, self.golden_inputs) for bundle in self.members):
+            return None
+        return combine([bundle.golden_outputs for bundle in self.members], self.temperatures, self.weights)
+
+    def misfit(self, answers: F32) -> str:
+        """Say what is wrong with `answers` [4, 22] of the set to its golden inputs; nothing: they are right."""
+        if not np.isfinite(answers).all():
+            return "the set answers its golden inputs with values that are not finite"
+        if answers[:, DEGRADED].any():
+            return "a member of the set did not answer its golden inputs"
+        if (golden := self.golden_outputs) is not None:
+            for block in (layout.RETURNS, layout.LOGITS, layout.RISKS):
+                worst, largest = np.abs(answers[:, block] - golden[:, block]).max(), np.abs(golden[:, block]).max()
+                if worst > ANSWER_TOLERANCE * largest + 1e-6:
+                    return f"the set computes wrong values: off by {worst:.2g}, of at most {largest:.2g}"
+        return ""
 
 
 def load(path: Path) -> Bundle | Ensemble:
@@ -118,11 +172,44 @@ def members_of(served: Bundle | Ensemble) -> tuple[Bundle, ...]:
     return served.members if isinstance(served, Ensemble) else (served,)
 
 
+def asked_of(path: Path) -> list[Member]:
+    """Return the members of the ensemble in a folder that have a weight; they need not be there.
+
+    Raises:
+        BundleError: its manifest is damaged.
+    """
+    return [member for member in _read(path)[0].members if member.weight > 0]
+
+
+def member_place(path: Path, member: Member) -> Path:
+    """Return where a member of the ensemble in folder `path` lies: in there, or else in the same repository."""
+    inside = path / member.name / str(member.version)
+    return inside if inside.exists() else path.parent.parent / member.name / str(member.version)
+
+
+def contents(path: Path) -> dict[str, Path]:
+    """Return every file of what lies in a folder, by its name in a folder of its own, as patchtst/1/model.onnx.
+
+    Raises:
+        BundleError: it is an ensemble whose manifest is damaged.
+    """
+    places = {"": path}
+    if is_ensemble(path):
+        places |= {f"{one.name}/{one.version}/": member_place(path, one) for one in asked_of(path)}
+    names = {prefix: (MANIFEST,) if len(places) > 1 and not prefix else FILES for prefix in places}
+    return {
+        f"{prefix}{name}": place / name
+        for prefix, place in places.items()
+        for name in names[prefix]
+        if (place / name).exists()
+    }
+
+
 def is_ensemble(path: Path) -> bool:
     """Say whether the folder holds an ensemble, and no model of its own."""
     try:
         return "members" in json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -137,7 +224,7 @@ def weigh(bundles: Sequence[Bundle], version: int) -> Manifest:
     if twice := {f"{name} v{number}" for name, number in named if named.count((name, number)) > 1}:
         raise BundleError(f"named twice: {', '.join(sorted(twice))}")
     losses = [_log_losses(bundle) for bundle in bundles]
-    skills = np.array([np.mean([loss["skill"] for loss in of.values()]) for of in losses])
+    skills = np.array([_mean_skill(of) for of in losses])
     features = bundles[0].manifest.feature_set
     return Manifest(
         name=NAME,
@@ -228,6 +315,18 @@ def _log_losses(bundle: Bundle) -> dict[str, dict[str, float]]:
     return losses
 
 
+def _mean_skill(losses: Mapping[str, Mapping[str, float]]) -> float:
+    return float(np.mean([loss["skill"] for loss in losses.values()]))
+
+
+def _read(path: Path) -> tuple[Manifest, bytes]:
+    try:
+        text = (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {MANIFEST} cannot be read ({error.strerror})") from error
+    return _manifest(path, text), text
+
+
 def _manifest(path: Path, text: bytes) -> Manifest:
     try:
         document = json.loads(text)
@@ -237,8 +336,26 @@ def _manifest(path: Path, text: bytes) -> Manifest:
         manifest = Manifest(**document | {"members": members})
         weights = [member.weight for member in members]
         is_sound = all(0 <= weight < float("inf") for weight in weights) and sum(weights) > 0
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        wrong = _wrong(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path}: {MANIFEST} is damaged or incomplete: {error}") from error
+    if wrong:
+        raise BundleError(f"{path}: {MANIFEST}: {wrong}")
     if not is_sound:
         raise BundleError(f"{path}: {MANIFEST}: weights {weights} are not numbers of at least 0 with a sum above 0")
     return manifest
+
+
+def _wrong(manifest: Manifest) -> str | None:
+    """Say what is wrong with the members' names, which become paths; one of an unexpected type may raise TypeError."""
+    if len(manifest.members) > MEMBERS_MAX:
+        return f"{len(manifest.members)} members, at most {MEMBERS_MAX} can be served"
+    named = [(member.name, member.version) for member in manifest.members]
+    if len(set(named)) < len(named):
+        return "a member is named twice"
+    for name, version in named:
+        if not MEMBER_NAME.fullmatch(name) or name in (manifest.name, RESERVED) or type(version) is not int:
+            return f"{name!r} version {version!r} is no member"
+        if version < 1:
+            return f"version {version} of {name} is below 1"
+    return None

@@ -4,7 +4,8 @@ STATE_DIR/incoming/ANY_NAME/            a bundle, copied there in whatever order
 STATE_DIR/incoming/refused/ANY_NAME/    one that was refused, and ANY_NAME.txt beside it says why
 REPOSITORY/NAME/VERSION/                a version that something else wrote into Triton's repository
 
-A bundle is whole when nothing of it has changed between two looks and each file is the one that its manifest names.
+A bundle is whole when nothing of it has changed between two looks and each file is the one that its manifest names; an
+ensemble when each of its members is, there or in the same repository.
 Knows neither versions nor Triton: what becomes of a bundle is for `accept` to say.
 """
 
@@ -17,6 +18,7 @@ import logging
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,7 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Unavailable
+from candlecast.errors import BundleError, CandlecastError, DeadlineExceeded, Overloaded, Unavailable
+from candlecast.models.ensemble import asked_of, is_ensemble, member_place
 from candlecast.models.folder import MANIFEST
 
 REFUSED: Final = "refused"
@@ -130,7 +133,7 @@ class Incoming:
     def _has_settled(self, path: Path) -> bool:
         """Say whether nothing of a folder has changed since the last look."""
         try:
-            sizes = _sizes(path)
+            sizes = _sizes_of_all(path)
         except OSError:  # it is being moved away
             return False
         seen = self._seen.get(path)
@@ -198,6 +201,20 @@ def _sizes(path: Path) -> Sizes:
     return sizes
 
 
+def _sizes_of_all(path: Path) -> Sizes:
+    """Return `_sizes`, of an ensemble those of members that lie beside it, too."""
+    sizes = dict(_sizes(path))
+    if sizes.get(MANIFEST, (MANIFEST_BYTES_MAX + 1, 0))[0] > MANIFEST_BYTES_MAX or not is_ensemble(path):
+        return sizes
+    with suppress(BundleError):  # whoever accepts it says what is wrong
+        for member in asked_of(path):
+            place = member_place(path, member)
+            if path not in place.parents:
+                beside = _sizes(place).items()
+                sizes |= {f"../{member.name}/{member.version}/{name}": found for name, found in beside}
+    return sizes
+
+
 def _lacks(path: Path, sizes: Sizes) -> str:
     """Say what a folder lacks to be whole, nothing if it is; a bundle that is none is found out by who accepts it."""
     manifest = path / MANIFEST
@@ -206,9 +223,19 @@ def _lacks(path: Path, sizes: Sizes) -> str:
     try:
         document = json.loads(manifest.read_bytes())
         named = dict(document.get("files", {})) if isinstance(document, dict) else {}
+        members = asked_of(path) if isinstance(document, dict) and "members" in document else []
+    except BundleError:  # whoever accepts it says what is wrong
+        return ""
     except (OSError, ValueError, TypeError, RecursionError) as error:
         return f"a {MANIFEST} that can be read ({type(error).__name__})"
-    return ", ".join(f"the {name} that its manifest names" for name in named if not _is(path / name, named[name]))
+    lacking = [f"the {name} that its manifest names" for name in named if not _is(path / name, named[name])]
+    for member in members:
+        name, place = f"{member.name}/{member.version}", member_place(path, member)
+        if not _is(place / MANIFEST, member.sha256):
+            lacking.append(f"the member {name} that its manifest names")
+        elif lacks := _lacks(place, _sizes(place)):
+            lacking.append(f"of its member {name} {lacks}")
+    return ", ".join(lacking)
 
 
 def _is(file: Path, sha256: object) -> bool:

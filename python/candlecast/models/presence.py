@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final, Protocol
 
@@ -21,12 +21,14 @@ from candlecast.errors import (
     Refusal,
 )
 from candlecast.forecaster import Forecaster
+from candlecast.models import ensemble
 from candlecast.models.age import described
 from candlecast.models.bundle import Bundle
+from candlecast.models.ensemble import Ensemble
 from candlecast.models.library import Library
 from candlecast.routing import Lane
 from candlecast.triton.control import READY, UNLOADING, Control
-from candlecast.values import F32, Model
+from candlecast.values import F32, F64, Model
 from candlecast.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ DROPPED_POLL_S: Final = 0.1
 
 class Connected(Protocol):
     """One version behind Triton's door; see server.serving.Answering."""
+
+    @property
+    def absent(self) -> Mapping[str, CandlecastError]: ...
 
     async def ask(self, windows: F32) -> F32: ...
 
@@ -64,7 +69,7 @@ class Presence:
         library: Library,
         control: Control,
         forecaster: Forecaster,
-        connect: Callable[[Bundle], AbstractAsyncContextManager[Connected]],
+        connect: Callable[[Bundle | Ensemble], AbstractAsyncContextManager[Connected]],
         forget: Callable[[Model], None],
         *,
         batch_rows_max: int,
@@ -73,12 +78,13 @@ class Presence:
     ) -> None:
         self.lanes: dict[int, Lane] = {}
         self.ways: dict[int, AsyncExitStack] = {}
+        self.connected: dict[int, Connected] = {}
         self.lock = asyncio.Lock()
         self._library = library
         self._control = control
         self._forecaster = forecaster
         self._connect = connect
-        self._forget = forget
+        self.forget = forget
         self._batch_rows_max = batch_rows_max
         self._window_s = window_s
         self._drop_timeout_s = drop_timeout_ms / 1000
@@ -88,51 +94,51 @@ class Presence:
         for way in list(self.ways.values()):
             await way.aclose()
 
-    async def load(self, version: int, sha256: str) -> Bundle:
-        """Publish a version and have Triton load it, if it has not.
+    async def load(self, version: int, sha256: str) -> Bundle | Ensemble:
+        """Publish a version and have Triton load what it lacks of it.
 
         Raises:
-            ModelRefused: it is not the bundle of this hash, or Triton does not load it.
+            ModelRefused: it is not the bundle of this hash, or Triton does not load it, or one of its members.
             ModelUnavailable, DeadlineExceeded: Triton is away, or says what is wrong.
             OSError: it cannot be published.
         """
-        bundle = await asyncio.to_thread(self._published, version, sha256)
-        name = self._library.name
-        if (await self._control.versions(name)).get(version, ("", ""))[0] == READY:
-            return bundle
-        await self._control.load(name)
-        state, reason = (await self._control.versions(name)).get(version, ("absent", ""))
-        if state != READY:
-            raise ModelRefused(Refusal.NOT_LOADED, f"Triton has version {version} as {state} {reason}")
-        return bundle
+        served = await asyncio.to_thread(self._published, version, sha256)
+        for model, number in self._library.parts(version):
+            if (await self._control.versions(model)).get(number, ("", ""))[0] == READY:
+                continue
+            await self._control.load(model)
+            state, reason = (await self._control.versions(model)).get(number, ("absent", ""))
+            if state != READY:
+                raise ModelRefused(Refusal.NOT_LOADED, f"Triton has {model} version {number} as {state} {reason}")
+        return served
 
-    def _published(self, version: int, sha256: str) -> Bundle:
+    def _published(self, version: int, sha256: str) -> Bundle | Ensemble:
         kept = self._library.path(version)
         try:
-            bundle = Bundle.load(kept if kept.exists() else self._library.published_path(version))
+            served = ensemble.load(kept if kept.exists() else self._library.published_path(version))
         except BundleError as error:
             raise ModelRefused(error.refusal, str(error)) from error
-        if bundle.sha256 != sha256:
-            raise ModelRefused(Refusal.SHA256_MISMATCH, f"{bundle.path} is not the bundle that was verified")
+        if served.sha256 != sha256:
+            raise ModelRefused(Refusal.SHA256_MISMATCH, f"{served.path} is not the bundle that was verified")
         self._library.publish(version)
-        return bundle
+        return served
 
-    async def open(self, bundle: Bundle) -> None:
+    async def open(self, served: Bundle | Ensemble) -> None:
         """Connect to a version that Triton has.
 
         Raises:
             BundleError: what Triton has is not that.
             ModelUnavailable, DeadlineExceeded.
         """
-        manifest = bundle.manifest
+        number = served.manifest.version
         way = AsyncExitStack()
         try:
-            connected = await way.enter_async_context(self._connect(bundle))
+            connected = await way.enter_async_context(self._connect(served))
             await connected.check_fit()
             lane = self._forecaster.lane(
                 connected.ask,
-                model=described(bundle),
-                temperatures=np.asarray(manifest.temperatures),
+                model=described(served),
+                temperatures=temperatures_of(served),
                 check=connected.check,
                 watch=Watch(self._window_s),
             )
@@ -140,11 +146,16 @@ class Presence:
         except BaseException:
             await way.aclose()
             raise
-        self.ways[manifest.version], self.lanes[manifest.version] = way, lane
+        self.ways[number], self.connected[number], self.lanes[number] = way, connected, lane
 
     async def warm(self, lane: Lane) -> None:
-        """Compare golden values on each instance, and run some full batches; raises as `well`."""
-        await self.well(lane)
+        """Compare golden values on each instance and of the set, and run some full batches; raises as `whole`."""
+        await self.whole(lane)
+        served = await self._served(lane)
+        if isinstance(served, Ensemble):
+            answers = (await lane.ask(served.golden_inputs)).outputs
+            if why := served.misfit(answers):
+                raise ModelUnavailable(why)
         await self.seconds(lane)
         self.begin_anew(lane)  # that was no traffic
 
@@ -163,6 +174,12 @@ class Presence:
                     raise
                 await asyncio.sleep(CHECK_PAUSE_S)
 
+    async def whole(self, lane: Lane) -> None:
+        """Compare golden values now, of every member of an ensemble; raises as `well`, also when one is absent."""
+        await self.well(lane)
+        for name, error in self.connected[lane.model.version].absent.items():
+            raise ModelUnavailable(f"{name}: {error}") from error
+
     async def is_well(self, lane: Lane) -> bool:
         """Say whether its golden values are right now."""
         try:
@@ -173,14 +190,17 @@ class Presence:
 
     async def seconds(self, lane: Lane) -> float:
         """Return how long a version takes now for a full batch, the best of some; raises what the lane does."""
-        bundle = await asyncio.to_thread(Bundle.load, self._library.published_path(lane.model.version))
-        rows: F32 = np.resize(bundle.golden_inputs, (self._batch_rows_max, *bundle.golden_inputs.shape[1:]))
+        inputs = (await self._served(lane)).golden_inputs
+        rows: F32 = np.resize(inputs, (self._batch_rows_max, *inputs.shape[1:]))
         took_s = []
         for _ in range(WARM_RUNS):
             begun = time.monotonic()
             await lane.ask(rows)
             took_s.append(time.monotonic() - begun)
         return min(took_s)
+
+    async def _served(self, lane: Lane) -> Bundle | Ensemble:
+        return await asyncio.to_thread(ensemble.load, self._library.published_path(lane.model.version))
 
     def begin_anew(self, lane: Lane) -> None:
         """Forget what a version did of late."""
@@ -200,24 +220,31 @@ class Presence:
         A Triton that is away has it no more when it comes back.
         """
         if (lane := self.lanes.pop(version, None)) is not None:
-            self._forget(lane.model)
+            self.forget(lane.model)
         if (way := self.ways.pop(version, None)) is not None:
             await way.aclose()  # first: Triton keeps a version for as long as a stream that asked it is open
-        await asyncio.to_thread(self._library.withdraw, version)
-        try:
-            await self._control.load(self._library.name)
-            await self._dropped(version)
-        except CandlecastError as error:
-            log.warning("triton reload after version=%d went error=%s", version, error)
+        self.connected.pop(version, None)
+        gone = await asyncio.to_thread(self._library.withdraw, version)
+        for model, number in gone:
+            try:
+                await (self._control.unload if self._library.is_empty(model) else self._control.load)(model)
+                await self._dropped(model, number)
+            except CandlecastError as error:
+                log.warning("triton reload after model=%s version=%d went error=%s", model, number, error)
 
-    async def _dropped(self, version: int) -> None:
+    async def _dropped(self, model: str, version: int) -> None:
         """Return once Triton has ended a version, or is not done in time."""
         deadline = time.monotonic() + self._drop_timeout_s
-        while (await self._control.versions(self._library.name)).get(version, ("", ""))[0] in (READY, UNLOADING):
+        while (await self._control.versions(model)).get(version, ("", ""))[0] in (READY, UNLOADING):
             if time.monotonic() > deadline:
-                log.warning("triton still has version=%d", version)
+                log.warning("triton still has model=%s version=%d", model, version)
                 return
             await asyncio.sleep(DROPPED_POLL_S)
+
+
+def temperatures_of(served: Bundle | Ensemble) -> F64:
+    """Return the calibration [4] of what is answered; members are calibrated before they are averaged."""
+    return np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures)
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -39,7 +39,7 @@ NEXT: Final[Mapping[State, frozenset[State]]] = {
     State.WARM: frozenset({State.SHADOW, State.CHALLENGER, State.CHAMPION, State.RETIRED, State.FAILED}),
     State.SHADOW: frozenset({State.WARM, State.CHALLENGER, State.CHAMPION, State.RETIRED, State.FAILED}),
     State.CHALLENGER: frozenset({State.WARM, State.SHADOW, State.CHAMPION, State.RETIRED, State.FAILED}),
-    State.CHAMPION: frozenset({State.RETIRED, State.FAILED}),
+    State.CHAMPION: frozenset(),  # it answers until another is promoted, or rolled back to
     # A standby is still warm; another goes through Triton again.
     State.RETIRED: frozenset({State.LOADED, State.WARM, State.CHAMPION, State.REFUSED, State.FAILED}),
     State.REFUSED: frozenset({State.PUSHED}),
@@ -139,7 +139,7 @@ class Standing:
         """
         before = self[number]
         if to not in NEXT[before.state] and not (to is before.state is State.CHALLENGER):  # another share
-            possible = ", ".join(sorted(state.value for state in NEXT[before.state]))
+            possible = ", ".join(sorted(state.value for state in NEXT[before.state])) or "that of another"
             raise WrongState(f"{self.name} version {number} is {before.state.value}, not {to.value} next: {possible}")
         versions, events, former = dict(self.versions), list[Event](), self.former
         replaced = self.the(to) if to in ALONE else None

@@ -16,7 +16,9 @@ from typing import Any, Final
 from candlecast import features as feature_state
 from candlecast import outputs
 from candlecast.errors import BundleError, ModelRefused, Refusal
+from candlecast.models import ensemble
 from candlecast.models.bundle import FORECAST, MODEL, Bundle
+from candlecast.models.ensemble import Ensemble, members_of
 from candlecast.models.library import require_size
 
 SCRIPT: Final = Path(__file__).parents[1] / "triton" / "trial" / "trial.py"
@@ -44,18 +46,38 @@ class Trials:
     window_ms_max: float
 
 
-async def verify(folder: Path, version: int, trials: Trials) -> tuple[Bundle, dict[str, Any]]:
-    """Check sizes, hashes, features, tensors, golden values and speed; return the bundle and what was measured.
+async def verify(folder: Path, version: int, trials: Trials) -> dict[str, Any]:
+    """Check sizes, hashes, features, tensors, golden values, speed and weights; return what was measured.
+
+    Of an ensemble each member is tried, and all have to keep to window_ms_max together: each window costs their sum.
 
     Raises:
         ModelRefused: with the first of these that is wrong.
     """
-    bundle = await asyncio.to_thread(loaded, folder, version, trials)
-    return bundle, dict(await tried(folder, trials)) if trials.python else {}
+    served = await asyncio.to_thread(loaded, folder, version, trials)
+    if isinstance(served, Bundle):
+        return dict(await tried(folder, trials)) if trials.python else {}
+    found: dict[str, Any] = {}
+    for bundle, weight in zip(served.members, served.weights.tolist(), strict=True):
+        name = f"{bundle.manifest.name} v{bundle.manifest.version}"
+        try:
+            measured = await tried(bundle.path, trials) if trials.python else {}
+        except ModelRefused as error:
+            raise ModelRefused(error.refusal, f"{name}: {str(error).partition(': ')[2]}") from error
+        found[name] = {**measured, "weight": round(weight, 6)}
+    if not trials.python:
+        return {"members": found}
+    window_ms = sum(one["window_ms"] for one in found.values())
+    if window_ms > trials.window_ms_max:
+        raise ModelRefused(
+            Refusal.TOO_SLOW,
+            f"its members take {window_ms:.2f} ms a window together, {trials.window_ms_max:g} are allowed",
+        )
+    return {"window_ms": round(window_ms, 3), "members": found}
 
 
-def loaded(folder: Path, version: int | None, trials: Trials) -> Bundle:
-    """Return the bundle of a folder, as this server may serve it; blocks.
+def loaded(folder: Path, version: int | None, trials: Trials) -> Bundle | Ensemble:
+    """Return what lies in a folder, as this server may serve it; blocks.
 
     Args:
         version: that it has to have.
@@ -65,18 +87,25 @@ def loaded(folder: Path, version: int | None, trials: Trials) -> Bundle:
     """
     require_size(folder, trials.bytes_max)
     try:
-        bundle = Bundle.load(folder)
-        named = bundle.manifest.name, bundle.manifest.version
-        if bundle.manifest.name != trials.name or version not in (None, bundle.manifest.version):
+        served = ensemble.load(folder)
+        named = served.manifest.name, served.manifest.version
+        if served.manifest.name != trials.name or version not in (None, served.manifest.version):
             wanted = f"{trials.name} version {version}" if version else trials.name
             raise BundleError(f"{folder} is {named[0]} version {named[1]}, not {wanted}", Refusal.WRONG_MODEL)
-        if bundle.target != FORECAST:
-            raise BundleError(f"{folder} is a model of {bundle.target}, no forecaster", Refusal.WRONG_MODEL)
-        bundle.check_feature_set()
-        bundle.check_reference(trials.reference_symbol)
+        if isinstance(served, Ensemble) != (trials.name == ensemble.NAME):
+            raise BundleError(
+                f"{folder}: {trials.name} is the name of ensembles, and of them alone", Refusal.WRONG_MODEL
+            )
+        for bundle in members_of(served):
+            if bundle.target != FORECAST:
+                raise BundleError(f"{bundle.path} is a model of {bundle.target}, no forecaster", Refusal.WRONG_MODEL)
+            bundle.check_feature_set()
+            bundle.check_reference(trials.reference_symbol)
+        if isinstance(served, Ensemble):
+            served.check_weights()
     except BundleError as error:
         raise ModelRefused(error.refusal, str(error)) from error
-    return bundle
+    return served
 
 
 async def tried(

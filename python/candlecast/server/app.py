@@ -31,6 +31,7 @@ from candlecast.journal import InUse, Journal
 from candlecast.models.age import complaint, described, max_age_ms
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble, members_of
+from candlecast.models.presence import temperatures_of
 from candlecast.order_flow import OrderFlow
 from candlecast.portfolio import Limits, Portfolio
 from candlecast.server.admin import Admin, digest_of
@@ -185,7 +186,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
             forecaster.misses.add(*close, RESTARTED)
         await stack.enter_async_context(snapshots)
         rollouts = await stack.enter_async_context(
-            rollouts_of(settings, first, way, forecaster, pool, recorder, shared)
+            rollouts_of(settings, first, model, way, forecaster, pool, recorder, shared)
         )
         await stack.enter_async_context(forecaster)
         await stack.enter_async_context(
@@ -222,7 +223,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         telemetry = metrics.telemetry
         tell_forecaster(telemetry, forecaster)
         tell_storage(telemetry, recorder, pool, snapshots)
-        tell_parts(telemetry, model, gate, readiness, settings.state_dir / RESTARTS)
+        tell_parts(telemetry, lambda: rollouts.absent_now, gate, readiness, settings.state_dir / RESTARTS)
         await stack.enter_async_context(_metrics_door(settings, telemetry, features, readiness))
         models = ModelsService(
             rollouts,
@@ -337,8 +338,7 @@ def _forecaster(
         model.ask,
         recorder,
         model=described(served),
-        # Members are calibrated before they are averaged.
-        temperatures=np.ones(4) if isinstance(served, Ensemble) else np.asarray(served.manifest.temperatures),
+        temperatures=temperatures_of(served),
         thresholds=thresholds_of(settings),
         signals=signals or _signals(settings),
         cache=ForecastCache(ttl_s=settings.cache_ttl_s, rows_max=settings.cache_rows_max),

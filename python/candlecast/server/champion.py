@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from candlecast import outputs
-from candlecast.errors import BundleError
+from candlecast.errors import BundleError, ModelRefused
 from candlecast.models.bundle import FORECAST, Bundle
 from candlecast.models.ensemble import Ensemble, is_ensemble
-from candlecast.models.library import Library, champion_of, versions_in
+from candlecast.models.library import Library, champion_of, models_in, versions_in
 from candlecast.server.serving import Answering, answering
 from candlecast.settings import Settings
 from candlecast.triton.watchdog import Canary
@@ -27,12 +27,20 @@ def served(settings: Settings) -> Bundle | Ensemble:
     directory = settings.model_repository / settings.model
     if number is None:
         return newest(directory)
-    if not (directory / str(number)).exists():
-        try:
-            Library(settings.state_dir, settings.model_repository, settings.model).publish(number)
-        except OSError as error:
-            raise BundleError(f"{directory} lacks version {number}, which answers: {error}") from error
-    return _forecaster(directory / str(number))
+    try:
+        Library(settings.state_dir, settings.model_repository, settings.model).publish(number)
+    except (OSError, ModelRefused) as error:
+        raise BundleError(f"{directory} lacks version {number}, which answers: {error}") from error
+    return _load(directory / str(number))
+
+
+def models_of(settings: Settings) -> set[str]:
+    """Return the models of Triton that every version in the repository of what is served needs.
+
+    Raises:
+        BundleError: the manifest of an ensemble is damaged.
+    """
+    return models_in(settings.model_repository, settings.model)
 
 
 def newest(directory: Path) -> Bundle | Ensemble:
@@ -41,8 +49,7 @@ def newest(directory: Path) -> Bundle | Ensemble:
     Raises:
         BundleError: there is none, or it is damaged.
     """
-    path = _newest_version(directory)
-    return Ensemble.load(path) if is_ensemble(path) else newest_bundle(directory)
+    return _load(_newest_version(directory))
 
 
 def newest_bundle(directory: Path) -> Bundle:
@@ -76,6 +83,10 @@ async def champion_check(address: str, settings: Settings) -> AsyncIterator[Cana
             await model.check()
 
         yield check
+
+
+def _load(path: Path) -> Bundle | Ensemble:
+    return Ensemble.load(path) if is_ensemble(path) else _forecaster(path)
 
 
 def _forecaster(path: Path) -> Bundle:

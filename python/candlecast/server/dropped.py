@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from candlecast.errors import WrongState
 from candlecast.models import gate_bundle
 from candlecast.models.folder import MANIFEST
 from candlecast.models.incoming import Incoming
@@ -22,24 +21,18 @@ INCOMING: Final = "incoming"
 IN_TRAFFIC: Final = (State.SHADOW, State.CHALLENGER, State.CHAMPION)
 
 
-def incoming_of(settings: Settings, rollouts: Rollouts | None, gates: GateVersions) -> Incoming:
-    """Return what watches the folder of dropped bundles, and the versions that others wrote into the repository.
-
-    Args:
-        rollouts: None: an ensemble is served, whose members stay.
-    """
+def incoming_of(settings: Settings, rollouts: Rollouts, gates: GateVersions) -> Incoming:
+    """Return what watches the folder of dropped bundles, and the versions that others wrote into the repository."""
     repository = settings.model_repository / settings.model
     adopted: set[int] = set()  # of the repository, and not heard yet
 
     async def accept(folder: Path, why: str) -> None:
         if await asyncio.to_thread(_name, folder) == gate_bundle.NAME:
             await gates.take(folder, who=INCOMING, why=why)
-        elif rollouts is None:
-            raise WrongState("an ensemble is served: its versions do not change while traffic flows")
         else:
-            await _hear(rollouts, folder, why)
+            await _hear(folder, why)
 
-    async def _hear(rollouts: Rollouts, folder: Path, why: str) -> None:
+    async def _hear(folder: Path, why: str) -> None:
         if folder.parent == repository:
             number = int(folder.name)
             if number not in adopted:
@@ -58,7 +51,7 @@ def incoming_of(settings: Settings, rollouts: Rollouts | None, gates: GateVersio
         adopted.discard(version.version)
 
     async def written() -> Iterable[Path]:
-        strangers = {*await rollouts.strangers(), *adopted} if rollouts else set()
+        strangers = {*await rollouts.strangers(), *adopted}
         return [*(repository / str(number) for number in strangers), *await gates.written()]
 
     return Incoming(

@@ -9,6 +9,7 @@ import asyncio
 import json
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,6 @@ from candlecast.gate import VERDICTS, Decisions
 from candlecast.gatekeeper import Gatekeeper
 from candlecast.server import status
 from candlecast.server.health import Readiness
-from candlecast.server.serving import Answering
 from candlecast.snapshots import Snapshots
 from candlecast.store.pool import Pool
 from candlecast.store.recorder import Recorder
@@ -242,8 +242,10 @@ def tell_storage(telemetry: Telemetry, recorder: Recorder, pool: Pool, snapshots
     )
 
 
-def tell_parts(telemetry: Telemetry, model: Answering, gate: Gatekeeper, readiness: Readiness, restarts: Path) -> None:
-    """Declare what is read of Triton, the gate, readiness, and of the supervisor's file of restarts."""
+def tell_parts(
+    telemetry: Telemetry, absent: Callable[[], int], gate: Gatekeeper, readiness: Readiness, restarts: Path
+) -> None:
+    """Declare what is read of Triton, the ensemble, the gate, readiness, and of the supervisor's file of restarts."""
     gauge, total = telemetry.gauge, telemetry.total
     gauge("candlecast_ready", "1 while the canary forecast passes.", lambda: float(bool(readiness.ready)))
     gauge(
@@ -264,7 +266,7 @@ def tell_parts(telemetry: Telemetry, model: Answering, gate: Gatekeeper, readine
         lambda: dict(breaker.FAILED),
         ["model"],
     )
-    gauge("candlecast_ensemble_absent", "Members of the ensemble that are not well.", lambda: len(model.absent))
+    gauge("candlecast_ensemble_absent", "Members of the ensemble that are not well.", lambda: float(absent()))
     gauge("candlecast_gate_served", "1 when a gate's model is served.", lambda: float(gate.model is not None))
     gauge("candlecast_gate_degraded", "1 while the gate's heuristic decides.", lambda: float(gate.is_degraded))
     total(

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-from candlecast.errors import InvalidRequest, ModelRefused, Refusal, WrongState
+from candlecast.errors import InvalidRequest, ModelRefused, Refusal
 from candlecast.models.bundle import FILES
+from candlecast.models.ensemble import MEMBER_NAME
 from candlecast.models.rollout import Rollouts
 from candlecast.models.states import Event, State, Version
 from candlecast.server.admin import Admin, Context
@@ -22,6 +23,7 @@ from candlecast.v1 import models_pb2_grpc
 
 WHY_MAX: Final = 1_000
 EVENTS_MAX: Final = 1_000
+OF_A_MEMBER: Final = re.compile(rf"{MEMBER_NAME.pattern}/[1-9][0-9]{{0,8}}")
 _STATES: Final[dict[State, Any]] = {state: pb.ModelState.Value(f"MODEL_STATE_{state.value}") for state in State}
 _ALIASES: Final = (State.SHADOW, State.CHALLENGER, State.CHAMPION)
 
@@ -30,12 +32,11 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
     """The methods of Models.
 
     Args:
-        rollouts: None: an ensemble is served, whose members do not change.
         scratch: where pushed files lie until they are taken.
         bytes_max: of a pushed bundle.
     """
 
-    def __init__(self, rollouts: Rollouts | None, admin: Admin, *, scratch: Path, bytes_max: int) -> None:
+    def __init__(self, rollouts: Rollouts, admin: Admin, *, scratch: Path, bytes_max: int) -> None:
         self._rollouts = rollouts
         self._admin = admin
         self._scratch = scratch
@@ -44,32 +45,31 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
     async def List(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         try:
             self._admin.require(context)
-            rollouts = self._all()
-            return pb.ListModelsResponse(models=[self._model(one) for one in await rollouts.list()])
+            return pb.ListModelsResponse(models=[self._model(one) for one in await self._rollouts.list()])
         except Exception as error:
             await abort(context, error)
 
     async def Push(self, requests: AsyncIterator[pb.PushModelRequest], context: Context) -> pb.Model:
         try:
-            who, rollouts = self._admin.require(context), self._all()
+            who = self._admin.require(context)
             self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(prefix="push-", dir=self._scratch) as folder:
                 why = await self._receive(requests, Path(folder))
-                return self._model(await _whole(rollouts.push(Path(folder), who=who, why=why)))
+                return self._model(await _whole(self._rollouts.push(Path(folder), who=who, why=why)))
         except Exception as error:
             await abort(context, error)
 
     async def Load(self, request: pb.LoadModelRequest, context: Context) -> pb.Model:
         try:
             who, request = self._admin.require(context), parsed(request)
-            return self._model(await _whole(self._all().load(request.version, who=who, why=_why(request.why))))
+            return self._model(await _whole(self._rollouts.load(request.version, who=who, why=_why(request.why))))
         except Exception as error:
             await abort(context, error)
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Model:
         try:
             who, request = self._admin.require(context), parsed(request)
-            rollouts, number, why = self._all(), request.version, _why(request.why)
+            rollouts, number, why = self._rollouts, request.version, _why(request.why)
             alias = next((state for state in _ALIASES if _STATES[state] == request.alias), None)
             match alias:
                 case State.SHADOW:
@@ -87,14 +87,14 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
     async def Rollback(self, request: pb.RollbackRequest, context: Context) -> pb.Model:
         try:
             who, request = self._admin.require(context), parsed(request)
-            return self._model(await _whole(self._all().rollback(who=who, why=_why(request.why))))
+            return self._model(await _whole(self._rollouts.rollback(who=who, why=_why(request.why))))
         except Exception as error:
             await abort(context, error)
 
     async def Unload(self, request: pb.UnloadModelRequest, context: Context) -> pb.Model:
         try:
             who, request = self._admin.require(context), parsed(request)
-            return self._model(await _whole(self._all().unload(request.version, who=who, why=_why(request.why))))
+            return self._model(await _whole(self._rollouts.unload(request.version, who=who, why=_why(request.why))))
         except Exception as error:
             await abort(context, error)
 
@@ -103,15 +103,10 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
             self._admin.require(context)
             request = parsed(request)
             limit = min(request.limit or 100, EVENTS_MAX)
-            events = await self._all().events(request.version or None, limit)
+            events = await self._rollouts.events(request.version or None, limit)
             return pb.ListModelEventsResponse(events=[_event(one) for one in events])
         except Exception as error:
             await abort(context, error)
-
-    def _all(self) -> Rollouts:
-        if self._rollouts is None:
-            raise WrongState("an ensemble is served: its versions do not change while traffic flows; serve one model")
-        return self._rollouts
 
     async def _receive(self, requests: AsyncIterator[pb.PushModelRequest], folder: Path) -> str:
         """Write the files that come; return why they do."""
@@ -122,9 +117,10 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
             message = parsed(message)
             why = _why(message.why) if why is None else why
             if message.file:
-                if message.file not in FILES or (folder / message.file).exists():
+                if not _is_of_a_bundle(message.file) or (folder / message.file).exists():
                     raise InvalidRequest("file", f"{message.file!r} is no file of a bundle, or came before")
                 path = folder / message.file
+                path.parent.mkdir(parents=True, exist_ok=True)
             if path is None:
                 raise InvalidRequest("file", "the first message names a file")
             size += len(message.data)
@@ -146,8 +142,9 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
             reason=one.reason,
             share=one.share,
             metrics_json=json.dumps(dict(one.metrics)),
+            absent=[f"{name}: {error}" for name, error in self._rollouts.absent(one.version).items()],
         )
-        rollouts = self._all()
+        rollouts = self._rollouts
         if (traffic := rollouts.traffic(one.version)) is not None:
             model.traffic.CopyFrom(
                 pb.ModelTraffic(
@@ -171,6 +168,12 @@ async def _whole(step: Any) -> Version:
 
 def _why(text: str) -> str:
     return re.sub(r"[\x00-\x1f]+", " ", text)[:WHY_MAX] or "no reason given"
+
+
+def _is_of_a_bundle(name: str) -> bool:
+    """Say whether a file is one of a bundle, or of a member of an ensemble: MEMBER/VERSION/FILE."""
+    member, slash, file = name.rpartition("/")
+    return file in FILES and (not slash or OF_A_MEMBER.fullmatch(member) is not None)
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -10,10 +10,11 @@ from candlecast.forecaster import Forecaster
 from candlecast.models.bundle import Bundle
 from candlecast.models.ensemble import Ensemble
 from candlecast.models.library import Library
-from candlecast.models.rollout import Policy, Rollouts
+from candlecast.models.moves import Policy
+from candlecast.models.rollout import Rollouts
 from candlecast.models.states import Event, event_as_json
 from candlecast.models.verify import Trials
-from candlecast.server.serving import answering
+from candlecast.server.serving import Answering, answering
 from candlecast.settings import Settings
 from candlecast.store.model_events import record_model_events
 from candlecast.store.pool import Pool
@@ -27,23 +28,21 @@ from candlecast.watch import Limits
 async def rollouts_of(
     settings: Settings,
     first: Bundle | Ensemble,
+    model: Answering,
     way: AsyncExitStack,
     forecaster: Forecaster,
     pool: Pool,
     recorder: Recorder,
     shared: SharedWindows | None,
-) -> AsyncIterator[Rollouts | None]:
-    """Let versions of the model come and go while the body runs; None for an ensemble, whose members stay.
+) -> AsyncIterator[Rollouts]:
+    """Let versions of what is served, a model or an ensemble, come and go while the body runs.
 
     Args:
-        way: to the first version, which may be unloaded one day.
+        model, way: to the first version, which may be unloaded one day.
 
     Raises:
         BundleError: what was written of them is damaged.
     """
-    if isinstance(first, Ensemble):
-        yield None
-        return
 
     async def record(events: Sequence[Event]) -> None:
         await record_model_events(pool, [event_as_json(one) for one in events])
@@ -63,6 +62,7 @@ async def rollouts_of(
             control,
             forecaster,
             first=first,
+            connected=model,
             way=way,
             connect=connect,
             trials=trials_of(settings),

@@ -29,7 +29,7 @@ class Answering(Protocol):
 
     @property
     def absent(self) -> Mapping[str, CandlecastError]:
-        """Return those of several members that the last check found not well, and why."""
+        """Return those of several members that are not well, and why."""
 
     async def ask(self, windows: F32) -> F32:
         """Answer windows [B, 96, F] with outputs [B, 20], or with what an ensemble has: [B, 22]."""
@@ -99,7 +99,10 @@ class One:
 
 
 class Several:
-    """The members of an ensemble. One that fails is left out, and asked again once its golden values are right."""
+    """The members of an ensemble. One that fails is left out, and asked again once its golden values are right.
+
+    `absent` are those that did not answer, or were not well, when that was last known.
+    """
 
     def __init__(self, models: Sequence[TritonModel], ensemble: Ensemble) -> None:
         self._models = models
@@ -109,9 +112,7 @@ class Several:
 
     async def ask(self, windows: F32) -> F32:
         answers = await asyncio.gather(*(model.infer(windows) for model in self._models), return_exceptions=True)
-        errors = _errors(answers)
-        if len(errors) == len(answers):
-            raise _worst(errors)
+        self._tell(answers)
         outputs = [None if isinstance(answer, BaseException) else answer.outputs for answer in answers]
         return combine(outputs, self._temperatures, self._weights)
 

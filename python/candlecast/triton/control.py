@@ -55,6 +55,11 @@ class Control:
         request = service_pb2.RepositoryModelLoadRequest(model_name=name)
         await self._call(self._stub.RepositoryModelLoad, request)
 
+    async def unload(self, name: str) -> None:
+        """Have Triton end a model of which the repository holds no version any more; raises as `load`."""
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=name)
+        await self._call(self._stub.RepositoryModelUnload, request)
+
     async def versions(self, name: str) -> dict[int, tuple[str, str]]:
         """Return state and reason of each version that Triton knows of; raises as `load`."""
         answer = await self._call(self._stub.RepositoryIndex, service_pb2.RepositoryIndexRequest())

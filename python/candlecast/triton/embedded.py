@@ -38,7 +38,7 @@ class EmbeddedTriton:
         *,
         env_dir: Path,
         repository: Path,
-        models: Sequence[str],
+        models: Sequence[str] | Callable[[], Sequence[str]],
         work_dir: Path,
         config: str = "",
         stub_env_dir: Path | None = None,
@@ -56,6 +56,7 @@ class EmbeddedTriton:
         """Describe a server of `models` from the model repository `repository`.
 
         Args:
+            models: their names; a function is asked at each start.
             env_dir: the virtual environment of tritonserver.
             work_dir: for the backend directory and triton.log (triton.log.1 is the run before); made if absent.
             config: which of each model's `configs` to take instead of config.pbtxt.
@@ -69,7 +70,8 @@ class EmbeddedTriton:
         """
         self._env_dir = env_dir.absolute()
         self._repository = repository.absolute()
-        self._models = list(models)
+        self._models_now = models if callable(models) else lambda: models
+        self._models: Sequence[str] = ()
         self._work_dir = work_dir.absolute()
         self._config = config
         self._stub_env_dir = stub_env_dir.absolute() if stub_env_dir else None
@@ -137,6 +139,7 @@ class EmbeddedTriton:
             ModelUnavailable: tritonserver ended or was not ready in time; the message quotes its log.
         """
         started = time.monotonic()
+        self._models = self._models_now()
         environment = self._prepare()
         identity = f"candlecast-{secrets.token_hex(8)}"
         command = [str(environment.server), f"--id={identity}", *self._arguments()]

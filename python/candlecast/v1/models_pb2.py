@@ -24,39 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61ndlecast/v1/models.proto\x12\rcandlecast.v1\"\xec\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x15\n\rbundle_sha256\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12\x10\n\x08since_ms\x18\x05 \x01(\x03\x12\x0e\n\x06loaded\x18\x06 \x01(\x08\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\r\n\x05share\x18\x08 \x01(\x01\x12\x14\n\x0cmetrics_json\x18\t \x01(\t\x12,\n\x07traffic\x18\n \x01(\x0b\x32\x1b.candlecast.v1.ModelTraffic\"|\n\x0cModelTraffic\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x12\n\nnot_finite\x18\x02 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x04\x12\x11\n\twindow_ms\x18\x04 \x01(\x01\x12\x12\n\nconfidence\x18\x05 \x01(\x01\x12\x11\n\tnot_heard\x18\x06 \x01(\x04\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.candlecast.v1.Model\";\n\x10PushModelRequest\x12\x0b\n\x03why\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"0\n\x10LoadModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03why\x18\x02 \x01(\t\"h\n\x0fSetAliasRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12(\n\x05\x61lias\x18\x02 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0b\n\x03why\x18\x04 \x01(\t\"\x1e\n\x0fRollbackRequest\x12\x0b\n\x03why\x18\x01 \x01(\t\"2\n\x12UnloadModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03why\x18\x02 \x01(\t\"8\n\x16ListModelEventsRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05limit\x18\x02 \x01(\r\"\xea\x01\n\nModelEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x15\n\rbundle_sha256\x18\x05 \x01(\t\x12-\n\nfrom_state\x18\x06 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12+\n\x08to_state\x18\x07 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12\x0b\n\x03who\x18\x08 \x01(\t\x12\x0b\n\x03why\x18\t \x01(\t\x12\x14\n\x0cmetrics_json\x18\n \x01(\t\"D\n\x17ListModelEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.candlecast.v1.ModelEvent*\xa1\x02\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_STATE_PUSHED\x10\x01\x12\x18\n\x14MODEL_STATE_VERIFIED\x10\x02\x12\x16\n\x12MODEL_STATE_LOADED\x10\x03\x12\x14\n\x10MODEL_STATE_WARM\x10\x04\x12\x16\n\x12MODEL_STATE_SHADOW\x10\x05\x12\x1a\n\x16MODEL_STATE_CHALLENGER\x10\x06\x12\x18\n\x14MODEL_STATE_CHAMPION\x10\x07\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x08\x12\x17\n\x13MODEL_STATE_REFUSED\x10\t\x12\x16\n\x12MODEL_STATE_FAILED\x10\n2\xf9\x03\n\x06Models\x12K\n\x04List\x12 .candlecast.v1.ListModelsRequest\x1a!.candlecast.v1.ListModelsResponse\x12?\n\x04Push\x12\x1f.candlecast.v1.PushModelRequest\x1a\x14.candlecast.v1.Model(\x01\x12=\n\x04Load\x12\x1f.candlecast.v1.LoadModelRequest\x1a\x14.candlecast.v1.Model\x12@\n\x08SetAlias\x12\x1e.candlecast.v1.SetAliasRequest\x1a\x14.candlecast.v1.Model\x12@\n\x08Rollback\x12\x1e.candlecast.v1.RollbackRequest\x1a\x14.candlecast.v1.Model\x12\x41\n\x06Unload\x12!.candlecast.v1.UnloadModelRequest\x1a\x14.candlecast.v1.Model\x12[\n\nListEvents\x12%.candlecast.v1.ListModelEventsRequest\x1a&.candlecast.v1.ListModelEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61ndlecast/v1/models.proto\x12\rcandlecast.v1\"\xfc\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x15\n\rbundle_sha256\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12\x10\n\x08since_ms\x18\x05 \x01(\x03\x12\x0e\n\x06loaded\x18\x06 \x01(\x08\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\r\n\x05share\x18\x08 \x01(\x01\x12\x14\n\x0cmetrics_json\x18\t \x01(\t\x12,\n\x07traffic\x18\n \x01(\x0b\x32\x1b.candlecast.v1.ModelTraffic\x12\x0e\n\x06\x61\x62sent\x18\x0b \x03(\t\"|\n\x0cModelTraffic\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x12\n\nnot_finite\x18\x02 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x04\x12\x11\n\twindow_ms\x18\x04 \x01(\x01\x12\x12\n\nconfidence\x18\x05 \x01(\x01\x12\x11\n\tnot_heard\x18\x06 \x01(\x04\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.candlecast.v1.Model\";\n\x10PushModelRequest\x12\x0b\n\x03why\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"0\n\x10LoadModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03why\x18\x02 \x01(\t\"h\n\x0fSetAliasRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12(\n\x05\x61lias\x18\x02 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0b\n\x03why\x18\x04 \x01(\t\"\x1e\n\x0fRollbackRequest\x12\x0b\n\x03why\x18\x01 \x01(\t\"2\n\x12UnloadModelRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03why\x18\x02 \x01(\t\"8\n\x16ListModelEventsRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05limit\x18\x02 \x01(\r\"\xea\x01\n\nModelEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x15\n\rbundle_sha256\x18\x05 \x01(\t\x12-\n\nfrom_state\x18\x06 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12+\n\x08to_state\x18\x07 \x01(\x0e\x32\x19.candlecast.v1.ModelState\x12\x0b\n\x03who\x18\x08 \x01(\t\x12\x0b\n\x03why\x18\t \x01(\t\x12\x14\n\x0cmetrics_json\x18\n \x01(\t\"D\n\x17ListModelEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.candlecast.v1.ModelEvent*\xa1\x02\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_STATE_PUSHED\x10\x01\x12\x18\n\x14MODEL_STATE_VERIFIED\x10\x02\x12\x16\n\x12MODEL_STATE_LOADED\x10\x03\x12\x14\n\x10MODEL_STATE_WARM\x10\x04\x12\x16\n\x12MODEL_STATE_SHADOW\x10\x05\x12\x1a\n\x16MODEL_STATE_CHALLENGER\x10\x06\x12\x18\n\x14MODEL_STATE_CHAMPION\x10\x07\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x08\x12\x17\n\x13MODEL_STATE_REFUSED\x10\t\x12\x16\n\x12MODEL_STATE_FAILED\x10\n2\xf9\x03\n\x06Models\x12K\n\x04List\x12 .candlecast.v1.ListModelsRequest\x1a!.candlecast.v1.ListModelsResponse\x12?\n\x04Push\x12\x1f.candlecast.v1.PushModelRequest\x1a\x14.candlecast.v1.Model(\x01\x12=\n\x04Load\x12\x1f.candlecast.v1.LoadModelRequest\x1a\x14.candlecast.v1.Model\x12@\n\x08SetAlias\x12\x1e.candlecast.v1.SetAliasRequest\x1a\x14.candlecast.v1.Model\x12@\n\x08Rollback\x12\x1e.candlecast.v1.RollbackRequest\x1a\x14.candlecast.v1.Model\x12\x41\n\x06Unload\x12!.candlecast.v1.UnloadModelRequest\x1a\x14.candlecast.v1.Model\x12[\n\nListEvents\x12%.candlecast.v1.ListModelEventsRequest\x1a&.candlecast.v1.ListModelEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'candlecast.v1.models_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=1158
-  _globals['_MODELSTATE']._serialized_end=1447
+  _globals['_MODELSTATE']._serialized_start=1174
+  _globals['_MODELSTATE']._serialized_end=1463
   _globals['_MODEL']._serialized_start=46
-  _globals['_MODEL']._serialized_end=282
-  _globals['_MODELTRAFFIC']._serialized_start=284
-  _globals['_MODELTRAFFIC']._serialized_end=408
-  _globals['_LISTMODELSREQUEST']._serialized_start=410
-  _globals['_LISTMODELSREQUEST']._serialized_end=429
-  _globals['_LISTMODELSRESPONSE']._serialized_start=431
-  _globals['_LISTMODELSRESPONSE']._serialized_end=489
-  _globals['_PUSHMODELREQUEST']._serialized_start=491
-  _globals['_PUSHMODELREQUEST']._serialized_end=550
-  _globals['_LOADMODELREQUEST']._serialized_start=552
-  _globals['_LOADMODELREQUEST']._serialized_end=600
-  _globals['_SETALIASREQUEST']._serialized_start=602
-  _globals['_SETALIASREQUEST']._serialized_end=706
-  _globals['_ROLLBACKREQUEST']._serialized_start=708
-  _globals['_ROLLBACKREQUEST']._serialized_end=738
-  _globals['_UNLOADMODELREQUEST']._serialized_start=740
-  _globals['_UNLOADMODELREQUEST']._serialized_end=790
-  _globals['_LISTMODELEVENTSREQUEST']._serialized_start=792
-  _globals['_LISTMODELEVENTSREQUEST']._serialized_end=848
-  _globals['_MODELEVENT']._serialized_start=851
-  _globals['_MODELEVENT']._serialized_end=1085
-  _globals['_LISTMODELEVENTSRESPONSE']._serialized_start=1087
-  _globals['_LISTMODELEVENTSRESPONSE']._serialized_end=1155
-  _globals['_MODELS']._serialized_start=1450
-  _globals['_MODELS']._serialized_end=1955
+  _globals['_MODEL']._serialized_end=298
+  _globals['_MODELTRAFFIC']._serialized_start=300
+  _globals['_MODELTRAFFIC']._serialized_end=424
+  _globals['_LISTMODELSREQUEST']._serialized_start=426
+  _globals['_LISTMODELSREQUEST']._serialized_end=445
+  _globals['_LISTMODELSRESPONSE']._serialized_start=447
+  _globals['_LISTMODELSRESPONSE']._serialized_end=505
+  _globals['_PUSHMODELREQUEST']._serialized_start=507
+  _globals['_PUSHMODELREQUEST']._serialized_end=566
+  _globals['_LOADMODELREQUEST']._serialized_start=568
+  _globals['_LOADMODELREQUEST']._serialized_end=616
+  _globals['_SETALIASREQUEST']._serialized_start=618
+  _globals['_SETALIASREQUEST']._serialized_end=722
+  _globals['_ROLLBACKREQUEST']._serialized_start=724
+  _globals['_ROLLBACKREQUEST']._serialized_end=754
+  _globals['_UNLOADMODELREQUEST']._serialized_start=756
+  _globals['_UNLOADMODELREQUEST']._serialized_end=806
+  _globals['_LISTMODELEVENTSREQUEST']._serialized_start=808
+  _globals['_LISTMODELEVENTSREQUEST']._serialized_end=864
+  _globals['_MODELEVENT']._serialized_start=867
+  _globals['_MODELEVENT']._serialized_end=1101
+  _globals['_LISTMODELEVENTSRESPONSE']._serialized_start=1103
+  _globals['_LISTMODELEVENTSRESPONSE']._serialized_end=1171
+  _globals['_MODELS']._serialized_start=1466
+  _globals['_MODELS']._serialized_end=1971
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,7 @@ MODEL_STATE_REFUSED: ModelState
 MODEL_STATE_FAILED: ModelState
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "bundle_sha256", "state", "since_ms", "loaded", "reason", "share", "metrics_json", "traffic")
+    __slots__ = ("name", "version", "bundle_sha256", "state", "since_ms", "loaded", "reason", "share", "metrics_json", "traffic", "absent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class Model(_message.Message):
     SHARE_FIELD_NUMBER: _ClassVar[int]
     METRICS_JSON_FIELD_NUMBER: _ClassVar[int]
     TRAFFIC_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     bundle_sha256: str
@@ -54,7 +55,8 @@ class Model(_message.Message):
     share: float
     metrics_json: str
     traffic: ModelTraffic
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., since_ms: _Optional[int] = ..., loaded: _Optional[bool] = ..., reason: _Optional[str] = ..., share: _Optional[float] = ..., metrics_json: _Optional[str] = ..., traffic: _Optional[_Union[ModelTraffic, _Mapping]] = ...) -> None: ...
+    absent: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., since_ms: _Optional[int] = ..., loaded: _Optional[bool] = ..., reason: _Optional[str] = ..., share: _Optional[float] = ..., metrics_json: _Optional[str] = ..., traffic: _Optional[_Union[ModelTraffic, _Mapping]] = ..., absent: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ModelTraffic(_message.Message):
     __slots__ = ("rows", "not_finite", "failures", "window_ms", "confidence", "not_heard")

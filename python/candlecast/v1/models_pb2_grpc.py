@@ -90,7 +90,7 @@ class ModelsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Push(self, request_iterator, context):
-        """A bundle's files, piece by piece; the version is verified and stays out of Triton.
+        """A bundle's files, piece by piece, or an ensemble's and its members'; the version is verified and stays out of Triton.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class ModelsStub:
     List: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _models_pb2.ListModelsResponse]
     """Every version and where it stands."""
     Push: _grpc.StreamUnaryMultiCallable[_models_pb2.PushModelRequest, _models_pb2.Model]
-    """A bundle's files, piece by piece; the version is verified and stays out of Triton."""
+    """A bundle's files, piece by piece, or an ensemble's and its members'; the version is verified and stays out of Triton."""
     Load: _grpc.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.Model]
     """Verify a version that is not verified, load it beside the others and warm it."""
     SetAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.SetAliasRequest, _models_pb2.Model]
@@ -64,7 +64,7 @@ class ModelsAsyncStub(ModelsStub):
     List: _aio.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _models_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Every version and where it stands."""
     Push: _aio.StreamUnaryMultiCallable[_models_pb2.PushModelRequest, _models_pb2.Model]  # type: ignore[assignment]
-    """A bundle's files, piece by piece; the version is verified and stays out of Triton."""
+    """A bundle's files, piece by piece, or an ensemble's and its members'; the version is verified and stays out of Triton."""
     Load: _aio.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.Model]  # type: ignore[assignment]
     """Verify a version that is not verified, load it beside the others and warm it."""
     SetAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.SetAliasRequest, _models_pb2.Model]  # type: ignore[assignment]
@@ -97,7 +97,7 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_models_pb2.PushModelRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.Model, _abc.Awaitable[_models_pb2.Model]]:
-        """A bundle's files, piece by piece; the version is verified and stays out of Triton."""
+        """A bundle's files, piece by piece, or an ensemble's and its members'; the version is verified and stays out of Triton."""
 
     @_abc_1.abstractmethod
     def Load(
