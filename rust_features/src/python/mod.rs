@@ -1,6 +1,8 @@
 //! All that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
 
 mod order_flow;
+mod portfolio;
+mod records;
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -38,6 +40,10 @@ mod module {
 
     #[pymodule_export]
     use super::order_flow::{FlowPushed, FlowStatus, OrderFlow};
+    #[pymodule_export]
+    use super::portfolio::{OpenPositions, Portfolio};
+    #[pymodule_export]
+    use super::records::interleave;
     #[pymodule_export]
     use super::{Feature, Market, Pushed, Status, catalog, crc32c, feature_set_hash};
 
