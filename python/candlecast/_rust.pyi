@@ -18,6 +18,9 @@ FEATURE_SET: Final[str]
 OPTIONAL_INPUTS: Final[tuple[str, ...]]
 """The inputs a market may use or not: quote_volume, trades, taker_buy_volume, reference."""
 
+HORIZON_WEIGHTS: Final[tuple[float, ...]]
+"""What each horizon counts for in a forecast."""
+
 VERDICTS: Final[tuple[str, ...]]
 """What became of a candle: ACCEPTED, DUPLICATE, CONFLICT, LATE, REFUSED, PEEKED. The code is the index."""
 
@@ -62,6 +65,42 @@ def catalog() -> list[Feature]:
 
 def crc32c(data: bytes) -> int:
     """Return the 32-bit checksum (Castagnoli) of data."""
+
+@final
+class Meaning:
+    """What `interpret` finds, as columns; `candlecast.values.Interpretation` says what they are. Immutable."""
+
+    @property
+    def side(self) -> NDArray[np.int8]: ...
+    @property
+    def finite(self) -> NDArray[np.bool_]: ...
+    @property
+    def confidence(self) -> NDArray[np.float64]: ...
+    @property
+    def agreement(self) -> NDArray[np.float64]: ...
+    @property
+    def move(self) -> NDArray[np.float64]: ...
+    @property
+    def edge(self) -> NDArray[np.float64]: ...
+    @property
+    def quality(self) -> NDArray[np.float64]: ...
+    @property
+    def returns(self) -> NDArray[np.float64]: ...
+    @property
+    def probabilities(self) -> NDArray[np.float64]: ...
+    @property
+    def risks(self) -> NDArray[np.float64]: ...
+    @property
+    def stop_loss(self) -> NDArray[np.float64]: ...
+    @property
+    def take_profit(self) -> NDArray[np.float64]: ...
+
+def interpret(outputs: NDArray[np.float32], temperatures: NDArray[np.float64]) -> Meaning:
+    """Read outputs [B, 20] with calibration temperatures [4] or [B, 4].
+
+    Raises:
+        TypeError, ValueError: an array has another type or shape.
+    """
 
 def interleave(
     empty: bytes,

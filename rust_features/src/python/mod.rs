@@ -1,5 +1,6 @@
 //! All that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
 
+mod interpretation;
 mod order_flow;
 mod portfolio;
 mod records;
@@ -39,6 +40,8 @@ mod module {
     use super::*;
 
     #[pymodule_export]
+    use super::interpretation::{Meaning, interpret};
+    #[pymodule_export]
     use super::order_flow::{FlowPushed, FlowStatus, OrderFlow};
     #[pymodule_export]
     use super::portfolio::{OpenPositions, Portfolio};
@@ -55,6 +58,7 @@ mod module {
         module.add("WINDOW", WINDOW)?;
         module.add("FEATURE_SET", crate::catalog::FEATURE_SET)?;
         module.add("OPTIONAL_INPUTS", names(None, &OptionalInputs::NAMES)?)?;
+        module.add("HORIZON_WEIGHTS", PyTuple::new(module.py(), crate::interpretation::WEIGHTS)?)?;
         module.add("VERDICTS", names(None, Verdict::NAMES)?)?;
         module.add("STATES", names(None, State::NAMES)?)?;
         module.add("FLOW_TAKEN", names(None, Taken::NAMES)?)?;
