@@ -167,6 +167,25 @@ def test_rows_that_hang_together_in_time_widen_the_interval() -> None:
     assert found["high"] - found["low"] > 2 * (calm["high"] - calm["low"])
 
 
+def test_a_calibration_error_stands_beside_what_chance_makes_of_right_probabilities() -> None:
+    answers, labels, bars = simulated(3)
+    rates = base_rates(labels)
+    p = interpret(answers, TEMPERATURES).probabilities[:, 1]
+    rng = np.random.default_rng(0)
+    drawn = [(p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1).clip(0, 2) for _ in range(100)]
+    expected = np.mean([naive_calibration_error(p, came) for came in drawn])
+
+    right = measure(answers, labels, TEMPERATURES, rates, labels, bars=bars)["horizons"]["1h"]["calibration_error"]
+    wrong = measure(answers, labels, np.full(4, 0.3), rates, labels, bars=bars)["horizons"]["1h"]["calibration_error"]
+
+    assert right["chance"] == pytest.approx(expected, rel=0.2)
+    assert right["model"] < 2 * right["chance"]
+    assert wrong["model"] > 5 * wrong["chance"]
+    half = Labels(*(np.repeat(getattr(labels, name)[::2], 2, axis=0) for name in Labels.__slots__))  # in pairs
+    pairs = measure(np.repeat(answers[::2], 2, axis=0), half, TEMPERATURES, rates, labels, bars=bars)
+    assert pairs["horizons"]["1h"]["calibration_error"]["chance"] > 1.2 * right["chance"]
+
+
 def test_too_little_time_gives_no_interval_and_no_verdict() -> None:
     answers, labels, bars = simulated(3)
 

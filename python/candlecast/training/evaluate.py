@@ -27,7 +27,9 @@ NO_EDGE: Final = "No edge"
 DAY_MS: Final = 86_400_000
 
 Metric = dict[str, float]
-"""{"model": …, "base": …, "persistence": …, "low": …, "high": …}; the last three as far as they could be computed."""
+"""{"model": …, "base": …, "persistence": …, "low": …, "high": …}; the last three as far as they could be computed.
+
+A calibration error has "chance" beside: what would be measured if the model's probabilities were right."""
 
 
 def measure(
@@ -209,6 +211,8 @@ def _document(
         drawn_before = metrics.of_directions(raw_drawn)["calibration_error"]
         bounds = metrics.interval(before["model"], drawn_before)
         before["low"], before["high"] = (metrics.within(bound, "calibration_error") for bound in bounds)
+    if model:
+        directions["calibration_error"]["chance"] = metrics.calibration_by_chance(whole["model"], model)
     directions = {"skill": _skill(whole, drawn, "base")} | directions
     if "persistence" in whole:
         directions["skill_over_persistence"] = _skill(whole, drawn, "persistence")

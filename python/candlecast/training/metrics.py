@@ -174,6 +174,17 @@ def interval(value: F64, resampled: F64, coverage: float = COVERAGE) -> tuple[F6
     return low, high
 
 
+def calibration_by_chance(sums: Sums, resampled: Sums) -> F64:
+    """Return the calibration error [4] to expect of probabilities that are right, on so few independent rows.
+
+    Of each bin [4, K] the mean error is taken off, in its resamples [R, 4, K] too: what is left there is chance. Blocks
+    hold what hangs together within a day; markets that last longer, and change, come on top.
+    """
+    error = _ratio(sums["bin_hits"] - sums["bin_confidence"], sums["bin_rows"])
+    left = resampled["bin_hits"] - resampled["bin_confidence"] - error * resampled["bin_rows"]
+    return (np.abs(left).sum(axis=-1) / resampled["rows"][..., 0]).mean(axis=0)  # type: ignore[no-any-return]
+
+
 def within(bound: F64, metric: str) -> F64:
     """Return the bound of an interval, held where that metric can lie."""
     return np.clip(bound, *RANGES.get(metric, (-np.inf, np.inf)))

@@ -127,7 +127,8 @@ _HOW: Final = (
     f"model [{metrics.COVERAGE:.0%} interval] (base rate; persistence). Intervals: {metrics.RESAMPLES} resamples of"
     f" moving blocks of {metrics.BLOCK_BARS} bars, all symbols of a bar together. Skill is the share of the base rate's"
     f" log-loss that is saved; its intervals hold for the four horizons together ({metrics.SKILL_COVERAGE:.2%} each)."
-    " Side: of the moves beyond the threshold, the share whose side was preferred."
+    " Side: of the moves beyond the threshold, the share whose side was preferred. By chance: the calibration error to"
+    " expect in as much time of probabilities that are right."
 )
 _RETURNS: Final = (
     "Persistence expects a return of 0 and the risks of the last bars. IC: rank correlation of expected and realised"
@@ -143,6 +144,9 @@ def _directions(measured: Numbers) -> Table:
         [metric, *(_cell(measured["horizons"][horizon][key]) for horizon in outputs.HORIZONS)]
         for key, metric in columns.items()
     ]
+    errors = [measured["horizons"][horizon]["calibration_error"] for horizon in outputs.HORIZONS]
+    if all("chance" in error for error in errors):
+        rows.append(["scaled, by chance", *(_number(error["chance"]) for error in errors)])
     return Table(["", *outputs.HORIZONS], rows)
 
 
