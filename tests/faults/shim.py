@@ -57,7 +57,6 @@ static int is_failing(int file) {
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 8 || memcmp(path + length - 8, ".journal", 8)) return 0;
-    struct stat found;
     if (control->sync == FAILS_AND_TEARS) { /* what was not synced may be gone, in part */
         char none[37] = "";
         if (pwrite(file, none, sizeof none, lseek(file, 0, SEEK_CUR) - sizeof none) < 0) return 1;
