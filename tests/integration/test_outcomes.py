@@ -250,7 +250,7 @@ async def test_outputs_that_are_not_finite_have_returns_and_no_hit(pool):
 async def test_what_a_shadow_says_is_judged_and_is_no_signal_of_ours(pool):
     candles = walk(80, seed=27)
     await write(pool, candles, told(candles, seed=29))
-    await pool.fetch("UPDATE ml_predictions SET shadow = true")
+    await pool.fetch("UPDATE ml_prediction_rows SET shadow = true")
     await settle(pool)
     assert (await pool.fetch("SELECT sum(forecasts) FROM ml_accuracy WHERE horizon_bars = 1"))[0][0] == 79
     assert (await pool.fetch("SELECT sum(signals) FROM ml_exit_counts"))[0][0] > 0

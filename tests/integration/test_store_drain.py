@@ -70,7 +70,7 @@ async def test_any_month_finds_its_partition_and_the_edges_are_in_utc(dsn, pool,
 async def test_a_partition_that_went_away_is_created_again(dsn, pool, store):
     await store.record(None, forecasts(1))
     await store.caught_up()
-    await pool.fetch("DROP TABLE ml_predictions_2023_11")
+    await pool.fetch("DROP TABLE ml_prediction_rows_2023_11")
     await store.record(None, forecasts(3))
     await store.caught_up()
     assert await keys(dsn) == keys_of(forecasts(3))[1:]  # the first was dropped with its table, by hand

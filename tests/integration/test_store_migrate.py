@@ -101,7 +101,7 @@ async def test_what_a_writer_hands_over_has_the_columns_of_the_table(dsn):
     try:
         await connection.execute(INBOXES)
         for name, table in (
-            ("candle_inbox", "candles"), ("prediction_inbox", "ml_predictions"), ("candle_input", "candles"),
+            ("candle_inbox", "candles"), ("prediction_inbox", "ml_prediction_rows"), ("candle_input", "candles"),
             ("flow_inbox", "order_flow_features"),
         ):  # fmt: skip
             given = {tuple(row) for row in await connection.fetch(statement, name)}
