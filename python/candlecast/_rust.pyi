@@ -366,3 +366,127 @@ class OrderFlow:
         """Return where a symbol stands; None for an unknown one."""
     def book(self, symbol: str, levels: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
         """Return the best bids and asks, (price, size), of a book built of depth; None while it is not valid."""
+
+@final
+class OpenPositions:
+    """P open positions, in the order they were opened. Immutable: a copy."""
+
+    @property
+    def series(self) -> NDArray[np.int64]:
+        """[P]"""
+    @property
+    def side(self) -> NDArray[np.int8]:
+        """[P] 1 LONG, -1 SHORT."""
+    @property
+    def quality(self) -> NDArray[np.float64]:
+        """[P] of the signal."""
+    @property
+    def signal_ms(self) -> NDArray[np.int64]:
+        """[P] close of the signal's candle."""
+    @property
+    def until_ms(self) -> NDArray[np.int64]:
+        """[P] close at which it has had its bars."""
+    @property
+    def entry(self) -> NDArray[np.float64]:
+        """[P] price; NaN until the next candle."""
+    @property
+    def mark(self) -> NDArray[np.float64]:
+        """[P] last close."""
+    @property
+    def stop_loss(self) -> NDArray[np.float64]:
+        """[P] fraction of the entry."""
+    @property
+    def take_profit(self) -> NDArray[np.float64]:
+        """[P] fraction of the entry."""
+
+@final
+class Portfolio:
+    """The filters that remember; `candlecast.portfolio` is its door. Arrays may have any strides.
+
+    Args:
+        signals_per_minute_max: signals whose closes lie within a minute.
+        correlation_max: of a signal with an open position of its side.
+        sharpe_min: of a series with 30 closed trades.
+        score_max: sum of the qualities of one side's positions.
+        position_bars_max: how long a position is held.
+        trade_cost: of entering and leaving, as a fraction.
+        bits: of the reasons: rate, correlation, Sharpe ratio, score.
+
+    Raises:
+        TypeError, ValueError: an array has another type or shape, before anything moves.
+    """
+
+    def __new__(
+        cls,
+        *,
+        signals_per_minute_max: int,
+        correlation_max: float,
+        sharpe_min: float,
+        score_max: float,
+        position_bars_max: int,
+        trade_cost: float,
+        bits: tuple[int, int, int, int],
+    ) -> Portfolio: ...
+    def judge(
+        self,
+        series: NDArray[np.int64],
+        interval_ms: NDArray[np.int64],
+        close_time_ms: NDArray[np.int64],
+        ohlc: NDArray[np.float64],
+        side: NDArray[np.int8],
+        quality: NDArray[np.float64],
+        stop_loss: NDArray[np.float64],
+        take_profit: NDArray[np.float64],
+        passes: NDArray[np.bool_],
+        forming: NDArray[np.bool_],
+        past: NDArray[np.float32],
+        others: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]] | None,
+    ) -> NDArray[np.uint32]:
+        """Return for each forecast [B] the bits of the reasons that hold it back, and open what passes everything.
+
+        Args:
+            ohlc: [B, 4] of the newest candle; NaN: asked for without one.
+            past: [B, 96] one-bar returns, oldest first, the newest candle's the last.
+            others: series [N], close [N] and ohlc [N, 4] of candles of the same time without a forecast.
+        """
+    def follow(self, series: NDArray[np.int64], close_time_ms: NDArray[np.int64], ohlc: NDArray[np.float64]) -> None:
+        """Move positions by candles [N] without forecasts."""
+    def reopen(
+        self,
+        series: int,
+        side: int,
+        quality: float,
+        close_ms: int,
+        interval_ms: int,
+        price: float,
+        stop_loss: float,
+        take_profit: float,
+    ) -> None:
+        """Take note of a signal that was given before."""
+    def remember(
+        self, series: NDArray[np.int64], close_time_ms: NDArray[np.int64], reasons: NDArray[np.uint32]
+    ) -> None:
+        """Take note of forecasts [K] that were judged before."""
+    def take_returns(
+        self,
+        series: NDArray[np.int64],
+        bar: NDArray[np.int64],
+        interval_ms: NDArray[np.int64],
+        past: NDArray[np.float32],
+    ) -> None:
+        """Learn the returns [K, 96] of series up to bars [K], which are closes divided by intervals."""
+    def count(self, series: int, trades: int, total: float, squares: float, first_ms: int, last_ms: int) -> None:
+        """Add closed trades of a series: sum and sum of squares of their returns, first entry and last exit."""
+    def forget_trades(self) -> None: ...
+    def trades(self, series: int) -> tuple[int, float, float]:
+        """Return of a series' closed trades their number, the sum of their returns, and their Sharpe ratio a year."""
+    def correlation(self, a: int, b: int) -> float:
+        """Return that of two series over the last 96 bars that both have; NaN: they are not compared."""
+    @property
+    def signals_ms(self) -> list[int]:
+        """The closes of the newest signals."""
+    @property
+    def is_flat(self) -> bool:
+        """Whether no position is open."""
+    @property
+    def open(self) -> OpenPositions: ...

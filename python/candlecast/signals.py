@@ -82,7 +82,6 @@ class Signals:
                 interval_ms=source.interval_ms,
                 close_time_ms=source.open_time_ms + source.interval_ms,
                 ohlc=source.values[:, :4],
-                returns=rows[:, self._return],
                 side=meaning.side,
                 quality=meaning.quality,
                 stop_loss=meaning.stop_loss,
@@ -90,8 +89,8 @@ class Signals:
                 passes=verdicts.reasons == 0,
                 forming=source.forming,
             )
-            returns = windows[:, :, self._return]
-            bits = self.portfolio.judge(given, returns.__getitem__, self._others(others) if others else None)
+            past = windows[:, :, self._return]
+            bits = self.portfolio.judge(given, past, self._others(others) if others else None)
             verdicts = filters.held_back(verdicts, bits)
         return self._scored(series, verdicts, meaning, rows)
 
@@ -123,16 +122,14 @@ class Signals:
 
     def follow(self, candles: Candles) -> None:
         """Let candles [N] that gave no forecast move the open positions."""
-        if self.portfolio is not None and len(self.portfolio.positions.open) and len(candles):
+        if self.portfolio is not None and not self.portfolio.core.is_flat and len(candles):
             self.portfolio.follow(self._others(candles))
 
     def take_returns(self, symbol: Symbols, interval_ms: I64, open_time_ms: I64, windows: F32) -> None:
         """Learn the returns of series [K], whose newest candles and windows [K, 96, F] these are."""
         if self.portfolio is not None and len(windows):
-            series, returns = self.series.of(symbol, interval_ms), windows[:, :, self._return]
-            self.portfolio.make_room(len(self.series))
-            bar = open_time_ms // interval_ms + 1
-            self.portfolio.returns.take(series, bar, interval_ms, returns[:, -1], returns.__getitem__)
+            series, past = self.series.of(symbol, interval_ms), windows[:, :, self._return]
+            self.portfolio.core.take_returns(series, open_time_ms // interval_ms + 1, interval_ms, past)
 
     def _others(self, candles: Candles) -> Others:
         series = self.series.of(candles.symbol, candles.interval_ms)

@@ -15,6 +15,7 @@
 //! | [`engine`] | one symbol: candle in, row out, the last rows kept |
 //! | [`market`] | many symbols: batches in, windows out, every candle answered |
 //! | [`order_flow`] | one symbol's trades and book: the three features of the gate |
+//! | [`portfolio`] | signals, open positions and returns: the filters that remember |
 //! | [`snapshot`] | a symbol as bytes, checked when it comes back |
 //!
 //! History is the live update in a loop, so training and serving cannot differ.
@@ -51,6 +52,7 @@ pub mod math;
 mod memory;
 pub mod momentum;
 pub mod order_flow;
+pub mod portfolio;
 #[cfg(feature = "python")]
 mod python;
 mod reference;

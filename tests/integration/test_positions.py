@@ -1,6 +1,6 @@
 """What the filters remember is after a restart what it was before, and without asking what a strategy's table says."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from tests.integration.conftest import MODEL, forecasts
 from tests.market_simulator import candles as market
 from tests.recorders import Store
 
+COLUMNS = ("side", "quality", "signal_ms", "until_ms", "entry", "mark", "stop_loss", "take_profit")
 NAMES = ("AUSDT", "BUSDT", "CUSDT", "DUSDT")
 BAR_MS = 900_000
 BARS = 40
@@ -58,11 +59,11 @@ async def test_positions_and_rate_are_after_a_restart_what_they_were(pool, store
         passes = rng.random(len(NAMES)) < 0.2
         series = before.series.of(source.symbol, source.interval_ms)
         candidates = Candidates(
-            series, source.interval_ms, given.close_time_ms, source.values[:, :4], given.rows[:, 0],
+            series, source.interval_ms, given.close_time_ms, source.values[:, :4],
             given.meaning.side, given.meaning.quality, given.meaning.stop_loss, given.meaning.take_profit, passes,
             given.forming,
         )  # fmt: skip
-        bits = before.portfolio.judge(candidates, lambda rows: np.zeros((len(rows), 96), dtype=np.float32))
+        bits = before.portfolio.judge(candidates, np.zeros((len(NAMES), 96), dtype=np.float32))
         side = np.where(passes & (bits == 0), given.meaning.side, 0).astype(np.int8)
         reasons = bits | np.where(passes, 0, BIT[Reason.LOW_CONFIDENCE]).astype(np.uint32)
         said = replace(given, direction=side, reasons=reasons, close=source.values[:, 3])
@@ -75,32 +76,33 @@ async def test_positions_and_rate_are_after_a_restart_what_they_were(pool, store
     last = START + BARS * BAR_MS
     closes = [(name, BAR_MS, last) for name in NAMES]
     await restore_portfolio(after, Features(symbols_max=9, conflicts_max=3), pool, bars_max=16, closes=closes)
-    held, again = before.portfolio.positions.open, after.portfolio.positions.open
+    held, again = before.portfolio.core.open, after.portfolio.core.open
     names = {int(before.series.of(symbols([name]), np.array([BAR_MS]))[0]): name for name in NAMES}
-    assert 0 < len(held) < len(NAMES) + 1
+    assert 0 < len(held.series) < len(NAMES) + 1
     theirs = {int(after.series.of(symbols([name]), np.array([BAR_MS]))[0]): name for name in NAMES}
     of_before = {names[s]: i for i, s in enumerate(held.series.tolist())}
     of_after = {theirs[s]: i for i, s in enumerate(again.series.tolist())}
     assert of_before.keys() == of_after.keys()
-    for field in fields(held)[1:]:
+    for field in COLUMNS:
         for name, i in of_before.items():
-            assert getattr(held, field.name)[i] == pytest.approx(
-                getattr(again, field.name)[of_after[name]], nan_ok=True
-            ), field.name
-    recent = [ms for ms in before.portfolio._signals_ms if ms > START + (BARS - 14) * BAR_MS]
-    assert [ms for ms in after.portfolio._signals_ms if ms > START + (BARS - 14) * BAR_MS] == recent
+            expected = pytest.approx(getattr(again, field)[of_after[name]], nan_ok=True)
+            assert getattr(held, field)[i] == expected, field
+    recent = [ms for ms in before.portfolio.core.signals_ms if ms > START + (BARS - 14) * BAR_MS]
+    assert [ms for ms in after.portfolio.core.signals_ms if ms > START + (BARS - 14) * BAR_MS] == recent
     for ours, theirs_too in ((before, after),):  # the newest close again: the same verdict, and nothing opens
         column, intervals = symbols(NAMES), np.full(len(NAMES), BAR_MS)
         verdicts = [
             one.portfolio.judge(
                 replace(candidates, series=one.series.of(column, intervals)),
-                lambda rows: np.zeros((len(rows), 96), dtype=np.float32),
+                np.zeros((len(NAMES), 96), dtype=np.float32),
             ).tolist()
             for one in (ours, theirs_too)
         ]
         assert verdicts[0] == verdicts[1] == bits.tolist()
-    assert len(after.portfolio.positions.open) == len(again)
-    assert after.portfolio.positions.trades(again.series).sum() == 0  # those are read from the strategy's table
+    assert after.portfolio.core.open.series.tolist() == again.series.tolist()
+    assert not any(
+        after.portfolio.core.trades(series)[0] for series in again.series.tolist()
+    )  # those are read from the strategy's table
 
 
 async def test_closed_trades_of_the_servers_own_strategy_are_remembered(pool, dsn):
@@ -117,28 +119,33 @@ async def test_closed_trades_of_the_servers_own_strategy_are_remembered(pool, ds
     restored = signals()
     await restore_portfolio(restored, Features(symbols_max=9, conflicts_max=3), pool, bars_max=16, closes=[])
     series = restored.series.of(symbols(["BUSDT"]), np.array([BAR_MS]))
-    positions = restored.portfolio.positions
-    assert positions.trades(series).tolist() == [3]
+    trades, _, sharpe = restored.portfolio.core.trades(int(series[0]))
+    assert trades == 3
     years = 3 * BAR_MS / (365 * 86_400_000)
     expected = np.mean(gains) / np.std(gains, ddof=1) * np.sqrt(3 / years)
-    assert positions.sharpe(series)[0] == pytest.approx(expected)
+    assert sharpe == pytest.approx(expected)
 
 
 async def test_correlations_with_open_positions_are_known_before_their_next_candle(pool, store):
     features, recorder = Features(symbols_max=9, conflicts_max=3), FakeRecorder()
-    history = market("AUSDT", features.need + 1)
+    names = ["AUSDT", "BUSDT"]
+    histories = [market(name, features.need + 1) for name in names]
     limits = Limits(max_correlation=1.0)
     async with fakes.forecaster(features, FakeModel(), recorder, limits=limits) as forecaster:
-        await forecaster.accept(history.take(np.arange(features.need)), forecast=False)
-        answer = await forecaster.accept(history.take(np.array([features.need])))
-    given = forecasts(1, symbol="AUSDT")
+        for history in histories:
+            await forecaster.accept(history.take(np.arange(features.need)), forecast=False)
+            answer = await forecaster.accept(history.take(np.array([features.need])))
+    given = [forecasts(1, symbol=name) for name in names]
     close_ms = answer.forecasts.close_time_ms
-    await store.record(None, replace(given, close_time_ms=close_ms, direction=np.array([1], dtype=np.int8)))
+    for one in given:
+        await store.record(None, replace(one, close_time_ms=close_ms, direction=np.array([1], dtype=np.int8)))
     await store.caught_up()
     restored = signals()
     await restore_portfolio(restored, features, pool, bars_max=16, closes=[])
-    live = forecaster._signals.portfolio.returns
-    kept = restored.portfolio.returns
-    bar_number = int(close_ms[0]) // BAR_MS
-    np.testing.assert_array_equal(kept.unit(np.array([0]), bar_number), live.unit(np.array([0]), bar_number))
-    assert kept.unit(np.array([0]), bar_number).any()
+
+    def correlation(of):
+        a, b = of.series.of(symbols(names), np.full(2, BAR_MS)).tolist()
+        return of.portfolio.core.correlation(a, b)
+
+    assert correlation(restored) == correlation(forecaster._signals)
+    assert np.isfinite(correlation(restored))

@@ -31,7 +31,6 @@ class Market:
             interval_ms=np.full(count, interval),
             close_time_ms=np.full(count, START + bar * BAR),
             ohlc=np.broadcast_to(np.array(ohlc, dtype=float), (count, 4)),
-            returns=self.returns[series, bar],
             side=np.broadcast_to(np.array(side, dtype=np.int8), count),
             quality=np.broadcast_to(np.array(quality, dtype=float), count),
             stop_loss=np.full(count, 0.02),
@@ -40,11 +39,11 @@ class Market:
             forming=np.broadcast_to(np.array(forming), count),
         )
         windows = self.returns[series, bar - 95 : bar + 1]
-        return [reasons_of(bits) for bits in self.portfolio.judge(given, windows.__getitem__).tolist()]
+        return [reasons_of(bits) for bits in self.portfolio.judge(given, windows).tolist()]
 
     @property
     def held(self):
-        held = self.portfolio.positions.open
+        held = self.portfolio.core.open
         return dict(zip(held.series.tolist(), held.side.tolist(), strict=True))
 
 
@@ -97,12 +96,13 @@ def test_the_limit_of_correlation_is_numpys_correlation_of_96_bars_whatever_way_
     for bar in (100, 101, 102, 110, 111):  # with a gap, which the windows fill
         market.judge(bar, list(range(5)), passes=False)
     market.judge(112, [0, 1, 2], passes=False)  # two are a bar behind
-    got = market.portfolio.returns.correlated(np.array([0, 1, 2])).with_(np.array([1, 3, 4]))
     for i in range(3):
-        for j, other in enumerate((1, 3, 4)):
+        for other in (1, 3, 4):
+            if other == i:
+                continue
             end = 112 if other == 1 else 111
             expected = np.corrcoef(returns[i, end - 95 : end + 1], returns[other, end - 95 : end + 1])[0, 1]
-            assert got[i, j] == pytest.approx(expected, abs=1e-5)
+            assert market.portfolio.core.correlation(i, other) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_series_is_not_compared_with_those_of_another_interval_and_always_with_itself():
@@ -111,7 +111,7 @@ def test_a_series_is_not_compared_with_those_of_another_interval_and_always_with
     assert market.judge(100, [0, 30]) == [(), ()]
     assert market.judge(101, [0, 30]) == [("CORRELATED_POSITION",)] * 2
     market.judge(100, [5], interval=BAR // 3)
-    assert np.isnan(market.portfolio.returns.correlated(np.array([5])).with_(np.array([0]))).all()
+    assert np.isnan(market.portfolio.core.correlation(5, 0))
 
 
 def test_qualities_of_open_positions_of_a_side_are_capped_and_each_signal_counts_for_the_next():
@@ -123,8 +123,7 @@ def test_qualities_of_open_positions_of_a_side_are_capped_and_each_signal_counts
 
 def closed_trades(market, series, returns):
     for i, gain in enumerate(returns):
-        market.portfolio.make_room(series + 1)
-        market.portfolio.positions.count(series, 1, gain, gain**2, START + i * BAR, START + (i + 1) * BAR)
+        market.portfolio.core.count(series, 1, gain, gain**2, START + i * BAR, START + (i + 1) * BAR)
 
 
 @pytest.mark.parametrize(("trades", "mean", "reasons"), [(30, -1e-3, ("LOW_SHARPE",)), (29, -1e-3, ()), (30, 1e-3, ())])
@@ -135,7 +134,7 @@ def test_a_symbol_whose_closed_trades_lost_gives_no_signals_from_30_trades_on(tr
     assert market.judge(100, [7, 8]) == [reasons, ()]
     years = trades * BAR / (365 * 86_400_000)
     expected = gains.mean() / gains.std(ddof=1) * np.sqrt(trades / years)
-    assert market.portfolio.positions.sharpe(np.array([7]))[0] == pytest.approx(expected)
+    assert market.portfolio.core.trades(7)[2] == pytest.approx(expected)
 
 
 def test_every_reason_is_listed_together():
@@ -178,14 +177,14 @@ def test_a_signal_of_the_other_side_turns_the_position():
     market.judge(101, [0], side=-1, ohlc=(100, 101, 99, 100.5))
     assert market.held == {0: -1}
     gain = 0.5 / 100 - FREE.trade_cost
-    assert market.portfolio.positions._tally[0]["total"] == pytest.approx(gain)
+    assert market.portfolio.core.trades(0)[1] == pytest.approx(gain)
 
 
 def test_a_signal_of_its_own_side_leaves_a_position_as_it_is():
     market = Market(FREE)  # whose limit of correlation lets it through
     market.judge(100, [0], quality=0.4)
     assert market.judge(101, [0], quality=0.9) == [()]
-    held = market.portfolio.positions.open
+    held = market.portfolio.core.open
     assert (held.quality.tolist(), held.signal_ms.tolist()) == ([0.4], [START + 100 * BAR])
 
 
@@ -207,8 +206,8 @@ def test_a_long_position_leaves_as_in_the_backtest(bars, exit_price):
         assert market.held == {0: 1}
         market.judge(101 + i, [0], passes=False, ohlc=bar)
     assert market.held == {}
-    tally = market.portfolio.positions._tally[0]
-    assert (tally["trades"], tally["total"]) == (1, pytest.approx(exit_price / 100 - 1 - FREE.trade_cost))
+    trades, total, _ = market.portfolio.core.trades(0)
+    assert (trades, total) == (1, pytest.approx(exit_price / 100 - 1 - FREE.trade_cost))
 
 
 def test_a_short_position_leaves_at_the_mirrored_prices():
@@ -216,7 +215,7 @@ def test_a_short_position_leaves_at_the_mirrored_prices():
         market = Market(FREE)
         market.judge(100, [0], side=-1)
         market.judge(101, [0], passes=False, ohlc=bar)
-        assert market.portfolio.positions._tally[0]["total"] == pytest.approx(1 - exit_price / 100 - FREE.trade_cost)
+        assert market.portfolio.core.trades(0)[1] == pytest.approx(1 - exit_price / 100 - FREE.trade_cost)
 
 
 def test_a_position_whose_candles_stay_away_ends_with_its_time():
@@ -225,7 +224,7 @@ def test_a_position_whose_candles_stay_away_ends_with_its_time():
     market.judge(101, [0], passes=False, ohlc=(100, 101, 99, 100.3))
     market.judge(116, [1], passes=False)
     assert market.held == {}
-    assert market.portfolio.positions._tally[0]["total"] == pytest.approx(0.003 - FREE.trade_cost)
+    assert market.portfolio.core.trades(0)[1] == pytest.approx(0.003 - FREE.trade_cost)
 
 
 def test_candles_without_forecasts_move_positions_too():
@@ -244,16 +243,16 @@ def test_many_closes_in_one_message_are_judged_like_one_by_one():
     price = 100 + rng.normal(0, 1, (count, 4))
     given = Candidates(
         series, np.full(count, BAR), START + bars * BAR,
-        np.column_stack([price[:, 0], price.max(axis=1), price.min(axis=1), price[:, 1]]), NOISE[series, bars],
+        np.column_stack([price[:, 0], price.max(axis=1), price.min(axis=1), price[:, 1]]),
         rng.integers(-1, 2, count).astype(np.int8), rng.random(count), np.full(count, 0.01), np.full(count, 0.02),
         rng.random(count) < 0.8, rng.random(count) < 0.1,
     )  # fmt: skip
     windows = np.array([NOISE[s, b - 95 : b + 1] for s, b in zip(series, bars, strict=True)])
     limits = Limits(max_signals_per_minute=3, max_correlation=0.1, max_position_score=2.5)
-    at_once = Portfolio(limits).judge(given, windows.__getitem__)
+    at_once = Portfolio(limits).judge(given, windows)
     one_by_one, portfolio = np.zeros(count, dtype=np.uint32), Portfolio(limits)
     for bar in range(100, 130):
         at = np.flatnonzero(bars == bar)
-        one_by_one[at] = portfolio.judge(given.take(at), windows[at].__getitem__)
+        one_by_one[at] = portfolio.judge(given.take(at), windows[at])
     np.testing.assert_array_equal(at_once, one_by_one)
     assert len(set(at_once.tolist())) > 4

@@ -165,7 +165,7 @@ async def played(is_heard):
         assert len(forecaster._cache) == 8  # the newest of each series, none of the shadow's
         assert who(await forecaster.accept(server.close(1))) == [1] * 8
         assert forecaster.ml_cache_hits_total == 8
-        return directions, forecaster._signals.portfolio.positions.open.series.tolist(), kept
+        return directions, forecaster._signals.portfolio.core.open.series.tolist(), kept
 
 
 async def test_a_shadow_takes_no_place_moves_no_position_and_is_neither_remembered_nor_told():

@@ -39,7 +39,7 @@ async def restore_portfolio(
         StorageUnavailable.
     """
     assert signals.portfolio is not None, "there is something to restore"
-    started, positions = time.monotonic(), signals.portfolio.positions
+    started, portfolio = time.monotonic(), signals.portfolio.core
     given = await recent_signals(pool, bars_max)
     after: dict[tuple[str, int], int] = {}
     for row in given:  # in the order of their closes: the first of a series stays
@@ -55,27 +55,26 @@ async def restore_portfolio(
             signals.follow(candles.take(np.flatnonzero(closed_ms == close)))
         for row in (row for row in given if row["close_time_ms"] == close):
             series = _series(signals, row["symbol"], row["interval_ms"])
-            signals.portfolio.reopen(
+            portfolio.reopen(
                 series, row["side"], row["quality"], close, row["interval_ms"], row["close"], row["stop_loss"],
                 row["take_profit"],
             )  # fmt: skip
-    positions.forget_trades()
+    portfolio.forget_trades()
     trades = 0
     for row in await closed_trades(pool):
         series = _series(signals, row["symbol"], row["interval_ms"])
-        signals.portfolio.make_room(series + 1)
-        positions.count(series, *(row[name] for name in ("trades", "total", "squares", "first_ms", "last_ms")))
+        portfolio.count(series, *(row[name] for name in ("trades", "total", "squares", "first_ms", "last_ms")))
         trades += row["trades"]
     judged = await reasons_of(pool, closes)
     if judged:
         column = symbols([row["symbol"] for row in judged])
         intervals, close_ms = (np.array([row[name] for row in judged]) for name in ("interval_ms", "close_time_ms"))
         bits = np.array([bits_of(row["reasons"]) for row in judged], dtype=np.uint32)
-        signals.portfolio.remember(signals.series.of(column, intervals), close_ms, bits)
-    held = set(positions.open.series.tolist())
+        portfolio.remember(signals.series.of(column, intervals), close_ms, bits)
+    held = set(portfolio.open.series.tolist())
     _take_returns(signals, features, [key for key in after if _series(signals, *key) in held])
     ms = int((time.monotonic() - started) * 1000)
-    log.info("positions open=%d signals=%d trades=%d ms=%d", len(positions.open), len(given), trades, ms)
+    log.info("positions open=%d signals=%d trades=%d ms=%d", len(held), len(given), trades, ms)
 
 
 def _series(signals: Signals, symbol: str, interval_ms: int) -> int:

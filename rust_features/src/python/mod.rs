@@ -1,6 +1,7 @@
 //! All that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
 
 mod order_flow;
+mod portfolio;
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -38,6 +39,8 @@ mod module {
 
     #[pymodule_export]
     use super::order_flow::{FlowPushed, FlowStatus, OrderFlow};
+    #[pymodule_export]
+    use super::portfolio::{OpenPositions, Portfolio};
     #[pymodule_export]
     use super::{Feature, Market, Pushed, Status, catalog, crc32c, feature_set_hash};
 
