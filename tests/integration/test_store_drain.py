@@ -194,7 +194,7 @@ async def test_what_waits_shares_transactions_up_to_their_limit(tmp_path, dsn, p
         async with locked(dsn):
             await asyncio.gather(*(store.record(None, forecasts(2, symbol=f"S{i}")) for i in range(100)))
         await store.caught_up()
-    sql = "SELECT count(*), max(n) FROM (SELECT count(*) AS n FROM ml_predictions GROUP BY xmin::text) AS t"
+    sql = "SELECT count(*), max(n) FROM (SELECT count(*) AS n FROM ml_prediction_rows GROUP BY xmin::text) AS t"
     ((transactions, rows),) = await pool.fetch(sql)
     assert (transactions <= 8, rows) == (True, 40)
 

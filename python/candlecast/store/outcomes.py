@@ -173,7 +173,9 @@ async def _find(connection: Connection, spans: Sequence[Any], interval_ms: I64, 
         ms_of(rows["close_time"]),
         rows["close"].astype(np.float64),
         rows["side"].astype(np.int8),
-        *(rows[name].astype(np.float64) for name in ("confidence", "stop_loss", "take_profit")),
+        rows["confidence"].astype(np.float64),
+        rows["stop_loss"].astype(np.float64),
+        rows["take_profit"].astype(np.float64),
         np.frombuffer(rows["expected"].tobytes(), "<f4").astype(np.float64).reshape(-1, outcomes.HORIZONS),
         np.frombuffer(rows["probabilities"].tobytes(), "<f4")
         .astype(np.float64)
@@ -200,7 +202,7 @@ async def _find(connection: Connection, spans: Sequence[Any], interval_ms: I64, 
         exit_return,
         exit_bars,
     )
-    is_new = added.any(axis=1)
+    is_new: Bool = np.any(added, axis=1)
     is_new[signals] |= reason != UNKNOWN
     return _Found(rows, said, known, added, is_new, is_there, signals, fills)
 

@@ -36,7 +36,7 @@ from candlecast.store.queries import statements
 STATEMENTS: Final = statements("retention.sql")
 TABLES: Final = ("candles", "ml_predictions", "order_flow_features")
 VIEWED: Final = {"ml_predictions": ("ml_prediction_rows", "ml_outcome_rows")}
-"""A view, and the tables behind it, the first of which has each of its rows: their months go together, into files of the view."""
+"""A view and the tables behind it, the first with each of its rows: a month of all goes into one file of the view."""
 ARCHIVE_ROWS: Final = 16_384
 """In memory at once."""
 TIMEOUT_MS: Final = 600_000
