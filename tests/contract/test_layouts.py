@@ -14,6 +14,7 @@ from candlecast.models import bundle
 from candlecast.models.states import State
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
+from candlecast.store import outcome_rows
 from candlecast.triton.repository import configs
 from candlecast.v1 import models_pb2 as models_pb
 from candlecast.v1 import order_flow_pb2 as flow_pb
@@ -53,6 +54,8 @@ def test_the_statements_of_outcomes_name_the_horizons_and_the_classes_of_the_out
             str(n) for n in outputs.HORIZON_BARS
         ]
         assert set(re.findall(rf"\b{name}_(\d+)", text)) == set(map(str, outputs.HORIZON_BARS))
+    (columns,) = re.findall(r"CREATE TABLE ml_outcome_rows \((.*?)\n    PRIMARY KEY", table, re.DOTALL)
+    assert set(re.findall(r"^    (\w+) ", columns, re.MULTILINE)) == set(outcome_rows.COLUMNS)
     words = (outputs.CLASSES, outcomes.EXITS)
     assert set(re.findall(r"ARRAY\['([^\]]*)'\]", table.replace("''", "'"))) >= {"', '".join(each) for each in words}
     for number, word in [*enumerate(outputs.CLASSES), *enumerate(outcomes.EXITS)]:

@@ -271,6 +271,7 @@ async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, T
         settings.tracked_fees,
         log_path=settings.state_dir / "logs" / "outcomes.log",
         workers=settings.outcome_workers,
+        share=settings.outcome_share,
     )
     async with (
         _journal(directory) as journal,

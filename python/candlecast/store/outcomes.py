@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candlecast import outcomes, outputs
+from candlecast.errors import StorageUnavailable
 from candlecast.outcomes import EXITS, UNKNOWN, Bars, Fills, Outcomes, Said
 from candlecast.store import outcome_rows
 from candlecast.store.copied import row_type, rows_of
@@ -252,7 +253,8 @@ async def _write(
             await connection.execute("SET LOCAL enable_hashjoin = off")  # whole months would be read
             done = await connection.execute(STATEMENTS["outcome_write"], *span, timeout=TIMEOUT_MS / 1000)
             await connection.execute("SET LOCAL enable_hashjoin = on")
-            assert int(done.split()[-1]) == len(at), "rows that were just read, under the lock of their series"
+            if int(done.split()[-1]) != len(at):
+                raise StorageUnavailable("outcomes were removed by somebody else meanwhile")
 
 
 def _accuracy(

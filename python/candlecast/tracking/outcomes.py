@@ -28,7 +28,7 @@ GATHER_S: Final = 2.0
 """From the first candle of a close until its series are looked at: serving has the processor until then."""
 TICK_S: Final = 1.0
 """Pause between two looks at what is out of date."""
-SERIES_MAX: Final = 64
+SERIES_MAX: Final = 32
 """In one pass."""
 CANDLES_MAX: Final = 16_384
 """In one pass, unless SERIES_MAX series have more in CANDLES_MIN each."""
