@@ -94,10 +94,10 @@ async def test_the_process_of_the_server_finds_what_there_is_and_what_is_stored(
 
 
 async def test_a_process_that_is_killed_again_and_again_leaves_each_outcome_once(pool, dsn, tmp_path, monkeypatch):
-    for i in range(6):
-        candles = walk(400, seed=i, symbol=f"S{i}USDT")
+    for i in range(4):
+        candles = walk(250, seed=i, symbol=f"S{i}USDT")
         await write(pool, candles, told(candles, seed=i))
-    wanted = [(bars, 6 * (400 - bars)) for bars in (1, 4, 16, 48)]
+    wanted = [(bars, 4 * (250 - bars)) for bars in (1, 4, 16, 48)]
     rng, killed = np.random.default_rng(0), []
     # A pass for each series and CANDLES_MIN candles, and half of the time nothing, so that kills find it at work.
     program = (
@@ -108,16 +108,16 @@ async def test_a_process_that_is_killed_again_and_again_leaves_each_outcome_once
     async with asyncio.timeout(LIMIT_S), one:
         while [tuple(row) for row in await pool.fetch(COUNTED)] != wanted:
             (row,) = await pool.fetch("SELECT count(*) FROM ml_outcome_rows")
-            if row[0] > 100 * len(killed) and len(killed) < 3 and one.pid not in killed:
+            if row[0] > 100 * len(killed) and len(killed) < 2 and one.pid not in killed:
                 await asyncio.sleep(rng.uniform(0, 0.05))
                 killed.append(one.pid)
                 os.kill(one.pid, signal.SIGKILL)
             await asyncio.sleep(0.02)
-    assert len(killed) == 3
+    assert len(killed) == 2
     (rows_,) = await pool.fetch("SELECT count(*), count(exit_code) FROM ml_outcome_rows")
     (exits,) = await pool.fetch("SELECT sum(signals) FROM ml_exit_counts")
     (trades,) = await pool.fetch("SELECT count(*) FROM ml_trades")
-    assert rows_[0] == 6 * 399
+    assert rows_[0] == 4 * 249
     assert rows_[1] == exits[0] == trades[0] > 0
 
 
