@@ -4,7 +4,7 @@ Shapes: N candles of a batch, M windows of the caller's buffer, F = len(catalog(
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ FEATURE_SET: Final[str]
 
 OPTIONAL_INPUTS: Final[tuple[str, ...]]
 """The inputs a market may use or not: quote_volume, trades, taker_buy_volume, reference."""
+
+HORIZON_WEIGHTS: Final[tuple[float, ...]]
+"""What each horizon counts for in a forecast."""
 
 VERDICTS: Final[tuple[str, ...]]
 """What became of a candle: ACCEPTED, DUPLICATE, CONFLICT, LATE, REFUSED, PEEKED. The code is the index."""
@@ -62,6 +65,58 @@ def catalog() -> list[Feature]:
 
 def crc32c(data: bytes) -> int:
     """Return the 32-bit checksum (Castagnoli) of data."""
+
+@final
+class Meaning:
+    """What `interpret` finds, as columns; `candlecast.values.Interpretation` says what they are. Immutable."""
+
+    @property
+    def side(self) -> NDArray[np.int8]: ...
+    @property
+    def finite(self) -> NDArray[np.bool_]: ...
+    @property
+    def confidence(self) -> NDArray[np.float64]: ...
+    @property
+    def agreement(self) -> NDArray[np.float64]: ...
+    @property
+    def move(self) -> NDArray[np.float64]: ...
+    @property
+    def edge(self) -> NDArray[np.float64]: ...
+    @property
+    def quality(self) -> NDArray[np.float64]: ...
+    @property
+    def returns(self) -> NDArray[np.float64]: ...
+    @property
+    def probabilities(self) -> NDArray[np.float64]: ...
+    @property
+    def risks(self) -> NDArray[np.float64]: ...
+    @property
+    def stop_loss(self) -> NDArray[np.float64]: ...
+    @property
+    def take_profit(self) -> NDArray[np.float64]: ...
+
+def interpret(outputs: NDArray[np.float32], temperatures: NDArray[np.float64]) -> Meaning:
+    """Read outputs [B, 20] with calibration temperatures [4] or [B, 4].
+
+    Raises:
+        TypeError, ValueError: an array has another type or shape.
+    """
+
+def interleave(
+    empty: bytes,
+    count: int,
+    parts: list[tuple[NDArray[np.int64] | None, list[tuple[int, str, Any]]]],
+) -> bytes:
+    """Return `count` records, copies of `empty` that columns were written into.
+
+    Args:
+        parts: which records [K] the columns are of, None for all; and for each column its offset in the record, the
+            type there, and [K] numbers, [K, M] of them that lie one behind the other, [K] texts of dtype S32, or one
+            number for all. Types are called as by `numpy.dtype.str`; "|blank" is "|S32" with blanks behind.
+
+    Raises:
+        TypeError, ValueError: a column has another length, a type that is not written, or no room.
+    """
 
 def feature_set_hash(optional_inputs: Sequence[str] = ...) -> int:
     """Return the 64-bit hash of the ordered (name, formula version) list and the optional inputs in use.
@@ -481,7 +536,7 @@ class Portfolio:
     def trades(self, series: int) -> tuple[int, float, float]:
         """Return of a series' closed trades their number, the sum of their returns, and their Sharpe ratio a year."""
     def correlation(self, a: int, b: int) -> float:
-        """Return that of two series over the last 96 bars that both have; NaN: they are not compared."""
+        """Return that of two series over the last 96 bars that both have, at least 64; NaN: they are not compared."""
     @property
     def signals_ms(self) -> list[int]:
         """The closes of the newest signals."""

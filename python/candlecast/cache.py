@@ -6,6 +6,7 @@ Whole batches are kept, as they were made; arrays say which row of which batch i
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -67,7 +68,7 @@ class ForecastCache:
         if not len(rows):
             return
         at, now = series[rows], self._clock()
-        self._outdate(np.unique(at))
+        self._outdate(at)
         self._batch[at], self._row[at], self._close_ms[at] = self._next, rows, forecasts.close_time_ms[rows]
         self._batches[self._next] = forecasts, now
         self._next, self._rows = self._next + 1, self._rows + len(forecasts)
@@ -111,14 +112,15 @@ class ForecastCache:
         return Recalled(np.setdiff1d(every, known), known[order], found)
 
     def _outdate(self, series: I64) -> None:
-        """Make ready for newer forecasts of distinct series: a batch that has the newest of none is dropped."""
-        before = self._batch[series]
-        for number, count in zip(*np.unique(before[before != NOWHERE], return_counts=True), strict=True):
+        """Make ready for newer forecasts of series: a batch that has the newest of none is dropped."""
+        distinct = set(series.tolist())
+        before = self._batch[series if len(distinct) == len(series) else list(distinct)]
+        for number, count in Counter(before.tolist()).items():
             if number in self._newest:
                 self._newest[number] -= count
                 if self._newest[number] <= 0:
-                    self._drop(int(number))
-        self._newest[self._next] = len(series)
+                    self._drop(number)
+        self._newest[self._next] = len(distinct)
 
     def _drop(self, number: int) -> None:
         made, _ = self._batches.pop(number)

@@ -136,9 +136,8 @@ def judge(
             Reason.GATE_REFUSED: said == REFUSE,
             Reason.GATE_ABSENT: (said <= UNDECIDED) & (not thresholds.gate_absent_passes),
         }
-    reasons = _bits_of_states(states)[state]
-    for reason, rows in failed.items():
-        reasons |= rows * np.uint32(BIT[reason])
+    bits = np.array([BIT[reason] for reason in failed], dtype=np.uint32)
+    reasons = _bits_of_states(states)[state] | bits @ np.array(list(failed.values()), dtype=np.uint32)
     strength = (meaning.confidence >= NORMAL_CONFIDENCE).astype(np.uint8) + (
         meaning.confidence >= thresholds.strong_confidence
     )

@@ -129,8 +129,9 @@ class Forecaster:
         """Candles whose forecast the model did not give in time."""
         self._rows = 0
         self._group_rows_max = batch_rows_max
-        self._groups_max = batches_in_flight_max + 1  # one is ready when the model is
+        self._groups_max = max(2, batches_in_flight_max)
         self._asking = 0  # groups that wait for the model
+        self._unanswered: dict[Group, int] = {}  # of small ones, that are under way, and their rows
         self._waiting: deque[Work] = deque()  # small ones, to go together
         self._waiting_rows = 0
         self._line = Line()  # of all small ones under way
@@ -296,8 +297,19 @@ class Forecaster:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        while self._waiting and self._asking < self._groups_max:
+        while self._waiting and self._asking < self._groups_max and self._is_worth_it():
             self._start(self._next_works(), forecast=True)
+
+    def _is_worth_it(self) -> bool:
+        """Say whether what waits may go: at once if nothing is under way, beside others once it is as many as they are.
+
+        Else the first of those who were just answered would go alone, and the others behind them in crumbs, each of
+        which costs the machine what a large group does. A group waits for no model that is away, and for no disk that
+        its own callers would not wait for.
+        """
+        durable = self._waiting[0].durable
+        alike = (rows for group, rows in self._unanswered.items() if group.works[0].durable == durable)
+        return self._waiting_rows >= max(alike, default=0)
 
     def _start_waiting(self) -> None:
         while self._waiting:
@@ -345,11 +357,14 @@ class Forecaster:
             given.add_done_callback(self._unrecorded.pop)
         task = asyncio.create_task(self._answer(group, given))
         self._tasks.add(task)
+        if (rows := len(group.candles)) <= self._group_rows_max:
+            self._unanswered[group] = rows
 
         def done(task: asyncio.Task[None]) -> None:
             if not given.done():
                 given.set_result(None)
             self._tasks.discard(task)
+            self._no_longer_in_the_way(group)
             self._leave(group.works)
             if (error := asyncio.CancelledError() if task.cancelled() else task.exception()) is not None:
                 for listener in self.listeners:
@@ -362,6 +377,11 @@ class Forecaster:
         for work in works:
             self._rows -= len(work.candles)
             work.place.__exit__(None, None, None)
+
+    def _no_longer_in_the_way(self, group: Group) -> None:
+        self._unanswered.pop(group, None)
+        if self._waiting:
+            self._schedule_pump()
 
     async def _answer(self, group: Group, given: asyncio.Future[None]) -> None:
         candles, moved, works = group.candles, group.moved, group.works
@@ -382,6 +402,7 @@ class Forecaster:
                 said = await self._ask(asked.windows, source) if len(source) else None
             except Exception as away:
                 # The candles have moved the state: they are recorded whatever the model does.
+                self._no_longer_in_the_way(group)
                 for work in works:
                     work.trouble.set_result(away)
                 await self._record_now(place, unrecorded)

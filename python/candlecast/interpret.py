@@ -1,4 +1,10 @@
-"""What the 20 outputs mean, contract section 3: pure and vectorised. Knows the layout, not where outputs come from."""
+"""What the 20 outputs mean, contract section 3: pure and by columns; the Rust core computes it, row by row.
+
+Per horizon p = softmax(logits / temperature). With the horizons' weights: edge = Σ w (p_long - p_short), whose sign is
+the side; confidence = Σ w of the side's probability given a move; agreement = the weight of horizons that lean to it;
+quality = 0.35 agreement + 0.30 confidence + 0.20 size + 0.15 (1 - risk), where size = Σ w |return| / 0.015 up to 1, and
+risk is the adverse excursion's share of both at 4 hours. Stop and take are those excursions within bounds.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from candlecast import outputs as layout
-from candlecast.values import F32, F64, Bool, Interpretation
+from candlecast import _rust
+from candlecast.values import F32, F64, Interpretation
 
-WEIGHTS: Final = np.array([0.25, 0.25, 0.35, 0.15])
+WEIGHTS: Final = np.array(_rust.HORIZON_WEIGHTS)
 """Weight of each horizon."""
 LONG: Final = 1
 SHORT: Final = -1
@@ -25,47 +31,22 @@ def calibrated(logits: F64, temperatures: F64) -> F64:
 
 
 def interpret(outputs: F32, temperatures: F64) -> Interpretation:
-    """Read outputs [B, 20] with the bundle's calibration temperatures [4].
+    """Read outputs [B, 20] with the bundle's calibration temperatures [4], or [B, 4] of each.
 
     A row with a non-finite output keeps its raw returns and risks, has NaN in everything derived, and side 0.
     """
-    raw = outputs.astype(np.float64)
-    finite: Bool = np.logical_and.reduce(np.isfinite(raw), axis=1)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        p = calibrated(raw[:, layout.LOGITS].reshape(-1, 4, 3), temperatures)
-        p[~finite] = np.nan
-        p_long, p_short = p[:, :, 0], p[:, :, 1]
-        move_h, lean = p_long + p_short, p_long - p_short
-        side_h = p_long / move_h
-        side_h[move_h == 0] = 0.5
-        edge = lean @ WEIGHTS
-        sign = np.sign(edge)[:, None]
-        # s on the LONG side, 1 - s on the SHORT side; the same for the risks: drawdown is adverse to LONG.
-        confidence = (0.5 + sign * (side_h - 0.5)) @ WEIGHTS
-        agreement = ((np.sign(lean) == sign) & (sign != 0)) @ WEIGHTS
-        returns, risks = raw[:, layout.RETURNS], raw[:, layout.RISKS]
-        drawdown, rally = np.maximum(risks[:, 2:], 0).T
-        adverse, favourable = np.where(edge < 0, (rally, drawdown), (drawdown, rally))
-        both = adverse + favourable
-        risk = adverse / both
-        risk[both == 0] = 0.5
-        size = np.minimum(np.abs(returns) @ WEIGHTS / 0.015, 1)
-        quality = 0.35 * agreement + 0.30 * confidence + 0.20 * size + 0.15 * (1 - risk)
-        side = np.where(finite, sign[:, 0], NONE).astype(np.int8)
-    if not finite.all():
-        for derived in (agreement, quality, adverse, favourable):
-            derived[~finite] = np.nan
+    said = _rust.interpret(np.asarray(outputs, np.float32), np.asarray(temperatures, np.float64))
     return Interpretation(
-        side=side,
-        finite=finite,
-        confidence=confidence,
-        agreement=agreement,
-        move=move_h @ WEIGHTS,
-        edge=edge,
-        quality=quality,
-        returns=returns,
-        probabilities=p,
-        risks=risks,
-        stop_loss=np.clip(adverse, 0.005, 0.025),
-        take_profit=np.clip(favourable, 0.01, 0.05),
+        side=said.side,
+        finite=said.finite,
+        confidence=said.confidence,
+        agreement=said.agreement,
+        move=said.move,
+        edge=said.edge,
+        quality=said.quality,
+        returns=said.returns,
+        probabilities=said.probabilities,
+        risks=said.risks,
+        stop_loss=said.stop_loss,
+        take_profit=said.take_profit,
     )

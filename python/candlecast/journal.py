@@ -4,6 +4,7 @@ A record is appended to the newest segment, as magic, length, checksum and paylo
 synced to disk, whatever comes is the next group. A record's position is its place in the stream of all bytes ever
 appended, and a segment is called by the position it begins at. Records before the mark have been taken further; a
 segment that holds no others is removed. What is found torn or damaged at the start is passed over, the rest is kept.
+Small groups are written over zeros, for a file that grows takes the disk half as long again to sync.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,9 @@ MAGIC: Final = b"CCJ1"
 HEADER: Final = struct.Struct("<4sII")  # magic, length of the payload, its checksum
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 BLOCKED_PAUSE_S: Final = 0.2
+ZEROS: Final = bytes(1024 * 1024)
+"""Put in the way of small groups at once: some hundred forecasts."""
+SMALL_BYTES: Final = len(ZEROS) // 8
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -86,6 +91,7 @@ class Journal:
         self._sync = sync
         self._segments: list[Segment] = []
         self._file = self._lock = -1
+        self._zeros_end = 0  # in the newest segment
         self._begun_s = 0.0
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
@@ -145,9 +151,7 @@ class Journal:
             log.error("records lost at stop records=%d because=%s", len(self._waiting), self.failed or self.blocked)
         self._writer.shutdown()
         self._reader.shutdown()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._close()
         os.close(self._lock)
 
     def append(self, payload: bytes) -> asyncio.Future[int]:
@@ -246,10 +250,14 @@ class Journal:
             buffers += [HEADER.pack(MAGIC, len(payload), self._checksum(payload)), payload]
             at += HEADER.size + len(payload)
             ends.append(at)
+        begin = segment.end - segment.start
+        self._put_zeros(begin, at - segment.end)
         try:
             self._write_all(self._file, buffers)
         except OSError:
-            os.ftruncate(self._file, segment.end - segment.start)  # a record that is torn is none
+            os.ftruncate(self._file, begin)  # a record that is torn is none
+            os.lseek(self._file, begin, os.SEEK_SET)
+            self._zeros_end = begin
             raise
         try:
             self._sync(self._file)
@@ -257,6 +265,12 @@ class Journal:
             raise Failed(f"not synced: {error}") from error
         segment.end = at
         return ends
+
+    def _put_zeros(self, begin: int, size: int) -> None:
+        if begin + size > self._zeros_end and size <= SMALL_BYTES:
+            with suppress(OSError):  # there is no room for as many: that is seen by what is written
+                os.pwrite(self._file, ZEROS, begin)
+                self._zeros_end = begin + len(ZEROS)
 
     def _writable(self) -> Segment:
         newest = self._segments[-1] if self._file >= 0 else None
@@ -270,19 +284,26 @@ class Journal:
     def _begin(self) -> Segment:
         start = self.end
         path = self._directory / f"{start:020d}.journal"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             _sync_directory(self._directory)
         except OSError:
             os.close(file)
             raise
-        if self._file >= 0:
-            os.close(self._file)
-        self._file, self._begun_s = file, time.monotonic()
+        self._close()
+        self._file, self._begun_s, self._zeros_end = file, time.monotonic(), 0
         segment = Segment(path, start, start)
         self._segments.append(segment)
         self._remove_taken()
         return segment
+
+    def _close(self) -> None:
+        """End the newest segment behind its last record."""
+        if self._file >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._segments[-1].end - self._segments[-1].start)
+            os.close(self._file)
+            self._file = -1
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -317,7 +338,8 @@ class Journal:
         data = path.read_bytes()
         good = max((end for _, end, _ in _records(data, self._checksum)), default=0)
         if good < len(data):
-            log.warning("journal cut segment=%s bytes=%d", path.name, len(data) - good)
+            if data.count(0, good) < len(data) - good:  # else those zeros that no record came to
+                log.warning("journal cut segment=%s bytes=%d", path.name, len(data) - good)
             os.truncate(path, good)
         return Segment(path, start, start + good)
 

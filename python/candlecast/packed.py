@@ -5,6 +5,7 @@ The layout of a candle is documented in proto/candlecast/v1/types.proto (PackedC
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -161,3 +162,9 @@ def unpack(data: bytes, dtype: np.dtype[Any]) -> Records:
     if len(data) % dtype.itemsize:
         raise ValueError(f"{len(data)} bytes are no whole number of records of {dtype.itemsize} bytes")
     return np.frombuffer(data, dtype)
+
+
+def places(dtype: np.dtype[Any], types: Mapping[str, str] | None = None) -> dict[str, tuple[int, str]]:
+    """Return of each field its offset and its type, of an array that of its numbers, or what `types` calls it."""
+    called = types or {}
+    return {name: (field[1], called.get(name, field[0].base.str)) for name, field in (dtype.fields or {}).items()}

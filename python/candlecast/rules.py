@@ -36,6 +36,10 @@ VOTES: Final = ("rsi", "macd", "bollinger", "stochastic", "adx_di", "ma_cross")
 RSI_EDGE: Final = 0.8
 STOCHASTIC_EDGE: Final = 0.6
 ML_WEIGHT: Final = 0.7
+_EDGES: Final = np.array([RSI_EDGE, 0, 1, STOCHASTIC_EDGE, 0, 0], dtype=np.float32)
+_AGAINST: Final = np.array([1, -1, 1, 1, -1, -1], dtype=np.int8)
+"""Who votes against what is beyond an edge, and who for it."""
+_DI: Final = VOTES.index("adx_di")
 
 
 class Rules:
@@ -49,23 +53,16 @@ class Rules:
         position = {name: i for i, name in enumerate(feature_names)}
         if missing := [name for name in COLUMNS.values() if name not in position]:
             raise ValueError(f"the feature set lacks {', '.join(missing)}, which the rule score reads")
-        self._positions = np.array([position[name] for name in COLUMNS.values()])
+        self._adx = position[COLUMNS["adx"]]
+        self._positions = np.array([position[name] for who, name in COLUMNS.items() if who != "adx"])
 
     def votes(self, rows: F32) -> NDArray[np.int8]:
         """Return who voted what [B, 6], in the order of VOTES, of feature rows [B, F]."""
-        read = rows[:, self._positions].astype(np.float64)
-        read[~np.isfinite(read)] = 0.0
-        rsi, macd, bollinger, stochastic, adx, di, cross = read.T
-        return np.column_stack(
-            [
-                _outside(rsi, RSI_EDGE),
-                np.sign(macd),
-                _outside(bollinger, 1.0),
-                _outside(stochastic, STOCHASTIC_EDGE),
-                np.where(adx > 0, np.sign(di), 0),
-                np.sign(cross),
-            ]
-        ).astype(np.int8)
+        read = rows[:, self._positions]
+        with np.errstate(invalid="ignore"):  # NaN is beyond no edge
+            votes: NDArray[np.int8] = (read < -_EDGES).astype(np.int8) - (read > _EDGES)
+            votes[:, _DI] *= rows[:, self._adx] > 0
+        return votes * _AGAINST * np.isfinite(read)
 
     def score(self, rows: F32) -> F64:
         """Return the mean vote [B], -1 to 1, of feature rows [B, F]."""
@@ -76,9 +73,3 @@ class Rules:
 def hybrid(edge: F64, rule_score: F64, ml_weight: float = ML_WEIGHT) -> F64:
     """Return [B] ml_weight · edge + (1 - ml_weight) · rule score, -1 to 1; NaN where the model said nothing finite."""
     return ml_weight * edge + (1 - ml_weight) * rule_score
-
-
-def _outside(value: F64, edge: float) -> F64:
-    """Vote against what is beyond an edge: 1 below -edge, -1 above it."""
-    vote: F64 = (value < -edge).astype(np.float64) - (value > edge)
-    return vote

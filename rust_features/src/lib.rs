@@ -15,6 +15,7 @@
 //! | [`engine`] | one symbol: candle in, row out, the last rows kept |
 //! | [`market`] | many symbols: batches in, windows out, every candle answered |
 //! | [`order_flow`] | one symbol's trades and book: the three features of the gate |
+//! | [`interpretation`] | what a model's outputs mean |
 //! | [`portfolio`] | signals, open positions and returns: the filters that remember |
 //! | [`snapshot`] | a symbol as bytes, checked when it comes back |
 //!
@@ -44,6 +45,7 @@ pub mod cross;
 pub mod engine;
 pub mod extras;
 pub mod indicator;
+pub mod interpretation;
 mod jobs;
 mod ledger;
 pub mod levels;

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from candlecast.filters import reasons_of
+from candlecast.packed import SCORES
 from candlecast.store import records
 from candlecast.store import writer as module
 from candlecast.store.embedded import EmbeddedPostgres
@@ -130,7 +131,7 @@ def columns_of(given):
         "strength": [("WEAK", "NORMAL", "STRONG")[code] for code in given.strength],
         **{name: null_for_nan(getattr(meaning, name)) for name in records.NUMBERS},
         "reasons": [list(reasons_of(bits)) for bits in given.reasons.tolist()],
-        **{name: null_for_nan(getattr(given, name)) for name in records.SCORES},
+        **{name: null_for_nan(getattr(given, name)) for name in SCORES},
         **{name: [getattr(times, name)] * 40 for name in records.STAGES},
     }
 

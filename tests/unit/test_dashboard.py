@@ -128,6 +128,38 @@ async def test_what_is_stored_is_on_the_board_also_when_the_source_does_not_begi
         assert (feed.loaded, len(feed.board), feed.trouble) == (True, 1, "away")
 
 
+async def test_a_feed_nobody_looks_at_asks_the_server_for_nothing_and_wakes_when_one_does(monkeypatch):
+    monkeypatch.setattr(feeds, "REFILL_S", 0.0)
+    source = Scripted()
+    async with Feed(nothing, source, rest_after_s=0.05) as feed, asyncio.timeout(5):
+        await asyncio.sleep(0.02)
+        assert (source.begun, feed.resting, feed.trouble) == (0, True, None)
+        await feed.awake()
+        assert (source.begun, feed.resting, feed.loaded) == (1, False, True)
+        with feed.listen(lambda r: True) as listener:
+            await asyncio.sleep(0.1)  # who listens keeps it awake
+            await source.give([row("A", 1)])
+            assert len(await listener.take(1)) == 1
+        await asyncio.sleep(0.06)
+        source.batches.put_nowait([row("A", 2)])
+        await asyncio.sleep(0.01)
+        assert feed.resting
+        with feed.listen(lambda r: True):
+            await feed.awake()
+            assert source.begun == 2
+
+
+async def test_a_page_does_not_wait_for_a_source_that_is_away(monkeypatch):
+    async def away():
+        raise StorageUnavailable("away")
+        yield []
+
+    async with Feed(nothing, away, rest_after_s=60) as feed, asyncio.timeout(1):
+        await feed.awake()
+        await feed.awake()
+        assert feed.trouble == "away"
+
+
 async def test_too_many_listeners_are_refused(monkeypatch):
     monkeypatch.setattr(feeds, "LISTENERS_MAX", 1)
     async with Feed(nothing, Scripted()) as feed:

@@ -373,6 +373,58 @@ async def test_while_the_model_is_busy_what_waits_is_the_next_group_and_order_is
     assert len(recorder.forecasts) == 30
 
 
+async def test_beside_a_group_fewer_wait_until_it_is_answered_and_as_many_go():
+    model, recorder = HeldModel(), FakeRecorder()
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+
+        async def later(start, stop):
+            works = [f.accept(slice_of(i, i + 1)) for i in range(start, stop)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return works
+
+        def have():
+            return f._features.status("BTCUSDT", 900_000).have
+
+        works = await later(NEED, NEED + 3)
+        assert have() == NEED + 3
+        works += await later(NEED + 3, NEED + 5)
+        assert have() == NEED + 3  # two do not go beside three
+        works += await later(NEED + 5, NEED + 6)
+        assert have() == NEED + 6
+        works += await later(NEED + 6, NEED + 7)
+        model.go.set()
+        for work in works:
+            assert (await work.answer(5_000, patient=True)).forecasts is not None
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_no_group_waits_for_a_disk_that_its_callers_would_not_wait_for(durable):
+    model, recorder = FakeModel(), FakeRecorder()
+    disk = asyncio.Event()
+
+    async def slow(*given, durable=True, **how):
+        if durable:
+            await disk.wait()
+        return await FakeRecorder.record(recorder, *given, durable=durable, **how)
+
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        recorder.record = slow
+        first = [f.accept(slice_of(NEED + i, NEED + i + 1)) for i in range(2)]
+        await asyncio.sleep(0.01)
+        second = f.accept(slice_of(NEED + 2, NEED + 3), durable=durable)
+        if durable:
+            with pytest.raises(DeadlineExceeded, match="nothing has moved"):
+                await second.answer(20, patient=True)
+        else:
+            assert (await second.answer(5_000, patient=True)).forecasts is not None
+        disk.set()
+        for work in first:
+            await work
+
+
 async def test_who_needs_no_model_is_answered_while_it_is_away():
     model, recorder = FakeModel(), FakeRecorder()
     async with forecaster(model, recorder, model_wait_ms=3_600_000) as f:

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from candlecast.interpret import LONG, NONE, SHORT, WEIGHTS, interpret
+from candlecast.interpret import LONG, NONE, SHORT, WEIGHTS, calibrated, interpret
+from candlecast.outputs import LOGITS, RETURNS, RISKS
 
 ONES = np.ones(4)
 PROBABILITIES = np.array([[0.5, 0.25, 0.25], [0.2, 0.4, 0.4], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
@@ -88,3 +89,68 @@ def test_every_number_stays_in_its_range(rows):
         values = getattr(m, name)
         assert (values >= low - 1e-12).all() and (values <= high + 1e-12).all(), name
     assert WEIGHTS.sum() == pytest.approx(1)
+
+
+def by_columns(outputs, temperatures):
+    """The definition, written down by columns."""
+    raw = outputs.astype(np.float64)
+    finite = np.logical_and.reduce(np.isfinite(raw), axis=1)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        p = calibrated(raw[:, LOGITS].reshape(-1, 4, 3), temperatures)
+        p[~finite] = np.nan
+        p_long, p_short = p[:, :, 0], p[:, :, 1]
+        move_h, lean = p_long + p_short, p_long - p_short
+        side_h = p_long / move_h
+        side_h[move_h == 0] = 0.5
+        edge = lean @ WEIGHTS
+        sign = np.sign(edge)[:, None]
+        # s on the LONG side, 1 - s on the SHORT side; the same for the risks: drawdown is adverse to LONG.
+        confidence = (0.5 + sign * (side_h - 0.5)) @ WEIGHTS
+        agreement = ((np.sign(lean) == sign) & (sign != 0)) @ WEIGHTS
+        returns, risks = raw[:, RETURNS], raw[:, RISKS]
+        drawdown, rally = np.maximum(risks[:, 2:], 0).T
+        adverse, favourable = np.where(edge < 0, (rally, drawdown), (drawdown, rally))
+        both = adverse + favourable
+        risk = adverse / both
+        risk[both == 0] = 0.5
+        size = np.minimum(np.abs(returns) @ WEIGHTS / 0.015, 1)
+        quality = 0.35 * agreement + 0.30 * confidence + 0.20 * size + 0.15 * (1 - risk)
+        side = np.where(finite, sign[:, 0], NONE).astype(np.int8)
+    if not finite.all():
+        for derived in (agreement, quality, adverse, favourable):
+            derived[~finite] = np.nan
+    return {
+        "side": side,
+        "finite": finite,
+        "confidence": confidence,
+        "agreement": agreement,
+        "move": move_h @ WEIGHTS,
+        "edge": edge,
+        "quality": quality,
+        "returns": returns,
+        "probabilities": p,
+        "risks": risks,
+        "stop_loss": np.clip(adverse, 0.005, 0.025),
+        "take_profit": np.clip(favourable, 0.01, 0.05),
+    }
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_every_row_means_what_the_definition_by_columns_says(each):
+    rng = np.random.default_rng(4)
+    rows = rng.normal(0, 1, (500, 20)) * np.array([0.01] * 4 + [2.0] * 12 + [0.03] * 4)
+    rows[:50] = np.round(rows[:50])  # ties, zeros
+    rows[50:60, 3], rows[60:70, 9], rows[70:80, 17] = np.nan, np.inf, -np.inf
+    rows[80:90, 4:16] *= 1e30
+    outputs = rows.astype(np.float32)
+    temperatures = rng.uniform(0.5, 3, (500, 4) if each else 4)
+    meaning = interpret(outputs, temperatures)
+    for name, column in by_columns(outputs, temperatures).items():
+        np.testing.assert_allclose(getattr(meaning, name), column, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match="20 columns, not 19"):
+        interpret(np.zeros((2, 19), dtype=np.float32), ONES)
+    with pytest.raises(ValueError, match=r"\[4\] or \[2, 4\]"):
+        interpret(np.zeros((2, 20), dtype=np.float32), np.ones(3))

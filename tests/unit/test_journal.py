@@ -1,6 +1,7 @@
 """What was acknowledged is there, in order, once; what was taken is not, and the files go."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -180,11 +181,30 @@ async def test_a_segment_that_somebody_removed_is_not_waited_for(tmp_path):
         assert await read_all(j) == [payloads(3)[0], payloads(3)[2]]
 
 
+async def test_small_records_are_written_over_zeros_which_are_no_damage_and_go_at_the_end(tmp_path, caplog):
+    async with journal(tmp_path) as j:
+        ends = await append(j, payloads(3))
+        (segment,) = tmp_path.glob("*.journal")
+        assert segment.stat().st_size > ends[-1]
+        left = segment.read_bytes()  # as a crash would leave it
+    assert segment.stat().st_size == ends[-1]
+    segment.write_bytes(left)
+    async with journal(tmp_path) as j:
+        assert [payload for _, payload in await j.read(0, 10**6)] == payloads(3)
+        assert segment.stat().st_size == ends[-1]
+    assert "cut" not in caplog.text
+    segment.write_bytes(left[: ends[-1]] + b"torn" + left[ends[-1] + 4 :])
+    async with journal(tmp_path) as j:
+        assert len(await j.read(0, 10**6)) == 3
+    assert "cut" in caplog.text
+
+
 async def test_a_segment_ends_at_its_size_and_is_removed_when_it_was_taken(tmp_path):
     async with journal(tmp_path, segment_bytes_max=100) as j:
         ends = await append(j, payloads(30))
         assert len(segments(tmp_path)) > 5
-        assert sum((tmp_path / name).stat().st_size for name in segments(tmp_path)) == ends[-1]
+        *ended, newest = segments(tmp_path)
+        assert sum((tmp_path / name).stat().st_size for name in ended) == int(Path(newest).stem)
         await j.advance(ends[14])
         assert all(int(name[:20]) <= ends[15] for name in segments(tmp_path)[:1])
         assert await read_all(j) == payloads(30)[15:]

@@ -223,8 +223,21 @@ def test_a_position_whose_candles_stay_away_ends_with_its_time():
     market.judge(100, [0])
     market.judge(101, [0], passes=False, ohlc=(100, 101, 99, 100.3))
     market.judge(116, [1], passes=False)
+    assert market.held == {0: 1}  # its candle may come in another message
+    market.judge(117, [1], passes=False)
     assert market.held == {}
     assert market.portfolio.core.trades(0)[1] == pytest.approx(0.003 - FREE.trade_cost)
+
+
+def test_a_position_whose_candle_comes_in_a_later_message_of_the_close_ends_at_its_price():
+    market = Market(FREE)
+    market.judge(100, [0])
+    market.judge(101, [0], passes=False, ohlc=(100, 101, 99, 100.3))
+    market.judge(116, [1], passes=False)
+    market.portfolio.follow(Others(np.array([2]), np.array([START + 116 * BAR]), np.full((1, 4), 100.0)))
+    market.judge(116, [0], passes=False, ohlc=(100, 101, 99, 100.8))
+    assert market.held == {}
+    assert market.portfolio.core.trades(0)[1] == pytest.approx(0.008 - FREE.trade_cost)
 
 
 def test_candles_without_forecasts_move_positions_too():

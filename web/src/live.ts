@@ -30,7 +30,7 @@ export interface Status {
   time_ms: number;
   server: "SERVING" | "NOT_SERVING" | "UNREACHABLE" | "UNKNOWN";
   database: "OK" | "AWAY";
-  feed: "LIVE" | "DOWN";
+  feed: "LIVE" | "RESTING" | "DOWN";
   trouble: string | null;
   symbols: number;
   newest_close_ms: number | null;

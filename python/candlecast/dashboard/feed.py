@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,9 +27,11 @@ RETRY_PAUSE_MS: Final = 1_000
 MINUTE_S: Final = 60.0
 REFILL_S: Final = 60.0
 """After so long storage is asked anew: what another server made, or came while we began, is found then."""
+AWAKE_TIMEOUT_MS: Final = 2_000
+"""Longest wait of one who looks for a feed that rested."""
 log = logging.getLogger(__name__)
 
-Source = Callable[[], AsyncIterator[Sequence[Row]]]
+Source = Callable[[], AsyncGenerator[Sequence[Row], None]]
 Wants = Callable[[Row], bool]
 
 
@@ -63,15 +66,22 @@ class Feed:
     Args:
         load: the newest forecast of every symbol; asked for whenever the source begins anew.
         source: what comes from then on.
+        rest_after_s: without anybody who looks for so long it rests: the server has nobody to tell then.
     """
 
-    def __init__(self, load: Callable[[], Any], source: Source) -> None:
+    def __init__(self, load: Callable[[], Any], source: Source, *, rest_after_s: float = math.inf) -> None:
         self.board = Board()
         self.trouble: str | None = "not begun"
         """Why nothing comes; None while all is well."""
         self.loaded = False
         self.heard_at = 0.0
         """When the source last gave a sign of life, on the monotonic clock."""
+        self.resting = rest_after_s < math.inf
+        """Nobody looks, and so nothing is heard."""
+        self._rest_after_s = rest_after_s
+        self._looked_at = -math.inf
+        self._looked = asyncio.Event()
+        self._began = asyncio.Event()
         self._counts: deque[tuple[float, int]] = deque()
         self._load = load
         self._source = source
@@ -100,6 +110,14 @@ class Feed:
         """Say whether LISTENERS_MAX listen already."""
         return len(self._listeners) >= LISTENERS_MAX
 
+    async def awake(self) -> None:
+        """Be looked at: return once what comes is heard, and the board loaded, or AWAKE_TIMEOUT_MS passed."""
+        self._looked_at = time.monotonic()
+        self._looked.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AWAKE_TIMEOUT_MS / 1000):
+                await self._began.wait()
+
     @contextmanager
     def listen(self, wants: Wants) -> Iterator[Listener]:
         """Listen for as long as the body runs.
@@ -111,25 +129,42 @@ class Feed:
             raise Overloaded(f"{LISTENERS_MAX} look on already: close some pages")
         listener = Listener(wants)
         self._listeners[id(listener)] = listener
+        self._looked.set()
         try:
             yield listener
         finally:
+            self._looked_at = time.monotonic()
             del self._listeners[id(listener)]
+
+    @property
+    def _is_looked_at(self) -> bool:
+        return bool(self._listeners) or time.monotonic() - self._looked_at <= self._rest_after_s
 
     async def _run(self) -> None:
         while True:
+            if not self._is_looked_at:
+                self._rest()
+                await self._looked.wait()
+            self.resting = False
             try:
                 rows = self._source()
                 first = await anext(rows)  # before the board is loaded, so that nothing falls between
                 await self._fill()
                 self._tell(first)
                 filled_at = time.monotonic()
+                self._began.set()
                 async for batch in rows:
                     self._tell(batch)
+                    if not self._is_looked_at:
+                        break
                     if time.monotonic() > filled_at + REFILL_S:
                         await self._fill()
                         filled_at = time.monotonic()
-                self.trouble = "the source has ended"
+                else:
+                    self.trouble = "the source has ended"
+                if not self._is_looked_at:
+                    await rows.aclose()
+                    continue
             except CandlecastError as error:
                 if self.trouble != str(error):
                     log.warning("feed down: %s", error)
@@ -140,7 +175,14 @@ class Feed:
             if not self.loaded:  # what is stored can be looked at, also while nothing comes
                 with suppress(CandlecastError):
                     await self._fill()
+            self._began.set()  # with trouble: nobody waits for more
             await asyncio.sleep(RETRY_PAUSE_MS / 1000)
+
+    def _rest(self) -> None:
+        self.resting, self.loaded, self.trouble = True, False, None
+        self._began.clear()
+        self._looked.clear()
+        self._counts.clear()
 
     async def _fill(self) -> None:
         self._hand_out(await self._load())

@@ -85,6 +85,7 @@ async def socket(
         await websocket.close(1013, "too many look on")
         return
     await websocket.accept()
+    await state.feed.awake()
     with state.feed.listen(
         _wants([Filter(symbol=symbol, direction=direction, min_confidence=min_confidence)])
     ) as listener:
@@ -109,6 +110,7 @@ async def _send(websocket: WebSocket, listener: Listener, watch: Watch) -> None:
 
 async def _heard(feed: Feed, watch: Watch, wants: Wants) -> AsyncIterator[str]:
     with feed.listen(wants) as listener:
+        await feed.awake()
         async for kind, text in _events(listener, watch):
             yield f"event: {kind}\ndata: {text}\n\n"
 

@@ -51,6 +51,7 @@ async def now(
 ) -> dict[str, Any]:
     """The newest forecast of each symbol, some at a time, out of memory."""
     feed, watch = request.app.state.feed, request.app.state.watch
+    await feed.awake()
     if not feed.loaded:
         raise Refused(503, "STORAGE_UNAVAILABLE", f"the forecasts are not loaded yet: {feed.trouble}")
     page = feed.board.page(search=search, side=side, order=order, offset=offset, limit=limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
 import grpc
@@ -21,6 +21,8 @@ from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
 
 QUIET_S: Final = 3.0
 """Without a word from the server for so long, the source says that it listens."""
+REST_AFTER_S: Final = 60.0
+"""Without a page that looks on for so long the server is asked for nothing: telling costs it a tenth of its time."""
 
 
 def opened(pool: Pool, channel: grpc.aio.Channel) -> Feed:
@@ -30,10 +32,10 @@ def opened(pool: Pool, channel: grpc.aio.Channel) -> Feed:
         return await views.rows(pool, "newest_forecasts", SYMBOLS_MAX)
 
     stub: Any = ForecastsStub(channel)  # grpc.aio's stubs are typed as the blocking ones
-    return Feed(load, lambda: subscribed(stub))
+    return Feed(load, lambda: subscribed(stub), rest_after_s=REST_AFTER_S)
 
 
-async def subscribed(stub: Any) -> AsyncIterator[Sequence[Row]]:
+async def subscribed(stub: Any) -> AsyncGenerator[Sequence[Row], None]:
     """Yield what the server says as it says it; an empty batch every QUIET_S says that it still would.
 
     Raises:

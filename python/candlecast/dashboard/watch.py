@@ -78,11 +78,12 @@ class Watch:
         feed = self._feed
         silent = feed.loaded and time.monotonic() - feed.heard_at > SILENT_S
         trouble = feed.trouble or ("the feed is silent" if silent else None)
+        heard = "RESTING" if feed.resting else "LIVE"
         return {
             "time_ms": round(time.time() * 1000),
             "server": self.server,
             "database": "AWAY" if self.database else "OK",
-            "feed": "DOWN" if trouble else "LIVE",
+            "feed": "DOWN" if trouble else heard,
             "trouble": self.database or trouble,
             "symbols": len(feed.board),
             "per_minute": feed.per_minute,

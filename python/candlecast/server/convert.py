@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +12,14 @@ from candlecast import _rust
 from candlecast.features import LATE, REFUSED
 from candlecast.filters import reasons_of
 from candlecast.gate import APPROVE, REFUSE
-from candlecast.packed import NUMBERS, RESULT, RESULT_LAYOUT, SCORES
+from candlecast.packed import NUMBERS, RESULT, RESULT_LAYOUT, SCORES, places
 from candlecast.v1 import types_pb2 as pb
-from candlecast.values import DEFAULT_INTERVAL_MS, Candles, Forecasts, Known, Model, Recorded, symbols
+from candlecast.values import DEFAULT_INTERVAL_MS, I64, Candles, Forecasts, Known, Model, Recorded, symbols
 from candlecast.work import Answer, Part
 
 _NAN = float("nan")
+_RESULT_PLACES = places(RESULT)
+_NO_RESULT = bytes(RESULT.itemsize)
 
 # The core's codes, spelt alike on the wire.
 _STATES: tuple[Any, ...] = tuple(pb.SymbolState.Value(f"SYMBOL_STATE_{name}") for name in _rust.STATES)
@@ -187,36 +189,48 @@ def packed_results(answer: Answer | Part, need: int) -> pb.PackedResults:
 
 def _packed(answer: Answer, need: int) -> pb.PackedResults:
     candles, pushed = answer.candles, answer.moved.pushed
-    records = np.zeros(len(candles), RESULT)
-    records["symbol"], records["interval_ms"] = candles.symbol, candles.interval_ms
-    records["open_time_ms"] = candles.open_time_ms
-    records["verdict"], records["state"] = _VERDICT_CODES[pushed.verdict], _STATE_CODES[pushed.state]
+    verdict = _VERDICT_CODES[pushed.verdict]
     for i, known in answer.known.items():
-        records["verdict"][i] = _OF_KNOWN[known]
-    records["refusal_field"], records["refusal_reason"] = pushed.field, pushed.reason
-    records["have"], records["need"] = pushed.have, need
+        verdict[i] = _OF_KNOWN[known]
+    columns: list[tuple[str, Any]] = [
+        ("symbol", candles.symbol),
+        ("interval_ms", candles.interval_ms),
+        ("open_time_ms", candles.open_time_ms),
+        ("verdict", verdict),
+        ("state", _STATE_CODES[pushed.state]),
+        ("refusal_field", pushed.field),
+        ("refusal_reason", pushed.reason),
+        ("have", pushed.have),
+        ("need", need),
+    ]
+    parts: list[tuple[I64 | None, list[tuple[int, str, Any]]]] = [(None, _placed(columns))]
     message = pb.PackedResults(layout=RESULT_LAYOUT)
-    if (columns := answer.forecasts) is not None:
-        has = np.flatnonzero(pushed.window >= 0)
-        of = pushed.window[has]
-        records["has_forecast"][has] = 1
-        for name, column in _forecast_columns(columns, answer):
-            records[name][has] = column[of]
-        message.model.CopyFrom(_model(columns.model))
-        if columns.challenger is not None:
-            message.challenger.CopyFrom(_model(columns.challenger))
-        message.times.CopyFrom(_times(columns, answer))
-    message.records = records.tobytes()
+    if (forecasts := answer.forecasts) is not None:
+        has = pushed.window >= 0  # windows are in the order of the candles
+        parts.append((None if has.all() else np.flatnonzero(has), _placed(_forecast_columns(forecasts, answer))))
+        message.model.CopyFrom(_model(forecasts.model))
+        if forecasts.challenger is not None:
+            message.challenger.CopyFrom(_model(forecasts.challenger))
+        message.times.CopyFrom(_times(forecasts, answer))
+    message.records = _rust.interleave(_NO_RESULT, len(candles), parts)
     return message
 
 
-def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str, NDArray[Any]]]:
+def _placed(columns: Iterable[tuple[str, Any]]) -> list[tuple[int, str, Any]]:
+    return [(*_RESULT_PLACES[name], column) for name, column in columns]
+
+
+def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str, Any]]:
     """Yield each column [B] of the records that speaks of forecasts."""
-    m = columns.meaning
+    m, recorded, rows = columns.meaning, answer.recorded, len(columns)
+    is_closed = not columns.forming.any()
+    durability: Any = _not_stored(answer)
+    if recorded.stored.any():
+        durability = np.where(recorded.stored, pb.DURABILITY_STORED, durability)
+    yield "has_forecast", 1
     yield "direction", directions(columns.direction)
     yield "strength", _STRENGTH_CODES[columns.strength]
-    durability = np.where(answer.recorded.stored, pb.DURABILITY_STORED, _not_stored(answer))
-    yield "durability", np.where(columns.forming, pb.DURABILITY_UNSPECIFIED, durability)
+    yield "durability", durability if is_closed else np.where(columns.forming, pb.DURABILITY_UNSPECIFIED, durability)
     yield "forecast_state", _STATE_CODES[columns.state]
     yield "gap_filled", columns.gap_filled
     yield "degraded", columns.degraded
@@ -226,7 +240,7 @@ def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str,
     yield "gate", columns.gate_verdict
     yield "gate_probability", columns.gate_probability
     yield "forming", columns.forming
-    yield "already_stored", ~columns.forming & ~answer.recorded.new
+    yield "already_stored", ~(columns.forming | recorded.new)
     yield "reasons", columns.reasons
     yield "close_time_ms", columns.close_time_ms
     yield "features_hash", columns.features_hash
@@ -235,7 +249,7 @@ def _forecast_columns(columns: Forecasts, answer: Answer) -> Iterator[tuple[str,
     for name in SCORES:
         yield name, getattr(columns, name)
     yield "returns", m.returns
-    yield "probabilities", m.probabilities
+    yield "probabilities", m.probabilities.reshape(rows, -1)
     yield "risks", m.risks
 
 

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candlecast import outputs as layout
+from candlecast._rust import interleave
 from candlecast.filters import reasons_of
 from candlecast.gate import RECORD as FLOW_VALUES
 from candlecast.gate import VERDICTS
-from candlecast.values import F32, SYMBOL_BYTES, Candles, FlowRecords, Forecasts, Model, Symbols
+from candlecast.packed import places
+from candlecast.values import F32, SYMBOL_BYTES, Candles, FlowRecords, Forecasts, Model
 
 Records = NDArray[np.void]
 """[N] of CANDLE, FLOW, or of `prediction(feature_count)`."""
@@ -123,8 +124,30 @@ FLOATS: Final = {"outputs": layout.COUNT, "probabilities": len(layout.HORIZONS) 
 """Numbers in a bytea; in `features` as many as the model has."""
 NUMBERS: Final = ("confidence", "quality", "agreement", "move", "edge", "stop_loss", "take_profit")
 """Columns that Interpretation calls alike."""
-SCORES: Final = ("rule_score", "hybrid_score", "size_multiplier")
+ALIKE: Final = (
+    "symbol",
+    "interval_ms",
+    "close_time_ms",
+    "close",
+    "volume",
+    "state",
+    "gap_filled",
+    "degraded",
+    "model_agreement",
+    "features_hash",
+    "outputs",
+    "direction",
+    "strength",
+    "reasons",
+    "rule_score",
+    "hybrid_score",
+    "size_multiplier",
+    "gate_probability",
+    "gate_verdict",
+)
 """Columns that Forecasts calls alike."""
+FLOW_ALIKE: Final = ("gate_asked", "gate_probability", "gate_verdict", "degraded")
+"""Columns that FlowRecords calls alike."""
 STAGES: Final = ("decode_us", "features_us", "queue_us", "model_us", "interpret_us")
 """Columns that StageTimes calls alike."""
 TIME_US_MAX: Final = 2**31 - 1
@@ -186,19 +209,28 @@ def _empty(record: np.dtype[np.void]) -> bytes:
     return empty.tobytes()
 
 
-def _made(record: np.dtype[np.void], count: int) -> Records:
-    return np.frombuffer(bytearray(_empty(record) * count), record)
+@cache
+def _places(record: np.dtype[np.void]) -> dict[str, tuple[int, str]]:
+    bytea = dict.fromkeys((*FLOATS, "features"), "<f4")
+    return places(record, bytea | {"symbol": "|blank"})
+
+
+def _made(record: np.dtype[np.void], count: int, columns: Iterable[tuple[str, Any]]) -> Records:
+    place = _places(record)
+    placed = [(*place[name], column) for name, column in columns]
+    return np.frombuffer(interleave(_empty(record), count, [(None, placed)]), record)
 
 
 def candles(given: Candles, accepted_ns: int) -> Records:
     """Return the records of N candles that moved the state at `accepted_ns`, ns since 1970; forming ones included."""
-    made = _made(CANDLE, len(given))
-    made["symbol"] = _padded(given.symbol)
-    made["interval_ms"], made["open_time_ms"] = given.interval_ms, given.open_time_ms
-    for name, column in zip(VALUES, given.values.T, strict=True):
-        made[name] = column
-    made["accepted_ns"] = accepted_ns
-    return made
+    columns = (
+        ("symbol", given.symbol),
+        ("interval_ms", given.interval_ms),
+        ("open_time_ms", given.open_time_ms),
+        *zip(VALUES, given.values.T, strict=True),
+        ("accepted_ns", accepted_ns),
+    )
+    return _made(CANDLE, len(given), columns)
 
 
 def predictions(given: Forecasts, feature_names: Sequence[str]) -> Records:
@@ -208,43 +240,21 @@ def predictions(given: Forecasts, feature_names: Sequence[str]) -> Records:
         feature_names: [F] names of the columns of given.rows.
     """
     assert given.rows.shape[1] == len(feature_names), "one name for each feature"
-    made = _made(prediction(len(feature_names)), len(given))
-    made["symbol"] = _padded(given.symbol)
-    made["interval_ms"], made["close_time_ms"] = given.interval_ms, given.close_time_ms
-    made["close"], made["volume"] = given.close, given.volume
-    made["state"], made["gap_filled"] = given.state, given.gap_filled
-    made["degraded"], made["model_agreement"] = given.degraded, given.model_agreement
-    made["features"], made["features_hash"] = _bytes(given.rows), given.features_hash
-    made["zero_variance_count"] = given.zero_variance
-    for start in range(0, len(given), SUMMARY_ROWS):
-        some = slice(start, start + SUMMARY_ROWS)
-        for name, column in zip(SUMMARY, _summary(given.rows[some]), strict=True):
-            made[name][some] = column
-    for name, position in _indicators(tuple(feature_names)):
-        made[name] = given.rows[:, position]
-    made["outputs"] = _bytes(given.outputs)
-    made["probabilities"] = _bytes(given.meaning.probabilities.reshape(len(given), FLOATS["probabilities"]))
-    made["direction"], made["strength"] = given.direction, given.strength
-    for name in NUMBERS:
-        made[name] = getattr(given.meaning, name)
-    made["reasons"] = given.reasons
-    for name in SCORES:
-        made[name] = getattr(given, name)
-    made["gate_probability"], made["gate_verdict"] = given.gate_probability, given.gate_verdict
-    for name in STAGES:
-        made[name] = min(getattr(given.times, name), TIME_US_MAX)
-    return made
+    columns: list[tuple[str, Any]] = [(name, getattr(given, name)) for name in ALIKE]
+    columns += [("features", given.rows), ("zero_variance_count", given.zero_variance), *_summaries(given.rows)]
+    columns += [(name, given.rows[:, position]) for name, position in _indicators(tuple(feature_names))]
+    columns += [("probabilities", given.meaning.probabilities.reshape(len(given), FLOATS["probabilities"]))]
+    columns += [(name, getattr(given.meaning, name)) for name in NUMBERS]
+    columns += [(name, min(getattr(given.times, name), TIME_US_MAX)) for name in STAGES]
+    return _made(prediction(len(feature_names)), len(given), columns)
 
 
 def flows(given: FlowRecords) -> Records:
     """Return the records of N states of order flow."""
-    made = _made(FLOW, len(given))
-    made["symbol"], made["ts_ms"] = _padded(given.symbol), given.ts_ms
-    for name, column in zip(FLOW_VALUES, given.rows.T, strict=True):
-        made[name] = column
-    for name in ("gate_asked", "gate_probability", "gate_verdict", "degraded"):
-        made[name] = getattr(given, name)
-    return made
+    columns: list[tuple[str, Any]] = [("symbol", given.symbol), ("ts_ms", given.ts_ms)]
+    columns += zip(FLOW_VALUES, given.rows.T, strict=True)
+    columns += [(name, getattr(given, name)) for name in FLOW_ALIKE]
+    return _made(FLOW, len(given), columns)
 
 
 def rows(records: Records) -> list[tuple[Any, ...]]:
@@ -281,6 +291,12 @@ def _indicators(feature_names: tuple[str, ...]) -> list[tuple[str, int]]:
     return [(name, position[feature]) for name, feature in INDICATORS.items() if feature in position]
 
 
+def _summaries(rows: F32) -> Iterator[tuple[str, NDArray[Any]]]:
+    parts = [_summary(rows[start : start + SUMMARY_ROWS]) for start in range(0, max(1, len(rows)), SUMMARY_ROWS)]
+    for name, *columns in zip(SUMMARY, *parts, strict=True):
+        yield name, columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
 def _summary(rows: F32) -> tuple[NDArray[Any], ...]:
     """Return the number of NaN [B], and mean, standard deviation, minimum and maximum of the finite features [B, F].
 
@@ -303,16 +319,6 @@ def _summary(rows: F32) -> tuple[NDArray[Any], ...]:
             wide = np.where(finite, wide - mean[:, None], 0)
         std = np.sqrt(np.einsum("ij,ij->i", wide, wide) / count)
         return absent, mean, std, low.min(axis=1), high.max(axis=1)
-
-
-def _padded(symbol: Symbols) -> Symbols:
-    whole = b"".join(map(bytes.ljust, symbol.tolist(), repeat(SYMBOL_BYTES)))  # np.strings.ljust takes 13 µs for one
-    return np.frombuffer(whole, symbol.dtype)
-
-
-def _bytes(rows: NDArray[Any]) -> NDArray[np.void]:
-    """Return each of rows [B, K] as little-endian float32."""
-    return np.ascontiguousarray(rows, "<f4").view(f"V{4 * rows.shape[1]}")[:, 0]
 
 
 def _signed(unsigned: int) -> int:

@@ -2,8 +2,8 @@
 //!
 //! A signal at a close enters at the next open. Within a bar the worse comes first: at the open a stop that the open has
 //! passed fills there, a take at its own price; within the bar the stop, then the take; at the close a position that
-//! has had its bars ends, at once if candles are missing. What it brought is kept by series, for the realised Sharpe
-//! ratio.
+//! has had its bars ends. One whose candle stays away ends at its last close, once a later one is there: the candles of a
+//! close come in several messages. What it brought is kept by series, for the realised Sharpe ratio.
 
 use super::{Bar, grown};
 
@@ -156,11 +156,11 @@ impl Positions {
         let mut at = 0;
         while at < self.open.len() {
             let held = &mut self.open[at];
-            let left = match bar(held.series) {
-                Some(bar) if held.signal_ms < close_ms => held.moved(bar),
-                _ => None,
+            let (left, ends) = match bar(held.series) {
+                Some(bar) if held.signal_ms < close_ms => (held.moved(bar), close_ms >= held.until_ms),
+                _ => (None, close_ms > held.until_ms),
             };
-            match left.or_else(|| (close_ms >= held.until_ms).then_some(held.mark)).filter(|price| !price.is_nan()) {
+            match left.or_else(|| ends.then_some(held.mark)).filter(|price| !price.is_nan()) {
                 Some(price) => {
                     let held = self.open.remove(at);
                     self.closed(&held, price, close_ms);

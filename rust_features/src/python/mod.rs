@@ -1,7 +1,9 @@
 //! All that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
 
+mod interpretation;
 mod order_flow;
 mod portfolio;
+mod records;
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -38,9 +40,13 @@ mod module {
     use super::*;
 
     #[pymodule_export]
+    use super::interpretation::{Meaning, interpret};
+    #[pymodule_export]
     use super::order_flow::{FlowPushed, FlowStatus, OrderFlow};
     #[pymodule_export]
     use super::portfolio::{OpenPositions, Portfolio};
+    #[pymodule_export]
+    use super::records::interleave;
     #[pymodule_export]
     use super::{Feature, Market, Pushed, Status, catalog, crc32c, feature_set_hash};
 
@@ -52,6 +58,7 @@ mod module {
         module.add("WINDOW", WINDOW)?;
         module.add("FEATURE_SET", crate::catalog::FEATURE_SET)?;
         module.add("OPTIONAL_INPUTS", names(None, &OptionalInputs::NAMES)?)?;
+        module.add("HORIZON_WEIGHTS", PyTuple::new(module.py(), crate::interpretation::WEIGHTS)?)?;
         module.add("VERDICTS", names(None, Verdict::NAMES)?)?;
         module.add("STATES", names(None, State::NAMES)?)?;
         module.add("FLOW_TAKEN", names(None, Taken::NAMES)?)?;
