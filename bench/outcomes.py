@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -85,23 +86,23 @@ async def fill(dsn: str, series: list[Series], bars: int, *, signals: float, bur
                 told.append((times + INTERVAL_MS, close))
             candles = Candles.joined(parts)
             given = forecasts(len(candles), seed=start)
-            made = records.predictions(given, [f"f{i}" for i in range(given.rows.shape[1])])
-            wide = np.frombuffer(
-                bytearray(records._empty(records.prediction(240)) * len(made)), records.prediction(240)
+            odds = np.exp(rng.normal(0, 0.4, (len(given), 4, 3)))  # a model that is seldom sure
+            given.meaning.probabilities[:] = odds / odds.sum(axis=2, keepdims=True)
+            given.meaning.stop_loss[:], given.meaning.take_profit[:] = 0.01, 0.02
+            given = replace(
+                given,
+                symbol=candles.symbol,
+                interval_ms=candles.interval_ms,
+                close_time_ms=np.concatenate([times for times, _ in told]),
+                close=np.concatenate([prices for _, prices in told]),
+                rows=rng.normal(0, 3, (len(given), 240)).astype(np.float32),
+                direction=np.where(rng.random(len(given)) < signals, rng.choice([-1, 1], len(given)), 0).astype(
+                    np.int8
+                ),
             )
-            for name in wide.dtype.names[2::2]:
-                if name != "features":
-                    wide[name] = made[name]
-            wide["features"] = records._bytes(rng.normal(0, 3, (len(made), 240)).astype(np.float32))
-            wide["symbol"] = records._padded(candles.symbol)
-            odds = np.exp(rng.normal(0, 0.4, (len(made), 4, 3)))  # a model that is seldom sure
-            wide["probabilities"] = records._bytes((odds / odds.sum(axis=2, keepdims=True)).reshape(-1, 12))
-            wide["close_time_ms"] = np.concatenate([times for times, _ in told])
-            wide["close"] = np.concatenate([prices for _, prices in told])
-            wide["direction"] = np.where(rng.random(len(made)) < signals, rng.choice([-1, 1], len(made)), 0)
-            wide["stop_loss"], wide["take_profit"] = 0.01, 0.02
+            made = records.predictions(given, [f"f{i}" for i in range(240)])
             origin = Origin.of(given.model, 240, features.STATES)
-            refused = await writer.write(Batch(records.candles(candles, 1).tobytes(), wide.tobytes(), (), origin))
+            refused = await writer.write(Batch(records.candles(candles, 1).tobytes(), made.tobytes(), (), origin))
             assert not refused, refused[0][1]
 
 
