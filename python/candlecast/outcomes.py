@@ -23,6 +23,9 @@ STOP, TAKE, TIME, NO_ENTRY = range(4)
 HORIZONS: Final = len(outputs.HORIZON_BARS)
 BINS: Final = 20
 """Of the probability of the likeliest class."""
+COUNTED: Final = ("forecasts", "hits", "longs", "shorts", "neutrals", "side_hits")
+SUMMED: Final = ("confidence", "log_loss", "brier", "error", "error_size", "error_square", "return_size")
+"""What is kept of a group of forecasts, in the order of ml_accuracy_counts."""
 P_MIN: Final = 1e-12
 """A smaller probability counts as this in log-loss."""
 TIMES: Final = 1 << 43

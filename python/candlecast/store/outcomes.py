@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
@@ -18,6 +19,7 @@ from candlecast.store.copied import row_type, rows_of
 from candlecast.store.outcome_rows import EPOCH_MS, ms_of
 from candlecast.store.pool import Connection
 from candlecast.store.queries import statements
+from candlecast.store.records import COPY_HEADER, COPY_TRAILER
 from candlecast.values import I64, Bool
 
 STATEMENTS: Final = statements("outcomes.sql")
@@ -45,6 +47,12 @@ FORECAST: Final = row_type(
     | dict.fromkeys(("size_multiplier", "confidence", "quality", "stop_loss", "take_profit"), ">f8")
     | {"expected": f"V{EXPECTED_BYTES}", "probabilities": f"V{PROBABILITY_BYTES}", "shadow": "?"}
 )
+COUNT: Final = row_type(
+    {"speaker": ">i4", "series": ">i4", "day": ">i4", "horizon_bars": ">i2", "bin": ">i2"}
+    | dict.fromkeys(outcomes.COUNTED, ">i8")
+    | dict.fromkeys(outcomes.SUMMED, ">f8")
+)
+"""A row of outcome_count."""
 
 Series = tuple[str, int]
 """Symbol and interval in ms."""
@@ -121,7 +129,10 @@ async def settle(
         await _write(connection, series, speakers, speaker, found)
         await run("outcome_turn")
         if found.is_new.any():
-            await run("outcome_accuracy", *_accuracy(series, speakers, speaker, found))
+            counted = io.BytesIO(_counted(found, speaker))
+            await connection.copy_to_table("outcome_count", source=counted, format="binary", timeout=TIMEOUT_MS / 1000)
+            spoke = [model for model, _ in speakers], [version for _, version in speakers]
+            await run("outcome_accuracy", *spoke, *columns)
             await run("outcome_exits", *_exits(series, speakers, speaker, found))
         await run("outcome_signals", OWN_STRATEGY, fees, *_signals(series, speakers, speaker, found))
         now_ms = np.where(counts > 0, np.maximum(settled_ms, sure_ms - LAST * interval_ms), settled_ms)
@@ -257,26 +268,22 @@ async def _write(
                 raise StorageUnavailable("outcomes were removed by somebody else meanwhile")
 
 
-def _accuracy(
-    series: Sequence[Series], speakers: Sequence[tuple[str, int]], speaker: I64, found: _Found
-) -> list[list[Any]]:
-    """Return the columns of `outcome_accuracy`."""
-    said, day = found.said, found.said.close_time_ms // DAY_MS
-    first_day = day.min(initial=0) if not len(day) else day.min()
-    groups = np.column_stack([speaker, said.series, day - first_day])
+def _counted(found: _Found, speaker: I64) -> bytes:
+    """Return what COPY reads into outcome_count."""
+    said = found.said
+    groups = np.column_stack([speaker, said.series, said.close_time_ms // DAY_MS])
     counts = outcomes.accuracy(said, groups, found.added, found.known.classes, found.known.returns)
-    spoke, of, days, horizon, bins = counts.keys.T.tolist()
-    whole = ("forecasts", "hits", "longs", "shorts", "neutrals", "side_hits")
-    return [
-        [speakers[k][0] for k in spoke],
-        [speakers[k][1] for k in spoke],
-        [series[k][1] for k in of],
-        [series[k][0] for k in of],
-        _dates(days, int(first_day)),
-        [outputs.HORIZON_BARS[h] for h in horizon],
-        bins,
-        *((column.astype(np.int64) if name in whole else column).tolist() for name, column in counts.sums.items()),
-    ]
+    made = np.zeros(len(counts.keys), COUNT)
+    names = COUNT.names or ()
+    made["fields"] = len(names) // 2
+    for size, name in zip(names[1::2], names[2::2], strict=True):
+        made[size] = COUNT[name].itemsize
+    speakers, series, day, horizon, bins = counts.keys.T
+    made["speaker"], made["series"], made["day"], made["bin"] = speakers + 1, series + 1, day, bins
+    made["horizon_bars"] = np.array(outputs.HORIZON_BARS)[horizon]
+    for name, column in counts.sums.items():
+        made[name] = column
+    return COPY_HEADER + made.tobytes() + COPY_TRAILER
 
 
 def _exits(

@@ -2,8 +2,15 @@
 -- comes by binary COPY, so no column is NULL; the arithmetic is candlecast/outcomes.py.
 
 -- name: outcome_rooms
--- Where a pass puts what has changed in rows that were there; each connection has its own. Months that forecasts have, outcomes get.
+-- Where a pass puts what has changed in rows that were there, and what it has counted; each connection has its own. Months that
+-- forecasts have, outcomes get.
 CREATE TEMPORARY TABLE IF NOT EXISTS outcome_change (LIKE ml_outcome_rows) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS outcome_count (
+    speaker integer, series integer, day integer, horizon_bars smallint, bin smallint, forecasts bigint, hits bigint,
+    longs bigint, shorts bigint, neutrals bigint, side_hits bigint, confidence double precision, log_loss double precision,
+    brier double precision, error double precision, error_size double precision, error_square double precision,
+    return_size double precision
+) ON COMMIT DELETE ROWS;
 SELECT create_month_partitions('ml_outcome_rows', array_agg(to_date(right(relname, 7), 'YYYY_MM')))
 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
 WHERE inhparent = 'ml_prediction_rows'::regclass AND relname ~ '_\d{4}_\d{2}$'
@@ -119,15 +126,16 @@ WHERE o.symbol = r.symbol AND o.close_time = r.close_time AND o.interval_ms = r.
 SELECT pg_advisory_xact_lock(hashtextextended('candlecast.outcomes', 0));
 
 -- name: outcome_accuracy
--- $1 to $7 the keys, $8 to $20 what is added to each.
+-- From outcome_count, which has numbers for models and versions ($1, $2) and for series ($3, $4).
 INSERT INTO ml_accuracy_counts AS kept (
     model, version, interval_ms, symbol, day, horizon_bars, bin, forecasts, hits, longs, shorts, neutrals, side_hits,
     confidence, log_loss, brier, error, error_size, error_square, return_size)
-SELECT * FROM unnest(
-    $1::text[], $2::integer[], $3::bigint[], $4::text[], $5::date[], $6::smallint[], $7::smallint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-    $14::double precision[], $15::double precision[], $16::double precision[], $17::double precision[],
-    $18::double precision[], $19::double precision[], $20::double precision[])
+SELECT
+    m.model, m.version, s.interval_ms, s.symbol, date '1970-01-01' + c.day, c.horizon_bars, c.bin, c.forecasts, c.hits, c.longs,
+    c.shorts, c.neutrals, c.side_hits, c.confidence, c.log_loss, c.brier, c.error, c.error_size, c.error_square, c.return_size
+FROM outcome_count AS c
+JOIN unnest($1::text[], $2::integer[]) WITH ORDINALITY AS m (model, version, number) ON m.number = c.speaker
+JOIN unnest($3::text[], $4::bigint[]) WITH ORDINALITY AS s (symbol, interval_ms, number) ON s.number = c.series
 ON CONFLICT (model, version, interval_ms, symbol, day, horizon_bars, bin) DO UPDATE SET
     forecasts = kept.forecasts + excluded.forecasts, hits = kept.hits + excluded.hits,
     longs = kept.longs + excluded.longs, shorts = kept.shorts + excluded.shorts,
