@@ -220,8 +220,8 @@ def main() -> None:
         directory.chmod(0o755)  # PostgreSQL may run as another user
         if args.beside:
             stack = Stack(directory / "state")
-            stack.start()
             try:
+                stack.start()
                 figures = uvloop.run(beside(stack, args))
             finally:
                 stack.stop()
