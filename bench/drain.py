@@ -103,7 +103,7 @@ async def copied(server: EmbeddedPostgres, given: list[Forecasts]) -> dict[str, 
         server_cpu = server_cpu_s(server)
         started, cpu = time.perf_counter(), time.process_time()
         for some in rows:
-            await connection.copy_records_to_table("ml_predictions", columns=columns, records=some)
+            await connection.copy_records_to_table("ml_prediction_rows", columns=columns, records=some)
         seconds = time.perf_counter() - started
         return {
             "raw_copy": seconds,

@@ -1,10 +1,11 @@
 """Outcomes written back: rows/s of a back-fill by itself, and beside a server what it does to the server's p99.
 
-A row is a forecast that gets its outcomes (four horizons, an exit of LONG or SHORT) by one UPDATE, and is counted.
+A row is a forecast that gets its outcomes (four horizons, an exit of LONG or SHORT) in a row of its own and is counted.
 
-Alone: a PostgreSQL of its own gets candles and forecasts of many symbols without any outcome; then a follower as the
-server's looks at them until nothing is left. With --beside everything is started as users do (`candlecast up`); lone
-candles of one symbol then go through the server at an even pace, while such a back-fill runs and while none does.
+A PostgreSQL gets candles and forecasts of many symbols without any outcome. In each turn a follower, a process at the
+lowest priority as the server's is, looks at them until nothing is left; then the outcomes are taken out again. Alone,
+that is all. With --beside everything is started as users do (`candlecast up`), and lone candles go through
+the server at an even pace, as many while a back-fill runs as while none does, in turns whose order alternates.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -39,7 +43,8 @@ from candlecast.store.outcomes import Series
 from candlecast.store.pool import open_pool
 from candlecast.store.records import Origin
 from candlecast.store.writer import Writer
-from candlecast.tracking.outcomes import Tracking
+from candlecast.tracking.outcomes import NICE, Tracking
+from candlecast.tracking.process import AUTOGROUP
 from candlecast.values import Candles, symbols
 from tests.integration.conftest import forecasts
 from tests.stack import Stack
@@ -47,11 +52,18 @@ from tests.stack import Stack
 INTERVAL_MS = 900_000
 START_MS = 1_700_000_100_000
 FEES = 0.0004
-LONE_HZ = 50.0
+START_S = 1.0
+"""Until a follower has started, or nearly."""
+PAUSE_S = 2.0
+"""Between turns, until what the last one left to be done is done."""
+FORGET = """
+TRUNCATE ml_outcome_rows, ml_outcome_marks, ml_accuracy_counts, ml_accuracy_days, ml_exit_counts, ml_strategy_days,
+    ml_strategy_stale, ml_strategy_signals CASCADE
+"""
 
 
-def series_of(turn: int, symbol_count: int) -> list[Series]:
-    return [(f"R{turn}.{i:04}USDT", INTERVAL_MS) for i in range(symbol_count)]
+def series_of(symbol_count: int) -> list[Series]:
+    return [(f"R{i:04}USDT", INTERVAL_MS) for i in range(symbol_count)]
 
 
 async def fill(dsn: str, series: list[Series], bars: int, *, signals: float, burst: int = 8) -> None:
@@ -74,33 +86,52 @@ async def fill(dsn: str, series: list[Series], bars: int, *, signals: float, bur
                 told.append((times + INTERVAL_MS, close))
             candles = Candles.joined(parts)
             given = forecasts(len(candles), seed=start)
-            made = records.predictions(given, [f"f{i}" for i in range(given.rows.shape[1])])
-            wide = np.frombuffer(
-                bytearray(records._empty(records.prediction(240)) * len(made)), records.prediction(240)
+            odds = np.exp(rng.normal(0, 0.4, (len(given), 4, 3)))  # a model that is seldom sure
+            given.meaning.probabilities[:] = odds / odds.sum(axis=2, keepdims=True)
+            given.meaning.stop_loss[:], given.meaning.take_profit[:] = 0.01, 0.02
+            given = replace(
+                given,
+                symbol=candles.symbol,
+                interval_ms=candles.interval_ms,
+                close_time_ms=np.concatenate([times for times, _ in told]),
+                close=np.concatenate([prices for _, prices in told]),
+                rows=rng.normal(0, 3, (len(given), 240)).astype(np.float32),
+                direction=np.where(rng.random(len(given)) < signals, rng.choice([-1, 1], len(given)), 0).astype(
+                    np.int8
+                ),
             )
-            for name in wide.dtype.names[2::2]:
-                if name != "features":
-                    wide[name] = made[name]
-            wide["features"] = records._bytes(rng.normal(0, 3, (len(made), 240)).astype(np.float32))
-            wide["symbol"] = records._padded(candles.symbol)
-            odds = np.exp(rng.normal(0, 0.4, (len(made), 4, 3)))  # a model that is seldom sure
-            wide["probabilities"] = records._bytes((odds / odds.sum(axis=2, keepdims=True)).reshape(-1, 12))
-            wide["close_time_ms"] = np.concatenate([times for times, _ in told])
-            wide["close"] = np.concatenate([prices for _, prices in told])
-            wide["direction"] = np.where(rng.random(len(made)) < signals, rng.choice([-1, 1], len(made)), 0)
-            wide["stop_loss"], wide["take_profit"] = 0.01, 0.02
+            made = records.predictions(given, [f"f{i}" for i in range(240)])
             origin = Origin.of(given.model, 240, features.STATES)
-            refused = await writer.write(Batch(records.candles(candles, 1).tobytes(), wide.tobytes(), (), origin))
+            refused = await writer.write(Batch(records.candles(candles, 1).tobytes(), made.tobytes(), (), origin))
             assert not refused, refused[0][1]
 
 
-async def back_fill(tracking: Tracking, series: list[Series], dsn: str) -> dict[str, float]:
-    """Write all outcomes of some series; return rows, seconds and the CPU of PostgreSQL's processes meanwhile."""
-    rows, cpu, started = tracking.forecasts, postgres_cpu_s(dsn), time.perf_counter()
-    tracking.look_at(series)
-    await tracking.caught_up()
-    seconds = time.perf_counter() - started
-    return {"rows": tracking.forecasts - rows, "seconds": seconds, "cpu_s": postgres_cpu_s(dsn) - cpu}
+async def back_fill(dsn: str, args: argparse.Namespace) -> None:
+    """Write all outcomes in this process, the one at the lowest priority; print rows, seconds and CPU."""
+    os.nice(NICE)
+    with suppress(OSError):
+        AUTOGROUP.write_text(str(NICE))
+    share = {} if args.share is None else {"share": args.share}
+    async with Tracking(dsn, FEES, gather_s=0, workers=args.workers, finds_all=False, sure_s=0, **share) as tracking:
+        await tracking.caught_up()
+        cpu, own, started = postgres_cpu_s(dsn), time.process_time(), time.perf_counter()
+        tracking.look_at(series_of(args.symbols))
+        await tracking.caught_up()
+        seconds, own = time.perf_counter() - started, time.process_time() - own
+        found = {"rows": tracking.forecasts, "seconds": seconds, "own_cpu_s": own}
+        print(json.dumps(found | {"cpu_s": postgres_cpu_s(dsn) - cpu}))
+
+
+async def followed(dsn: str) -> dict[str, float]:
+    """Let a process of its own do a back-fill, and take the outcomes out again."""
+    command = [sys.executable, __file__, "--follow", dsn, *sys.argv[1:]]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    said, _ = await process.communicate()
+    assert process.returncode == 0, "the follower failed"
+    async with open_pool(dsn, command_timeout_ms=60_000) as pool:
+        await pool.fetch(FORGET)
+    found: dict[str, float] = json.loads(said)
+    return found
 
 
 def postgres_cpu_s(dsn: str) -> float:
@@ -112,24 +143,20 @@ def postgres_cpu_s(dsn: str) -> float:
 
 async def alone(directory: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Measure back-fills by themselves."""
-    done = []
     async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
         await migrate(server.dsn)
-        async with Tracking(server.dsn, FEES, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking:
-            await tracking.caught_up()
-            for turn in range(args.turns):
-                await fill(server.dsn, series_of(turn, args.symbols), args.bars, signals=args.signals)
-                done.append(await back_fill(tracking, series_of(turn, args.symbols), server.dsn))
-    return rates(done)
+        await fill(server.dsn, series_of(args.symbols), args.bars, signals=args.signals)
+        return rates([await followed(server.dsn) for _ in range(args.turns)])
 
 
 def rates(done: list[dict[str, float]]) -> dict[str, Any]:
-    rows, seconds, cpu_s = (sum(one[name] for one in done) for name in ("rows", "seconds", "cpu_s"))
+    rows, seconds, cpu_s, own_s = (sum(one[name] for one in done) for name in ("rows", "seconds", "cpu_s", "own_cpu_s"))
     return {
         "rows": rows,
         "rows_per_s": rows / seconds,
         "rows_per_s_best_turn": max(one["rows"] / one["seconds"] for one in done),
         "postgres_cpu_us_per_row": cpu_s / rows * 1e6,
+        "own_cpu_us_per_row": own_s / rows * 1e6,
     }
 
 
@@ -137,52 +164,64 @@ async def beside(stack: Stack, args: argparse.Namespace) -> dict[str, Any]:
     """Measure lone candles beside back-fills and without, in turns."""
     dsn, done = stack.database_url, []
     latencies_ms: dict[str, list[float]] = {"quiet": [], "busy": []}
-    market = Market(bench_names(1), simulated())
-    for turn in range(args.turns):
-        await fill(dsn, series_of(turn, args.symbols), args.bars, signals=args.signals)
-    async with (
-        AsyncClient(stack.grpc) as client,
-        line(client) as stream,
-        Tracking(dsn, FEES, gather_s=0, workers=args.workers, finds_all=False, sure_s=0) as tracking,
-    ):
+    market, count = Market(bench_names(1), simulated()), 200
+    await fill(dsn, series_of(args.symbols), args.bars, signals=args.signals)
+    async with AsyncClient(stack.grpc) as client, line(client) as stream:
         await teach(client, market, np.array([0]))
-        await tracking.caught_up()
-        await single_file(stream, market, 0, LONE_HZ, 100)
-        for turn in range(args.turns):
-            sent = 0
-            filling = asyncio.create_task(back_fill(tracking, series_of(turn, args.symbols), dsn))
+        await single_file(stream, market, 0, args.hz, 100)
+
+        async def busy() -> None:
+            nonlocal count
+            filling, sent = asyncio.create_task(followed(dsn)), 0
+            await asyncio.sleep(START_S)
             while not filling.done():
-                seen = await single_file(stream, market, 0, LONE_HZ, 25)
-                latencies_ms["busy"] += seen.latencies_ms
-                sent += 25
+                seen = await single_file(stream, market, 0, args.hz, 10)
+                if not filling.done():  # none of them had the machine to itself
+                    latencies_ms["busy"] += seen.latencies_ms
+                    sent += 10
+            count = sent or count
             done.append(await filling)
-            await asyncio.sleep(2)
-            latencies_ms["quiet"] += (await single_file(stream, market, 0, LONE_HZ, sent)).latencies_ms
+
+        async def quiet() -> None:
+            latencies_ms["quiet"] += (await single_file(stream, market, 0, args.hz, count)).latencies_ms
+
+        for turn in range(args.turns):
+            for measure in (busy, quiet) if turn % 2 == 0 else (quiet, busy):
+                await measure()
+                await asyncio.sleep(PAUSE_S)
     figures = rates(done)
     for name, seen_ms in latencies_ms.items():
         p50, p99 = percentiles(seen_ms, 50, 99)
         figures |= {f"lone_{name}_p50_ms": p50, f"lone_{name}_p99_ms": p99, f"lone_{name}_candles": len(seen_ms)}
-    return figures | {"p99_busy_over_quiet": figures["lone_busy_p99_ms"] / figures["lone_quiet_p99_ms"]}
+    return figures | {
+        f"p{p}_busy_over_quiet": figures[f"lone_busy_p{p}_ms"] / figures[f"lone_quiet_p{p}_ms"] for p in (50, 99)
+    }
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--symbols", type=int, default=200)
-    parser.add_argument("--bars", type=int, default=600, help="of each symbol in a turn (default 600)")
+    parser.add_argument("--bars", type=int, default=600, help="of each symbol (default 600)")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--signals", type=float, default=0.05, help="share of LONG and SHORT (default 0.05)")
     parser.add_argument("--workers", type=int, default=1, help="passes at once (default 1)")
+    parser.add_argument("--share", type=float, help="of the time that is worked (default: as the server has it)")
+    parser.add_argument("--hz", type=float, default=50.0, help="lone candles a second, --beside (default 50)")
+    parser.add_argument("--follow", metavar="DSN", help=argparse.SUPPRESS)
     parser.add_argument("--beside", action="store_true", help="a server, and what it does to its p99")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     args = parser.parse_args()
+    if args.follow:
+        uvloop.run(back_fill(args.follow, args))
+        return
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
         directory.chmod(0o755)  # PostgreSQL may run as another user
         if args.beside:
             stack = Stack(directory / "state")
-            stack.start()
             try:
+                stack.start()
                 figures = uvloop.run(beside(stack, args))
             finally:
                 stack.stop()

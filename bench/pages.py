@@ -41,7 +41,7 @@ async def seeded(pool: Pool, rows: int) -> datetime:
     bars = max(rows // SYMBOLS, 96)
     start = END - bars * timedelta(milliseconds=STEP_MS)
     months = sorted({(start + timedelta(days=d)).date().replace(day=1) for d in range((END - start).days + 32)})
-    for table in ("candles", "ml_predictions"):
+    for table in ("candles", "ml_prediction_rows", "ml_outcome_rows"):
         await pool.fetch("SELECT create_month_partitions($1, $2)", table, months)
     await pool.fetch(SEEDS["forecasts"], start, SYMBOLS, bars, STEP_MS)
     await pool.fetch(SEEDS["candles"], start, SYMBOLS // 10, bars, STEP_MS)

@@ -1,7 +1,7 @@
 -- Seeds for pages.py: $1 first close, $2 symbols, $3 bars of each, $4 interval in ms, $5 days.
 
 -- name: forecasts
-INSERT INTO ml_predictions (
+INSERT INTO ml_prediction_rows (
     symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash, close, state, gap_filled,
     features, features_hash, feature_count, nan_count, zero_variance_count, outputs, probabilities, direction,
     strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,

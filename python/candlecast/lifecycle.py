@@ -57,6 +57,7 @@ class Child:
         log_path: where its standard output and error go, after what earlier runs wrote.
         stop_signals: what asks it to end, each followed by a wait of stop_timeout_ms; SIGKILL comes last.
         death_signal: what the kernel sends it when we die, however we die.
+        listens: its standard input is ours to `tell` it something.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Child:
         stop_signals: Sequence[signal.Signals] = (signal.SIGTERM,),
         stop_timeout_ms: int = 10_000,
         death_signal: signal.Signals = signal.SIGTERM,
+        listens: bool = False,
     ) -> None:
         self.name = name
         self.log_path = log_path
@@ -79,6 +81,7 @@ class Child:
         self._stop_signals = tuple(stop_signals)
         self._stop_timeout_ms = stop_timeout_ms
         self._death_signal = death_signal
+        self._listens = listens
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -90,7 +93,7 @@ class Child:
                 *self._argv,
                 env=self._env,
                 cwd=self._cwd,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if self._listens else asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C in the terminal reaches only us, and we stop our children in order
@@ -133,6 +136,16 @@ class Child:
         """Return the exit status once the process has ended."""
         assert self._process is not None, "the child runs only inside its context"
         return await self._process.wait()
+
+    async def tell(self, data: bytes) -> None:
+        """Write to its standard input, and wait while it has not read what was written before.
+
+        Raises:
+            ConnectionError: it reads no more.
+        """
+        assert self._process is not None and self._process.stdin is not None, "a child that listens, inside its context"
+        self._process.stdin.write(data)
+        await self._process.stdin.drain()
 
     def kill(self) -> None:
         """Send SIGKILL to its whole process group."""

@@ -273,6 +273,9 @@ class Settings(BaseSettings):
     outcome_workers: int = Field(
         1, ge=1, le=4, description="connections that write outcomes back at once when much is to be found"
     )
+    outcome_share: float = Field(
+        0.8, gt=0, le=1, description="of the time, at most, that each of them works then; the rest is serving's"
+    )
 
     # Drift of the version that answers: its first days against its newest
     drift_interval_s: float = Field(3_600, ge=0, description="pause between two measurements of drift; 0: none")

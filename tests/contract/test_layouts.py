@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from candlecast import _rust, candle_files, features, flow_messages, gate, models_client, outputs, packed
+from candlecast import _rust, candle_files, features, flow_messages, gate, models_client, outcomes, outputs, packed
 from candlecast.errors import Refusal
 from candlecast.filters import REASONS, Reason
 from candlecast.models import bundle
 from candlecast.models.states import State
 from candlecast.server.app import newest_bundle
 from candlecast.settings import Settings
+from candlecast.store import outcome_rows
 from candlecast.triton.repository import configs
 from candlecast.v1 import models_pb2 as models_pb
 from candlecast.v1 import order_flow_pb2 as flow_pb
@@ -45,20 +46,20 @@ def test_the_blocks_of_the_outputs_cover_each_index_once():
     assert len(indices[outputs.RISKS]) == len(outputs.RISK_NAMES) == 2 * len(outputs.RISK_BARS)
 
 
-def test_the_statements_of_outcomes_name_the_horizons_and_the_hold_of_the_outputs():
+def test_the_statements_of_outcomes_name_the_horizons_and_the_classes_of_the_outputs():
     text = (ROOT / "python" / "candlecast" / "store" / "outcomes.sql").read_text()
-    assert set(re.findall(r"actual_return_(\d+)", text)) == set(map(str, outputs.HORIZON_BARS))
-    for h, bars in enumerate(outputs.HORIZON_BARS):
-        later = "p.close_time" if bars == 1 else f"p.close_time + {bars - 1} * s.bar"
-        assert f"c{bars}.open_time = {later} AND NOT p.has_{bars}" in text
-        for c, name in enumerate(outputs.CLASSES):
-            place = outputs.LOGITS.start - 4 + 3 * h + c  # the probabilities lie as the logits do
-            assert f"CASE WHEN r.said_{bars} THEN float4_le(r.probabilities, {place}) END" in text, name
-        assert f"CASE WHEN r.said_{bars} THEN float4_le(r.outputs, {outputs.RETURNS.start + h}) END" in text
-        assert f"({bars}, r.came_{bars}, r.long_{bars}, r.short_{bars}, r.neutral_{bars}," in text
-    last = max(outputs.HORIZON_BARS) - 1
-    assert f"sure - {last} * bar" in text
-    assert f"THEN -{last} ELSE 1 END * s.bar" in text
+    table = (ROOT / "migrations" / "0030_outcome_rows.sql").read_text()
+    for name in ("actual_return", "actual_class", "hit", "error"):
+        assert re.findall(rf"\b{name}_(\d+) +(?:real|smallint|boolean)", table) == [
+            str(n) for n in outputs.HORIZON_BARS
+        ]
+        assert set(re.findall(rf"\b{name}_(\d+)", text)) == set(map(str, outputs.HORIZON_BARS))
+    (columns,) = re.findall(r"CREATE TABLE ml_outcome_rows \((.*?)\n    PRIMARY KEY", table, re.DOTALL)
+    assert set(re.findall(r"^    (\w+) ", columns, re.MULTILINE)) == set(outcome_rows.COLUMNS)
+    words = (outputs.CLASSES, outcomes.EXITS)
+    assert set(re.findall(r"ARRAY\['([^\]]*)'\]", table.replace("''", "'"))) >= {"', '".join(each) for each in words}
+    for number, word in [*enumerate(outputs.CLASSES), *enumerate(outcomes.EXITS)]:
+        assert f" {number} {word}" in table
     documented = (ROOT / "migrations" / "0013_outcomes.sql").read_text()
     assert f"TIME (after {outputs.HOLD_BARS} bars)" in documented
 

@@ -71,10 +71,10 @@ async def slow_postgres(scene: Scene) -> Seen:
         await connection.execute(f"""
             CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
                 $$ BEGIN PERFORM pg_sleep({delay_s}); RETURN NULL; END $$;
-            CREATE OR REPLACE TRIGGER dawdle BEFORE INSERT ON ml_predictions EXECUTE FUNCTION dawdle()""")
+            CREATE OR REPLACE TRIGGER dawdle BEFORE INSERT ON ml_prediction_rows EXECUTE FUNCTION dawdle()""")
         during = await p99(scene, 15 if scene.full else max(3, 1.5 * delay_s))
         async with asyncio.timeout(30):
-            await connection.execute("DROP TRIGGER dawdle ON ml_predictions")
+            await connection.execute("DROP TRIGGER dawdle ON ml_prediction_rows")
         await connection.close()
         since_s = time.monotonic()
         await drained(scene, 30)

@@ -86,8 +86,13 @@ async def test_samples_are_bounded_and_spread_over_their_span(dsn, pool, tmp_pat
 
 async def test_misses_count_each_close_once_in_the_order_of_time(dsn, pool, tmp_path):
     await stored(tmp_path, pool, [four_days(seed, moved=False) for seed in range(2)])
-    await pool.fetch("UPDATE ml_predictions SET hit_1 = symbol = 'S0USDT' AND close_time < $1", _time(10))
-    await pool.fetch("UPDATE ml_predictions SET hit_1 = NULL WHERE close_time > $1", _time(20))
+    await pool.fetch(
+        "INSERT INTO ml_outcome_rows (symbol, interval_ms, close_time, model, version, hit_1)"
+        " SELECT symbol, interval_ms, close_time, model, version, symbol = 'S0USDT' AND close_time < $1"
+        " FROM ml_prediction_rows WHERE close_time <= $2",
+        _time(10),
+        _time(20),
+    )
     found = await store.misses(pool, MODEL.name, MODEL.version, _time(0))
     assert found == pytest.approx([0.5] * 9 + [1.0] * 11)
 

@@ -171,6 +171,31 @@ async def test_many_small_passes_while_candles_arrive_give_what_one_gives(pool):
     assert await pool.fetch("SELECT * FROM ml_accuracy") == before
 
 
+async def test_each_of_several_models_that_spoke_of_a_close_gets_its_own(pool):
+    candles = walk(70, seed=31)
+    others = (MODEL, replace(MODEL, version=4), replace(MODEL, name="ensemble of ä", version=2_000_000_000))
+    given = [told(candles, seed=33 + i, model=model) for i, model in enumerate(others)]
+    for start, stop in ((0, 20), (20, 40), (40, 70)):  # so that rows are there already, and lack something
+        await write(pool, candles.take(np.arange(start, stop)))
+        for one in given:
+            await write(pool, None, one.part(start, stop))
+        await settle(pool)
+    stored = await pool.fetch("SELECT * FROM ml_outcomes ORDER BY version, close_time")
+    assert len(stored) == 3 * 70
+    _, high, low, close = candles.values[:, :4].T
+    wanted = labels.label(candles.open_time_ms, INTERVAL_MS, high, low, close)
+    for i, one in enumerate(given):
+        rows_ = stored[70 * i : 70 * (i + 1)]
+        assert {(row["model"], row["version"]) for row in rows_} == {(others[i].name, others[i].version)}
+        said = one.meaning.probabilities.argmax(axis=2)
+        for h, bars in enumerate(outputs.HORIZON_BARS):
+            hits = [rows_[k][f"hit_{bars}"] for k in wanted.at]
+            assert hits == (said[wanted.at, h] == wanted.directions[:, h]).tolist()
+            assert sum(row[f"hit_{bars}"] is not None for row in rows_) == 70 - bars
+    counted = await pool.fetch("SELECT version, forecasts FROM ml_accuracy WHERE horizon_bars = 1 ORDER BY 1")
+    assert [tuple(row) for row in counted] == [(model.version, 69) for model in others]
+
+
 async def mark(pool):
     """Return the number of the last candle whose forecast is done with."""
     found = await pool.fetch("SELECT settled_to FROM ml_outcome_marks")
@@ -250,7 +275,7 @@ async def test_outputs_that_are_not_finite_have_returns_and_no_hit(pool):
 async def test_what_a_shadow_says_is_judged_and_is_no_signal_of_ours(pool):
     candles = walk(80, seed=27)
     await write(pool, candles, told(candles, seed=29))
-    await pool.fetch("UPDATE ml_predictions SET shadow = true")
+    await pool.fetch("UPDATE ml_prediction_rows SET shadow = true")
     await settle(pool)
     assert (await pool.fetch("SELECT sum(forecasts) FROM ml_accuracy WHERE horizon_bars = 1"))[0][0] == 79
     assert (await pool.fetch("SELECT sum(signals) FROM ml_exit_counts"))[0][0] > 0

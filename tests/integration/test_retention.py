@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, date, datetime
+from operator import itemgetter
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +18,7 @@ import pytest
 from candlecast import candle_files
 from candlecast.cli import main
 from candlecast.errors import CandlecastError, StorageUnavailable
-from candlecast.store import retention
+from candlecast.store import outcomes, retention
 from candlecast.store.pool import open_pool
 from candlecast.store.retention import Part, month_after
 from tests.integration.conftest import INTERVAL_MS, START_MS, candles, flow_records, forecasts
@@ -74,20 +75,25 @@ async def test_old_months_are_in_files_row_for_row_and_gone_from_their_tables(
     for name in ("CANDLES", "PREDICTIONS", "FLOW"):
         monkeypatch.setenv(f"CANDLECAST_RETENTION_{name}_MONTHS", "3")
     monkeypatch.setattr(retention, "ARCHIVE_ROWS", 128)  # several parts
-    before = {name: await pool.fetch(f"SELECT * FROM {name}_2023_11") for name in retention.TABLES}
+    async with pool.connection() as own:
+        await outcomes.prepare(own)
+        await outcomes.settle(own, [("BTCUSDT", INTERVAL_MS)], 0, candles_max=1_000)
+    keys = {"candles": "open_time", "ml_predictions": "close_time", "order_flow_features": "ts"}
+    before = {name: await pool.fetch(f"SELECT * FROM {name} WHERE {key} < '2023-12-01'") for name, key in keys.items()}
+    assert sum(row["hit_48"] is not None for row in before["ml_predictions"]) == ROWS - 48
     recent = await pool.fetch("SELECT count(*) FROM candles WHERE open_time > '2024-01-01'")
 
     code, planned = await command(stored, capsys, tmp_path / "a", "--dry-run")
     assert code == 0 and [one["table"] for one in planned["months"]] == list(retention.TABLES)
     assert not (tmp_path / "a").exists()
-    assert [len(await pool.fetch(f"SELECT FROM {name}_2023_11")) for name in retention.TABLES] == [ROWS, ROWS, 50]
+    assert [len(await pool.fetch(f"SELECT FROM {name}")) for name in retention.TABLES] == [ROWS + 5, ROWS, 50]
 
     code, done = await command(stored, capsys, tmp_path / "a")
     assert code == 0 and [one["rows"] for one in done["months"]] == [ROWS, ROWS, 50]
     for name, rows in before.items():
         file = pl.read_parquet(tmp_path / "a" / f"{name}_2023_11.parquet")
-        assert file.rows() == [tuple(row) for row in rows]
-        assert (await pool.fetch("SELECT to_regclass($1)", f"{name}_2023_11"))[0][0] is None
+        assert file.sort(keys[name]).rows() == [tuple(row) for row in sorted(rows, key=itemgetter(keys[name]))]
+    assert not [name for name in await tables(pool) if "2023_11" in name]
     assert await pool.fetch("SELECT count(*) FROM candles") == recent == [(5,)]
     ahead = {f"{month_after(datetime.now(UTC).date(), n):candles_%Y_%m}" for n in range(3)}
     assert {row[0] for row in await pool.fetch("SELECT inhrelid::regclass::text FROM pg_inherits"
@@ -130,12 +136,31 @@ async def test_a_run_that_ends_in_the_middle_is_finished_by_the_next_without_a_r
     assert not [part for part in await parts(connection) if part.table == "candles"]
 
 
+async def test_a_month_of_forecasts_goes_with_its_outcomes_and_one_from_before_they_were_apart_as_it_is(
+    connection, pool, tmp_path
+):
+    old = "retired_ml_predictions_2023_10_1"
+    await pool.fetch(f"CREATE TABLE {old} AS SELECT * FROM ml_predictions LIMIT 10")
+    left, forecasts_ = [part for part in await parts(connection) if part.table == "ml_predictions"]
+    assert (left.name, left.month, left.retired) == (old, date(2023, 10, 1), True)
+    retired = await retention.retire(connection, forecasts_)
+    assert {name.rpartition("_")[0] for name in await tables(connection) if name.startswith("retired_ml")} == {
+        old.rpartition("_")[0], "retired_ml_prediction_rows_2023_11", "retired_ml_outcome_rows_2023_11",
+    }  # fmt: skip
+    for part, rows in ((retired, ROWS), (left, 10)):
+        assert (await retention.archive(connection, part, tmp_path)).rows == rows
+        await retention.drop(connection, part)
+    assert not [name for name in await tables(connection) if "ml_" in name]
+    columns = [pl.read_parquet_schema(tmp_path / f"ml_predictions_2023_{month}.parquet") for month in (10, 11)]
+    assert columns[0] == columns[1]
+
+
 @pytest.mark.parametrize("where", ["_sum", "_verify"])
 async def test_kill_9_while_a_file_is_written_or_before_the_drop_costs_no_row(stored, pool, tmp_path, where):
     program = f"""
 import os, sys
 from candlecast.cli import main
-from candlecast.store import retention
+from candlecast.store import outcomes, retention
 retention.{where} = lambda *_: os.kill(os.getpid(), 9)
 sys.exit(main(["retention", "--archive-dir", sys.argv[1]]))"""
     environment = os.environ | {"DATABASE_URL": stored, "CANDLECAST_RETENTION_CANDLES_MONTHS": "3"}

@@ -71,7 +71,7 @@ async def test_any_month_finds_its_partition_and_the_edges_are_in_utc(dsn, pool,
 async def test_a_partition_that_went_away_is_created_again(dsn, pool, store):
     await store.record(None, forecasts(1))
     await store.caught_up()
-    await pool.fetch("DROP TABLE ml_predictions_2023_11")
+    await pool.fetch("DROP TABLE ml_prediction_rows_2023_11")
     await store.record(None, forecasts(3))
     await store.caught_up()
     assert await keys(dsn) == keys_of(forecasts(3))[1:]  # the first was dropped with its table, by hand
@@ -195,7 +195,7 @@ async def test_what_waits_shares_transactions_up_to_their_limit(tmp_path, dsn, p
         async with locked(dsn):
             await asyncio.gather(*(store.record(None, forecasts(2, symbol=f"S{i}")) for i in range(100)))
         await store.caught_up()
-    sql = "SELECT count(*), max(n) FROM (SELECT count(*) AS n FROM ml_predictions GROUP BY xmin::text) AS t"
+    sql = "SELECT count(*), max(n) FROM (SELECT count(*) AS n FROM ml_prediction_rows GROUP BY xmin::text) AS t"
     ((transactions, rows),) = await pool.fetch(sql)
     assert (transactions <= 8, rows) == (True, 40)
 

@@ -1,11 +1,13 @@
 import asyncio
 import shutil
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
 
+from bench.seed_predictions import FORECASTS
 from candlecast.errors import ConfigurationError, StorageUnavailable
-from candlecast.store import records
+from candlecast.store import records, retention
 from candlecast.store.migrate import MIGRATIONS, check_schema, migrate
 from candlecast.store.pool import open_pool
 from candlecast.store.writer import INBOXES
@@ -101,7 +103,7 @@ async def test_what_a_writer_hands_over_has_the_columns_of_the_table(dsn):
     try:
         await connection.execute(INBOXES)
         for name, table in (
-            ("candle_inbox", "candles"), ("prediction_inbox", "ml_predictions"), ("candle_input", "candles"),
+            ("candle_inbox", "candles"), ("prediction_inbox", "ml_prediction_rows"), ("candle_input", "candles"),
             ("flow_inbox", "order_flow_features"),
         ):  # fmt: skip
             given = {tuple(row) for row in await connection.fetch(statement, name)}
@@ -145,3 +147,50 @@ async def test_a_month_is_created_once_when_many_need_it_at_once(dsn):
         assert sorted(row[0] for row in rows) == ["candles_1999_12", "candles_2017_02", "candles_2017_03"]
         with pytest.raises(StorageUnavailable, match="no partitioned table"):
             await pool.fetch("SELECT create_month_partitions('schema_migrations', ARRAY['2017-01-01'::date])")
+
+
+async def test_outcomes_get_rows_of_their_own_and_ml_predictions_reads_as_before(empty_dsn, files):
+    later = [files / name for name in NAMES if name >= "0030"]
+    kept = [path.read_text() for path in later]
+    for path in later:
+        path.unlink()
+    await migrate(empty_dsn, files)
+    since = datetime(2026, 9, 29, tzinfo=UTC)  # two months
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        for month in (9, 10):
+            await connection.execute(
+                "SELECT create_month_partitions('ml_predictions', ARRAY[make_date(2026, $1, 1)])", month
+            )
+        await connection.execute(FORECASTS, since, since + timedelta(days=4), 3, bytes(960))
+        await connection.execute(
+            "UPDATE ml_predictions SET actual_direction_1 = 'LONG', actual_direction_16 = 'NEUTRAL', error_1 = 0.25,"
+            " exit_reason = CASE direction WHEN 'LONG' THEN 'STOP' WHEN 'SHORT' THEN 'NO_ENTRY' END,"
+            " exit_return = CASE direction WHEN 'LONG' THEN -0.01 END,"
+            " exit_bars = CASE direction WHEN 'LONG' THEN 3 END"
+        )
+        nothing = (
+            "actual_return_1 = NULL, actual_return_16 = NULL, hit_1 = NULL, hit_4 = NULL, hit_16 = NULL, hit_48 = NULL"
+        )
+        await connection.execute(
+            f"UPDATE ml_predictions SET {nothing}, actual_direction_1 = NULL, actual_direction_16 = NULL,"
+            " error_1 = NULL, exit_reason = NULL, exit_return = NULL, exit_bars = NULL WHERE symbol = 'S00002'"
+        )
+    finally:
+        await connection.close()
+    views = ("ml_predictions", "ml_forecasts", "ml_predictions_decoded", "ml_outcomes")
+    reads = [f"SELECT * FROM {view} ORDER BY symbol, close_time" for view in views]
+    before = [await fetch(empty_dsn, read) for read in reads]
+    for path, text in zip(later, kept, strict=True):
+        path.write_text(text)
+    await migrate(empty_dsn, files)
+    after = [await fetch(empty_dsn, read) for read in reads]
+    assert after == before
+    assert [list(rows[0].keys()) for rows in after] == [list(rows[0].keys()) for rows in before]
+    assert len(after[0]) == 4 * 96 * 3
+    (count,) = await fetch(empty_dsn, "SELECT count(*) FROM ml_outcome_rows")
+    assert count[0] == 4 * 96 * 2, "none for what nothing is known of"
+    async with open_pool(empty_dsn) as pool, pool.connection() as one:  # and it goes on: months are found again
+        found = await retention.plan(one, dict.fromkeys(retention.TABLES, 1), 0, date(2026, 12, 1))
+        assert [(part.table, part.month.month) for part in found.old] == [("ml_predictions", 9), ("ml_predictions", 10)]
+        await one.execute("SELECT create_month_partitions('ml_prediction_rows', ARRAY['2026-10-01'::date])")

@@ -99,10 +99,10 @@ async def test_recent_predictions_are_fit_for_json_also_when_an_output_is_not_fi
 
 async def test_recent_predictions_read_by_index_and_not_the_whole_table(pool):
     await store(pool, (None, forecasts(300)), (None, forecasts(300, start_ms=0)))
-    await pool.fetch("ANALYZE ml_predictions")
+    await pool.fetch("ANALYZE ml_prediction_rows")
     async with pool.connection() as connection:
         for name, given in (("recent_predictions", []), ("recent_predictions_of_symbol", ["BTCUSDT"])):
             last = [datetime.max.replace(tzinfo=UTC), "", 0, "", 0]
             plan = await connection.fetch("EXPLAIN (ANALYZE, COSTS off) " + STATEMENTS[name], 3, *last, *given)
             text = "\n".join(row[0] for row in plan)
-            assert "Seq Scan on ml_predictions" not in text, text
+            assert "Seq Scan on ml_prediction" not in text, text

@@ -175,7 +175,9 @@ async def test_a_large_message_is_cut_and_all_of_it_is_told(tmp_path, dsn, pool,
     async with Store(tmp_path / "journal", pool, rows_max=10) as store:
         assert all(await store.new(candles(25), forecasts(45)))
         await store.caught_up()
-    rows = await pool.fetch("SELECT max(n) FROM (SELECT count(*) AS n FROM ml_predictions GROUP BY xmin::text) AS t")
+    rows = await pool.fetch(
+        "SELECT max(n) FROM (SELECT count(*) AS n FROM ml_prediction_rows GROUP BY xmin::text) AS t"
+    )
     assert rows[0][0] <= 10
     assert (len(await keys(dsn)), len(await keys(dsn, "candles"))) == (45, 25)
 

@@ -41,8 +41,8 @@ async def test_the_reader_sees_no_table_and_changes_nothing(reader):
             await reader.fetch(f"SELECT * FROM {table} LIMIT 1")
     await reader.execute("SET default_transaction_read_only = off")  # whoever tries
     for statement in (
-        "DELETE FROM ml_forecasts",
-        "UPDATE ml_forecasts SET close = 0",
+        "DELETE FROM ml_candles",
+        "UPDATE ml_candles SET close = 0",
         "CREATE TABLE mine (x int)",
         "SELECT grant_views_to_reader()",
     ):

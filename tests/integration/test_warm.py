@@ -405,22 +405,22 @@ async def test_the_newest_candles_of_a_symbol_are_counted_from_the_end(own):
 
 async def test_candles_without_a_forecast_of_the_model_made_or_missed_are_found(own):
     pool, _ = own
-    for table in ("ml_predictions", "ml_missed_predictions"):
+    for table in ("ml_prediction_rows", "ml_missed_predictions"):
         await pool.fetch(f"ALTER TABLE {table} DISABLE TRIGGER USER")
     at = datetime.fromtimestamp(1_700_000_100, UTC)
-    await pool.fetch("SELECT create_month_partitions('ml_predictions', ARRAY[$1::timestamptz::date])", at)
+    await pool.fetch("SELECT create_month_partitions('ml_prediction_rows', ARRAY[$1::timestamptz::date])", at)
     (bare,) = await pool.fetch(
         "SELECT string_agg(column_name, ', ') AS names, string_agg(CASE data_type"
         " WHEN 'bytea' THEN '''''::bytea' WHEN 'text' THEN '''READY''' WHEN 'ARRAY' THEN '''{}'''"
         " WHEN 'boolean' THEN 'false' ELSE '0' END, ', ') AS zeros FROM information_schema.columns"
-        " WHERE table_schema = current_schema() AND table_name = 'ml_predictions' AND is_nullable = 'NO'"
+        " WHERE table_schema = current_schema() AND table_name = 'ml_prediction_rows' AND is_nullable = 'NO'"
         " AND column_default IS NULL"
         " AND column_name NOT IN ('symbol', 'interval_ms', 'close_time', 'model', 'version', 'direction', 'strength')"
     )
     made = [("A", 900_000, "patchtst", 1), ("B", 900_000, "patchtst", 2), ("C", 60_000, "patchtst", 1)]
     for key in made:
         await pool.fetch(
-            "INSERT INTO ml_predictions (symbol, interval_ms, model, version, close_time, direction, strength,"
+            "INSERT INTO ml_prediction_rows (symbol, interval_ms, model, version, close_time, direction, strength,"
             f" {bare['names']}) VALUES ($1, $2, $3, $4, $5, 'NEUTRAL', 'WEAK', {bare['zeros']})",
             *key, at,
         )  # fmt: skip

@@ -28,8 +28,9 @@ def register(commands: Any) -> None:
         description="Measure a running server with made-up candles of symbols BENCH.00000, BENCH.00001, …: bursts of "
         "many symbols, 32 callers, one symbol on a schedule. IT WRITES ROWS into that server's database (some 700,000 "
         "candles the first time, 150,000 forecasts) and leaves the symbols in its memory; a later run goes on with "
-        "them. Remove the rows with: DELETE FROM candles WHERE symbol LIKE 'BENCH.%%'; DELETE FROM ml_predictions "
-        "WHERE symbol LIKE 'BENCH.%%'. The symbols leave memory when the server starts without its snapshots.",
+        "them. Remove the rows with: DELETE FROM candles WHERE symbol LIKE 'BENCH.%%'; DELETE FROM "
+        "ml_prediction_rows WHERE symbol LIKE 'BENCH.%%'; DELETE FROM ml_outcome_rows WHERE symbol LIKE 'BENCH.%%'. "
+        "The symbols leave memory when the server starts without its snapshots.",
         epilog="Baselines that are not there are left out: ONNX Runtime needs onnxruntime in this environment and the "
         "bundle, bare Triton needs --triton. Examples: candlecast bench --yes; candlecast bench --json --yes "
         '--triton "$(cat STATE_DIR/triton_address)" > bench.json',

@@ -67,7 +67,7 @@ from candlecast.store.model_events import record_model_events
 from candlecast.store.pool import Pool, open_pool
 from candlecast.store.recorder import Recorder
 from candlecast.telemetry import Telemetry
-from candlecast.tracking.outcomes import Tracking
+from candlecast.tracking.process import TrackingProcess
 from candlecast.triton.shared_memory import SharedWindows
 from candlecast.v1 import (
     forecasts_pb2_grpc,
@@ -264,11 +264,17 @@ def features_for(
 
 
 @asynccontextmanager
-async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, Tracking]]:
+async def _recorder(settings: Settings) -> AsyncIterator[tuple[Pool, Recorder, TrackingProcess]]:
     if settings.database_url is None:
         raise ConfigurationError("no database: set DATABASE_URL, or let `candlecast up` start one")
     directory = settings.state_dir / "journal"
-    tracking = Tracking(settings.database_url, settings.tracked_fees, workers=settings.outcome_workers)
+    tracking = TrackingProcess(
+        settings.database_url,
+        settings.tracked_fees,
+        log_path=settings.state_dir / "logs" / "outcomes.log",
+        workers=settings.outcome_workers,
+        share=settings.outcome_share,
+    )
     async with (
         _journal(directory) as journal,
         open_pool(

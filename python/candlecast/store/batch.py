@@ -65,6 +65,13 @@ class Batch:
     def flow_records(self) -> Records:
         return np.frombuffer(self.flows, FLOW)
 
+    @property
+    def series(self) -> set[tuple[str, int]]:
+        """Return symbol and interval in ms of its candles."""
+        given = self.candle_records
+        pairs = set(zip(given["symbol"].tolist(), given["interval_ms"].tolist(), strict=True))
+        return {(symbol.decode("latin-1").rstrip(" "), interval_ms) for symbol, interval_ms in pairs}
+
     def part(self, candles: slice, predictions: slice, missed: slice, flows: slice) -> Batch:
         """Return some of the rows, by number."""
         forecasts = _cut(self.predictions, self._width, predictions)

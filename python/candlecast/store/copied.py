@@ -1,10 +1,12 @@
-"""Rows of a binary COPY as arrays while they come: a time and eight numbers each. Knows no table."""
+"""Rows of a binary COPY as arrays: of any fixed width, or a time and eight numbers while they come. Knows no table."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candlecast.errors import StorageUnavailable
 from candlecast.store.pool import Connection
@@ -55,3 +57,36 @@ async def copied(connection: Connection, statement: str, *values: object, what: 
     if rest != TAIL:
         raise StorageUnavailable(f"{what} came incomplete; try again")
     return np.concatenate(times), np.concatenate(numbers)
+
+
+def row_type(columns: Mapping[str, str]) -> np.dtype[np.void]:
+    """Return the row of columns, each with NumPy's type for PostgreSQL's: big-endian, of fixed width, never NULL."""
+    fields = [("fields", ">i2")]
+    for name, type_ in columns.items():
+        fields += [(f"{name}.bytes", ">i4"), (name, type_)]
+    return np.dtype(fields)
+
+
+async def rows_of(
+    connection: Connection, row: np.dtype[np.void], statement: str, *values: object, what: str
+) -> NDArray[Any]:
+    """Return all rows of a statement at once, [N] of `row`.
+
+    Raises:
+        StorageUnavailable: the rows came incomplete or otherwise than `row` says, or as the connection does.
+    """
+    data = bytearray()
+
+    async def receive(some: bytes) -> None:
+        data.extend(some)
+
+    await connection.copy_from_query(statement.rstrip(";"), *values, output=receive, format="binary")
+    count, rest = divmod(len(data) - HEAD_BYTES - len(TAIL), row.itemsize)
+    names = row.names or ()
+    if not rest:
+        rows = np.frombuffer(data, row, count, HEAD_BYTES)
+        if (rows["fields"] == len(names) // 2).all() and all(
+            (rows[size] == row[name].itemsize).all() for size, name in zip(names[1::2], names[2::2], strict=True)
+        ):
+            return rows
+    raise StorageUnavailable(f"{what} came incomplete; try again")

@@ -8,7 +8,7 @@ WHERE model = $1 AND version = $2;
 
 -- name: oldest_kept
 SELECT close_time
-FROM ml_predictions
+FROM ml_prediction_rows
 WHERE model = $1 AND version = $2 AND NOT shadow AND close_time >= $3
 ORDER BY close_time
 LIMIT 1;
@@ -21,7 +21,7 @@ WHERE model = $1 AND version = $2 AND hour >= date_trunc('hour', $3::timestamptz
 -- name: drift_rows
 -- One in $5 of them: a hash of the features says which, so that all symbols and times of day have their part.
 SELECT symbol, features, direction, confidence, probabilities, extract(epoch FROM close_time)::double precision AS close_s
-FROM ml_predictions
+FROM ml_prediction_rows
 WHERE model = $1 AND version = $2 AND NOT shadow AND close_time >= $3 AND close_time < $4 AND features_hash % $5 = 0
 LIMIT $6;
 

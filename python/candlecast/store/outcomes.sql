@@ -1,30 +1,20 @@
--- What happened after forecasts, series by series: a pass over some series is one transaction of these statements.
--- The columns of ml_predictions are named by the bars of outputs.HORIZON_BARS, which a test pins to this file.
+-- What happened after forecasts, series by series: a pass over some series is one transaction of these statements. What is read
+-- comes by binary COPY, so no column is NULL; the arithmetic is candlecast/outcomes.py.
 
 -- name: outcome_rooms
--- Where a pass keeps what it has found; each connection has its own.
-CREATE TEMPORARY TABLE IF NOT EXISTS outcome_candle (
-    number integer NOT NULL, open_time timestamptz NOT NULL, close double precision NOT NULL, stored_at timestamptz NOT NULL
+-- Where a pass puts what has changed in rows that were there, and what it has counted; each connection has its own. Months that
+-- forecasts have, outcomes get.
+CREATE TEMPORARY TABLE IF NOT EXISTS outcome_change (LIKE ml_outcome_rows) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS outcome_count (
+    speaker integer, series integer, day integer, horizon_bars smallint, bin smallint, forecasts bigint, hits bigint,
+    longs bigint, shorts bigint, neutrals bigint, side_hits bigint, confidence double precision, log_loss double precision,
+    brier double precision, error double precision, error_size double precision, error_square double precision,
+    return_size double precision
 ) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE IF NOT EXISTS outcome_series (
-    number integer NOT NULL, symbol text COLLATE "C" NOT NULL, interval_ms bigint NOT NULL, bar interval NOT NULL,
-    settled_to timestamptz NOT NULL, candles integer NOT NULL, newest timestamptz NOT NULL, sure timestamptz NOT NULL
-) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE IF NOT EXISTS outcome_row (
-    number integer NOT NULL, part regclass NOT NULL, place tid NOT NULL,
-    symbol text COLLATE "C" NOT NULL, interval_ms bigint NOT NULL, close_time timestamptz NOT NULL,
-    model text COLLATE "C" NOT NULL, version integer NOT NULL, day date NOT NULL,
-    close double precision NOT NULL, direction text NOT NULL, size_multiplier double precision NOT NULL, confidence double precision,
-    quality double precision, stop_loss double precision, take_profit double precision,
-    return_1 double precision, return_4 double precision, return_16 double precision, return_48 double precision,
-    came_1 smallint, came_4 smallint, came_16 smallint, came_48 smallint,
-    expected_1 double precision, expected_4 double precision, expected_16 double precision, expected_48 double precision,
-    long_1 double precision, long_4 double precision, long_16 double precision, long_48 double precision,
-    short_1 double precision, short_4 double precision, short_16 double precision, short_48 double precision,
-    neutral_1 double precision, neutral_4 double precision, neutral_16 double precision, neutral_48 double precision,
-    entry_price double precision, exit_reason text, exit_price double precision, exit_open_time timestamptz,
-    is_new boolean NOT NULL, is_complete boolean NOT NULL, shadow boolean NOT NULL
-) ON COMMIT DELETE ROWS;
+SELECT create_month_partitions('ml_outcome_rows', array_agg(to_date(right(relname, 7), 'YYYY_MM')))
+FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = 'ml_prediction_rows'::regclass AND relname ~ '_\d{4}_\d{2}$'
+HAVING count(*) > 0;
 
 -- name: outcome_begin
 -- A lost commit is made again, so nobody waits for the disk.
@@ -39,212 +29,113 @@ FROM (
     SELECT symbol, interval_ms FROM unnest($1::text[], $2::bigint[]) AS given (symbol, interval_ms) ORDER BY 1, 2
 ) AS s;
 
--- name: outcome_candles
--- The next $3 candles of each series ($1 symbols, $2 intervals) that an outcome may need.
-INSERT INTO outcome_candle (number, open_time, close, stored_at)
-SELECT s.number, c.open_time, c.close, c.created_at
+-- name: outcome_settled
+-- Up to which close each series ($1 symbols, $2 intervals) is settled, in ms; $3: not at all. And the time.
+SELECT
+    coalesce((extract(epoch FROM m.settled_to) * 1000)::bigint, $3::bigint) AS settled_ms,
+    (extract(epoch FROM now()) * 1000)::bigint AS now_ms
 FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS s (symbol, interval_ms, number)
 LEFT JOIN ml_outcome_marks AS m ON m.symbol = s.symbol AND m.interval_ms = s.interval_ms
+ORDER BY s.number;
+
+-- name: outcome_candles
+-- The next $4 candles of each series from its mark ($3, in ms) on.
+SELECT s.number::integer, c.open_time, c.created_at, c.open, c.high, c.low, c.close
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS s (symbol, interval_ms, settled_ms, number)
 CROSS JOIN LATERAL (
-    SELECT candles.open_time, candles.close, candles.created_at
+    SELECT open_time, created_at, open, high, low, close
     FROM candles
-    WHERE candles.symbol = s.symbol AND candles.interval_ms = s.interval_ms
-        AND candles.open_time >= coalesce(m.settled_to, '-infinity')
-    ORDER BY candles.open_time
-    LIMIT $3
+    WHERE symbol = s.symbol AND interval_ms = s.interval_ms
+        AND open_time >= to_timestamp(s.settled_ms / 1000.0::double precision)
+    ORDER BY open_time
+    LIMIT $4
 ) AS c;
 
--- name: outcome_series
--- $3 seconds after which what is older than a candle does not come any more, neither candle nor forecast.
-INSERT INTO outcome_series (number, symbol, interval_ms, bar, settled_to, candles, newest, sure)
+-- name: outcome_forecasts
+-- The forecasts of each series that closed after $3 and at $4 at the latest, in ms. $5 bytes are the expected returns, $6 all
+-- probabilities: what is shorter says nothing.
 SELECT
-    s.number, s.symbol, s.interval_ms, s.interval_ms * interval '1 millisecond', coalesce(m.settled_to, '-infinity'),
-    c.candles, c.newest, coalesce(c.sure, '-infinity')
-FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS s (symbol, interval_ms, number)
-JOIN (
+    s.number::integer, f.close_time, hashtextextended(f.model, 0), f.version, f.close,
+    (CASE f.direction WHEN 'LONG' THEN 1 WHEN 'SHORT' THEN -1 ELSE 0 END)::smallint, coalesce(f.size_multiplier, 1),
+    coalesce(f.confidence, 'NaN'), coalesce(f.quality, 'NaN'), coalesce(f.stop_loss, 'NaN'), coalesce(f.take_profit, 'NaN'),
+    substr(f.outputs, 1, $5), f.probabilities, f.shadow
+FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
+    AS s (symbol, interval_ms, after_ms, upto_ms, number)
+CROSS JOIN LATERAL (
     SELECT
-        number, count(*) AS candles, max(open_time) AS newest,
-        max(open_time) FILTER (WHERE stored_at < now() - $3::double precision * interval '1 second') AS sure
-    FROM outcome_candle
-    GROUP BY number
-) AS c ON c.number = s.number
-LEFT JOIN ml_outcome_marks AS m ON m.symbol = s.symbol AND m.interval_ms = s.interval_ms;
+        close_time, model, version, close, direction, size_multiplier, confidence, quality, stop_loss, take_profit, outputs,
+        probabilities, shadow
+    FROM ml_prediction_rows
+    WHERE symbol = s.symbol AND interval_ms = s.interval_ms
+        AND close_time > to_timestamp(s.after_ms / 1000.0::double precision)
+        AND close_time <= to_timestamp(s.upto_ms / 1000.0::double precision)
+        AND octet_length(outputs) >= $5 AND octet_length(probabilities) = $6
+    OFFSET 0  -- stays apart, so that it is asked by the primary key for each series
+) AS f;
 
--- name: outcome_rows
--- The forecasts of these series that lack an outcome, and what is new. $1 to $4 above which |return| a horizon has a side;
--- $5 bars that a position is held, $6 candles that a pass looks at. An exit is that of training/simulator.py without costs: entered at the open of the next
--- candle; at an open that has passed the take there, or past the last bar, at the open; then the stop before the take.
-INSERT INTO outcome_row (
-    number, part, place, symbol, interval_ms, close_time, model, version, day, close, direction, size_multiplier, confidence, quality,
-    stop_loss, take_profit, return_1, return_4, return_16, return_48, came_1, came_4, came_16, came_48,
-    expected_1, expected_4, expected_16, expected_48, long_1, long_4, long_16, long_48,
-    short_1, short_4, short_16, short_48, neutral_1, neutral_4, neutral_16, neutral_48,
-    entry_price, exit_reason, exit_price, exit_open_time, is_new, is_complete, shadow)
+-- name: outcome_known
+-- What is known of them already.
 SELECT
-    r.number, r.part, r.place, r.symbol, r.interval_ms, r.close_time, r.model, r.version, (r.close_time AT TIME ZONE 'UTC')::date,
-    r.close, r.direction, r.size_multiplier, r.confidence, r.quality, r.stop_loss, r.take_profit,
-    r.return_1, r.return_4, r.return_16, r.return_48,
-    CASE WHEN r.return_1 > $1::double precision THEN 0 WHEN r.return_1 < -($1::double precision) THEN 1 WHEN r.return_1 IS NOT NULL THEN 2 END,
-    CASE WHEN r.return_4 > $2::double precision THEN 0 WHEN r.return_4 < -($2::double precision) THEN 1 WHEN r.return_4 IS NOT NULL THEN 2 END,
-    CASE WHEN r.return_16 > $3::double precision THEN 0 WHEN r.return_16 < -($3::double precision) THEN 1 WHEN r.return_16 IS NOT NULL THEN 2 END,
-    CASE WHEN r.return_48 > $4::double precision THEN 0 WHEN r.return_48 < -($4::double precision) THEN 1 WHEN r.return_48 IS NOT NULL THEN 2 END,
-    -- Outputs that are not all finite say nothing: such a forecast has no confidence.
-    CASE WHEN r.said_1 THEN float4_le(r.outputs, 0) END, CASE WHEN r.said_4 THEN float4_le(r.outputs, 1) END,
-    CASE WHEN r.said_16 THEN float4_le(r.outputs, 2) END, CASE WHEN r.said_48 THEN float4_le(r.outputs, 3) END,
-    CASE WHEN r.said_1 THEN float4_le(r.probabilities, 0) END, CASE WHEN r.said_4 THEN float4_le(r.probabilities, 3) END,
-    CASE WHEN r.said_16 THEN float4_le(r.probabilities, 6) END, CASE WHEN r.said_48 THEN float4_le(r.probabilities, 9) END,
-    CASE WHEN r.said_1 THEN float4_le(r.probabilities, 1) END, CASE WHEN r.said_4 THEN float4_le(r.probabilities, 4) END,
-    CASE WHEN r.said_16 THEN float4_le(r.probabilities, 7) END, CASE WHEN r.said_48 THEN float4_le(r.probabilities, 10) END,
-    CASE WHEN r.said_1 THEN float4_le(r.probabilities, 2) END, CASE WHEN r.said_4 THEN float4_le(r.probabilities, 5) END,
-    CASE WHEN r.said_16 THEN float4_le(r.probabilities, 8) END, CASE WHEN r.said_48 THEN float4_le(r.probabilities, 11) END,
-    r.entry_price, r.exit_reason, r.exit_price, r.exit_open_time,
-    coalesce(r.return_1, r.return_4, r.return_16, r.return_48) IS NOT NULL OR r.exit_reason IS NOT NULL,
-    r.has_all_returns AND (r.has_exit OR r.exit_reason IS NOT NULL), r.shadow
-FROM (
-    SELECT
-        s.number, p.part, p.place, s.symbol, s.interval_ms, p.close_time, p.model, p.version, p.close, p.direction, p.size_multiplier,
-        p.confidence, p.quality, p.stop_loss, p.take_profit, p.outputs, p.probabilities, p.shadow,
-        c1.close / p.close - 1 AS return_1, c4.close / p.close - 1 AS return_4,
-        c16.close / p.close - 1 AS return_16, c48.close / p.close - 1 AS return_48,
-        c1.close IS NOT NULL AND p.confidence IS NOT NULL AS said_1,
-        c4.close IS NOT NULL AND p.confidence IS NOT NULL AS said_4,
-        c16.close IS NOT NULL AND p.confidence IS NOT NULL AS said_16,
-        c48.close IS NOT NULL AND p.confidence IS NOT NULL AS said_48,
-        (p.has_1 OR c1.close IS NOT NULL) AND (p.has_4 OR c4.close IS NOT NULL)
-            AND (p.has_16 OR c16.close IS NOT NULL) AND (p.has_48 OR c48.close IS NOT NULL) AS has_all_returns,
-        p.has_exit,
-        came.entry_price,
-        CASE WHEN NOT p.has_exit AND came.entry_price IS NULL AND s.sure > p.close_time THEN 'NO_ENTRY' ELSE came.reason END
-            AS exit_reason,
-        came.price AS exit_price, came.open_time AS exit_open_time
-    FROM outcome_series AS s
-    CROSS JOIN LATERAL (
-        SELECT
-            f.tableoid::regclass AS part, f.ctid AS place,
-            f.close_time, f.model, f.version, f.close, f.direction, coalesce(f.size_multiplier, 1) AS size_multiplier, f.confidence, f.quality,
-            f.stop_loss, f.take_profit, f.outputs, f.probabilities, f.shadow,
-            f.actual_return_1 IS NOT NULL AS has_1, f.actual_return_4 IS NOT NULL AS has_4,
-            f.actual_return_16 IS NOT NULL AS has_16, f.actual_return_48 IS NOT NULL AS has_48,
-            f.direction = 'NEUTRAL' OR f.exit_reason IS NOT NULL AS has_exit,
-            CASE f.direction WHEN 'LONG' THEN 1 ELSE -1 END AS side
-        FROM ml_predictions AS f
-        WHERE f.symbol = s.symbol AND f.interval_ms = s.interval_ms
-            AND f.close_time > s.settled_to
-            -- Where more candles wait, what the next pass can do whole is left to it.
-            AND f.close_time <= s.newest + CASE WHEN s.candles >= $6::integer THEN -47 ELSE 1 END * s.bar
-            AND (f.actual_return_1 IS NULL OR f.actual_return_4 IS NULL OR f.actual_return_16 IS NULL
-                OR f.actual_return_48 IS NULL OR (f.direction <> 'NEUTRAL' AND f.exit_reason IS NULL))
-        OFFSET 0  -- stays apart, so that it is asked by the primary key for each series
-    ) AS p
-    LEFT JOIN outcome_candle AS c1 ON c1.number = s.number AND c1.open_time = p.close_time AND NOT p.has_1
-    LEFT JOIN outcome_candle AS c4 ON c4.number = s.number AND c4.open_time = p.close_time + 3 * s.bar AND NOT p.has_4
-    LEFT JOIN outcome_candle AS c16 ON c16.number = s.number AND c16.open_time = p.close_time + 15 * s.bar AND NOT p.has_16
-    LEFT JOIN outcome_candle AS c48 ON c48.number = s.number AND c48.open_time = p.close_time + 47 * s.bar AND NOT p.has_48
-    LEFT JOIN LATERAL (
-        SELECT entered.open AS entry_price, left_at.reason, left_at.price, left_at.open_time
-        FROM candles AS entered
-        LEFT JOIN LATERAL (
-            SELECT
-                walked.open_time, walked.reason,
-                CASE walked.reason
-                    WHEN 'TAKE' THEN walked.take
-                    WHEN 'STOP' THEN CASE WHEN p.side * (walked.open - walked.stop) <= 0 THEN walked.open ELSE walked.stop END
-                    WHEN 'TIME' THEN CASE WHEN walked.is_late THEN walked.open ELSE walked.close END
-                END AS price
-            FROM (
-                SELECT
-                    bar.open_time, bar.open, bar.close, bar.is_late, bar.stop, bar.take,
-                    CASE
-                        WHEN p.side * (bar.open - bar.take) >= 0 THEN 'TAKE'
-                        WHEN bar.is_late AND p.side * (bar.open - bar.stop) > 0 THEN 'TIME'
-                        WHEN p.side * (bar.worst - bar.stop) <= 0 THEN 'STOP'
-                        WHEN p.side * (bar.best - bar.take) >= 0 THEN 'TAKE'
-                        WHEN bar.open_time = p.close_time + ($5::integer - 1) * s.bar THEN 'TIME'
-                    END AS reason
-                FROM (
-                    SELECT
-                        c.open_time, c.open, c.close,
-                        CASE WHEN p.side > 0 THEN c.low ELSE c.high END AS worst,
-                        CASE WHEN p.side > 0 THEN c.high ELSE c.low END AS best,
-                        c.open_time > p.close_time + ($5::integer - 1) * s.bar AS is_late,
-                        entered.open * (1 - p.side * p.stop_loss) AS stop,
-                        entered.open * (1 + p.side * p.take_profit) AS take
-                    FROM candles AS c
-                    WHERE c.symbol = s.symbol AND c.interval_ms = s.interval_ms
-                        AND c.open_time >= p.close_time AND c.open_time <= s.newest
-                ) AS bar
-            ) AS walked
-            WHERE walked.reason IS NOT NULL
-            ORDER BY walked.open_time
-            LIMIT 1
-        ) AS left_at ON true
-        WHERE entered.symbol = s.symbol AND entered.interval_ms = s.interval_ms AND entered.open_time = p.close_time
-            AND NOT p.has_exit
-        LIMIT 1
-    ) AS came ON true
-) AS r;
+    s.number::integer, o.close_time, hashtextextended(o.model, 0), o.version,
+    coalesce(o.actual_return_1, 'NaN'), coalesce(o.actual_return_4, 'NaN'), coalesce(o.actual_return_16, 'NaN'),
+    coalesce(o.actual_return_48, 'NaN'), coalesce(o.actual_class_1, -1::smallint), coalesce(o.actual_class_4, -1::smallint),
+    coalesce(o.actual_class_16, -1::smallint), coalesce(o.actual_class_48, -1::smallint),
+    coalesce(o.hit_1::integer, -1), coalesce(o.hit_4::integer, -1), coalesce(o.hit_16::integer, -1),
+    coalesce(o.hit_48::integer, -1), coalesce(o.error_1, 'NaN'), coalesce(o.error_4, 'NaN'), coalesce(o.error_16, 'NaN'),
+    coalesce(o.error_48, 'NaN'), coalesce(o.exit_code, -1::smallint), coalesce(o.exit_return, 'NaN'),
+    coalesce(o.exit_bars, -1::smallint)
+FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
+    AS s (symbol, interval_ms, after_ms, upto_ms, number)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM ml_outcome_rows
+    WHERE symbol = s.symbol AND interval_ms = s.interval_ms
+        AND close_time > to_timestamp(s.after_ms / 1000.0::double precision)
+        AND close_time <= to_timestamp(s.upto_ms / 1000.0::double precision)
+    OFFSET 0
+) AS o;
 
--- name: outcome_parts
-SELECT part::text AS part FROM outcome_row WHERE is_new GROUP BY part;
+-- name: outcome_models
+-- The names behind hashes that were not met before, each with the key ($1 to $3, time in ms) of a forecast.
+SELECT DISTINCT hashtextextended(f.model, 0) AS hash, f.model
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS s (symbol, interval_ms, close_time_ms)
+CROSS JOIN LATERAL (
+    SELECT model
+    FROM ml_prediction_rows
+    WHERE symbol = s.symbol AND interval_ms = s.interval_ms
+        AND close_time = to_timestamp(s.close_time_ms / 1000.0::double precision)
+    OFFSET 0
+) AS f;
 
 -- name: outcome_write
--- Partition by partition (in the place of `ml_predictions`) and by the place of each row, which saves looking for it. A row that
--- somebody else has moved meanwhile is not found: the caller counts.
-UPDATE ONLY ml_predictions AS p SET
-    actual_return_1 = coalesce(p.actual_return_1, r.return_1::real),
-    actual_return_4 = coalesce(p.actual_return_4, r.return_4::real),
-    actual_return_16 = coalesce(p.actual_return_16, r.return_16::real),
-    actual_return_48 = coalesce(p.actual_return_48, r.return_48::real),
-    actual_direction_1 = coalesce(p.actual_direction_1, ($1::text[])[r.came_1 + 1]),
-    actual_direction_4 = coalesce(p.actual_direction_4, ($1::text[])[r.came_4 + 1]),
-    actual_direction_16 = coalesce(p.actual_direction_16, ($1::text[])[r.came_16 + 1]),
-    actual_direction_48 = coalesce(p.actual_direction_48, ($1::text[])[r.came_48 + 1]),
-    hit_1 = coalesce(p.hit_1, likeliest_class(r.long_1, r.short_1, r.neutral_1) = r.came_1),
-    hit_4 = coalesce(p.hit_4, likeliest_class(r.long_4, r.short_4, r.neutral_4) = r.came_4),
-    hit_16 = coalesce(p.hit_16, likeliest_class(r.long_16, r.short_16, r.neutral_16) = r.came_16),
-    hit_48 = coalesce(p.hit_48, likeliest_class(r.long_48, r.short_48, r.neutral_48) = r.came_48),
-    error_1 = coalesce(p.error_1, (r.return_1 - r.expected_1)::real),
-    error_4 = coalesce(p.error_4, (r.return_4 - r.expected_4)::real),
-    error_16 = coalesce(p.error_16, (r.return_16 - r.expected_16)::real),
-    error_48 = coalesce(p.error_48, (r.return_48 - r.expected_48)::real),
-    exit_reason = coalesce(p.exit_reason, r.exit_reason),
-    exit_return = coalesce(
-        p.exit_return, ((CASE r.direction WHEN 'LONG' THEN 1 ELSE -1 END) * (r.exit_price / r.entry_price - 1))::real),
-    exit_bars = coalesce(
-        p.exit_bars, CASE WHEN r.exit_open_time IS NOT NULL THEN
-            least(1 + extract(epoch FROM r.exit_open_time - r.close_time) * 1000 / r.interval_ms, 32767)::smallint END)
-FROM outcome_row AS r
-WHERE r.is_new AND r.part = 'ml_predictions'::regclass AND p.ctid = r.place;
+-- What has changed in rows that were there, from outcome_change; $1 and $2 the first and last close, in ms.
+UPDATE ml_outcome_rows AS o SET
+    actual_return_1 = r.actual_return_1, actual_return_4 = r.actual_return_4, actual_return_16 = r.actual_return_16,
+    actual_return_48 = r.actual_return_48, actual_class_1 = r.actual_class_1, actual_class_4 = r.actual_class_4,
+    actual_class_16 = r.actual_class_16, actual_class_48 = r.actual_class_48, hit_1 = r.hit_1, hit_4 = r.hit_4,
+    hit_16 = r.hit_16, hit_48 = r.hit_48, error_1 = r.error_1, error_4 = r.error_4, error_16 = r.error_16,
+    error_48 = r.error_48, exit_code = r.exit_code, exit_return = r.exit_return, exit_bars = r.exit_bars
+FROM outcome_change AS r
+WHERE o.symbol = r.symbol AND o.close_time = r.close_time AND o.interval_ms = r.interval_ms AND o.model = r.model
+    AND o.version = r.version
+    AND o.close_time >= to_timestamp($1::bigint / 1000.0::double precision)
+    AND o.close_time <= to_timestamp($2::bigint / 1000.0::double precision);
 
 -- name: outcome_turn
 -- What follows adds to rows that several passes share: one after the other, or two could wait for each other.
 SELECT pg_advisory_xact_lock(hashtextextended('candlecast.outcomes', 0));
 
 -- name: outcome_accuracy
+-- From outcome_count, which has numbers for models and versions ($1, $2) and for series ($3, $4).
 INSERT INTO ml_accuracy_counts AS kept (
     model, version, interval_ms, symbol, day, horizon_bars, bin, forecasts, hits, longs, shorts, neutrals, side_hits,
     confidence, log_loss, brier, error, error_size, error_square, return_size)
 SELECT
-    r.model, r.version, r.interval_ms, r.symbol, r.day, h.bars,
-    least(floor(greatest(h.long, h.short, h.neutral) * 20), 19)::smallint AS bin,
-    count(*), count(*) FILTER (WHERE h.came = likeliest_class(h.long, h.short, h.neutral)),
-    count(*) FILTER (WHERE h.came = 0), count(*) FILTER (WHERE h.came = 1), count(*) FILTER (WHERE h.came = 2),
-    count(*) FILTER (WHERE h.came <> 2 AND (h.short > h.long) = (h.came = 1)),
-    sum(greatest(h.long, h.short, h.neutral)),
-    sum(-ln(greatest(CASE h.came WHEN 0 THEN h.long WHEN 1 THEN h.short ELSE h.neutral END, 1e-12::double precision))),
-    sum(h.long * h.long + h.short * h.short + h.neutral * h.neutral + 1
-        - 2 * CASE h.came WHEN 0 THEN h.long WHEN 1 THEN h.short ELSE h.neutral END),
-    sum(h.actual - h.expected), sum(abs(h.actual - h.expected)), sum((h.actual - h.expected) * (h.actual - h.expected)),
-    sum(abs(h.actual))
-FROM outcome_row AS r
-CROSS JOIN LATERAL (VALUES
-    (1, r.came_1, r.long_1, r.short_1, r.neutral_1, r.return_1, r.expected_1),
-    (4, r.came_4, r.long_4, r.short_4, r.neutral_4, r.return_4, r.expected_4),
-    (16, r.came_16, r.long_16, r.short_16, r.neutral_16, r.return_16, r.expected_16),
-    (48, r.came_48, r.long_48, r.short_48, r.neutral_48, r.return_48, r.expected_48)
-) AS h (bars, came, long, short, neutral, actual, expected)
-WHERE r.is_new AND h.long IS NOT NULL
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+    m.model, m.version, s.interval_ms, s.symbol, date '1970-01-01' + c.day, c.horizon_bars, c.bin, c.forecasts, c.hits, c.longs,
+    c.shorts, c.neutrals, c.side_hits, c.confidence, c.log_loss, c.brier, c.error, c.error_size, c.error_square, c.return_size
+FROM outcome_count AS c
+JOIN unnest($1::text[], $2::integer[]) WITH ORDINALITY AS m (model, version, number) ON m.number = c.speaker
+JOIN unnest($3::text[], $4::bigint[]) WITH ORDINALITY AS s (symbol, interval_ms, number) ON s.number = c.series
 ON CONFLICT (model, version, interval_ms, symbol, day, horizon_bars, bin) DO UPDATE SET
     forecasts = kept.forecasts + excluded.forecasts, hits = kept.hits + excluded.hits,
     longs = kept.longs + excluded.longs, shorts = kept.shorts + excluded.shorts,
@@ -255,18 +146,18 @@ ON CONFLICT (model, version, interval_ms, symbol, day, horizon_bars, bin) DO UPD
     return_size = kept.return_size + excluded.return_size;
 
 -- name: outcome_exits
+-- Of LONG and SHORT forecasts that have ended now: $1 to $7 the keys, $8 what each brought (NULL: no entry), $9 the bars it was held,
+-- $10 its stop, $11 its take.
 INSERT INTO ml_exit_counts AS kept (
     model, version, interval_ms, symbol, day, direction, exit_reason, signals, wins, exit_return, exit_bars, stop_loss,
     take_profit)
 SELECT
-    r.model, r.version, r.interval_ms, r.symbol, r.day, r.direction, r.exit_reason, count(*), count(*) FILTER (WHERE x.gain > 0),
-    coalesce(sum(x.gain), 0), coalesce(sum(1 + extract(epoch FROM r.exit_open_time - r.close_time) * 1000 / r.interval_ms), 0),
-    sum(r.stop_loss), sum(r.take_profit)
-FROM outcome_row AS r
-CROSS JOIN LATERAL (
-    SELECT (CASE r.direction WHEN 'LONG' THEN 1 ELSE -1 END) * (r.exit_price / r.entry_price - 1) AS gain
-) AS x
-WHERE r.exit_reason IS NOT NULL
+    r.model, r.version, r.interval_ms, r.symbol, r.day, r.direction, r.exit_reason, count(*),
+    count(*) FILTER (WHERE r.gain > 0), coalesce(sum(r.gain), 0), coalesce(sum(r.bars), 0), sum(r.stop_loss), sum(r.take_profit)
+FROM unnest(
+    $1::text[], $2::integer[], $3::bigint[], $4::text[], $5::date[], $6::text[], $7::text[], $8::double precision[],
+    $9::double precision[], $10::double precision[], $11::double precision[])
+    AS r (model, version, interval_ms, symbol, day, direction, exit_reason, gain, bars, stop_loss, take_profit)
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ON CONFLICT (model, version, interval_ms, symbol, day, direction, exit_reason) DO UPDATE SET
     signals = kept.signals + excluded.signals, wins = kept.wins + excluded.wins,
@@ -275,32 +166,36 @@ ON CONFLICT (model, version, interval_ms, symbol, day, direction, exit_reason) D
 
 -- name: outcome_signals
 -- The server's own signals, as a strategy named $1: a LONG or SHORT forecast enters at the open of the next candle (until that
--- is known, its own close stands for it) with a stake of its suggested size, and pays $2 of the value of each fill.
+-- is known, its own close stands for it) with a stake of its suggested size, and pays $2 of the value of each fill. $3 to $16 are
+-- columns of those that have ended now or are open.
 WITH logged AS (
     INSERT INTO ml_strategy_signals AS kept (
         key, strategy, symbol, side, status, entry_price, entry_time, size, confidence, quality, closed_size, closed_value,
         fees, exit_price, exit_time, exit_reason, pnl, is_winner,
         prediction_interval_ms, prediction_close_time, prediction_model, prediction_version)
     SELECT
-        concat_ws(':', $1::text, t.symbol, t.interval_ms, (extract(epoch FROM t.close_time) * 1000)::bigint, t.model, t.version),
+        concat_ws(':', $1::text, t.symbol, t.interval_ms, t.close_time_ms, t.model, t.version),
         $1::text, t.symbol, t.direction, t.status, t.entry, t.close_time, t.size, t.confidence, t.quality,
         CASE t.status WHEN 'CLOSED' THEN t.size ELSE 0 END, CASE t.status WHEN 'CLOSED' THEN t.exit_price * t.size ELSE 0 END,
-        t.fees, t.exit_price, CASE t.status WHEN 'CLOSED' THEN t.exit_open_time + t.bar END, t.exit_reason,
+        t.fees, t.exit_price, CASE t.status WHEN 'CLOSED' THEN t.exit_time END, t.exit_reason,
         t.gain - t.fees, t.gain > t.fees,
         t.interval_ms, t.close_time, t.model, t.version
     FROM (
         SELECT
-            r.*, stake.size, stake.entry, s.bar,
+            r.*, stake.size, stake.entry, to_timestamp(r.close_time_ms / 1000.0::double precision) AS close_time,
+            to_timestamp(r.exit_time_ms / 1000.0::double precision) AS exit_time,
             CASE WHEN r.exit_reason = 'NO_ENTRY' THEN 'VOID' WHEN r.exit_reason IS NULL THEN 'OPEN' ELSE 'CLOSED' END AS status,
             CASE WHEN r.exit_reason = 'NO_ENTRY' THEN 0 ELSE $2::double precision * stake.size * (stake.entry + coalesce(r.exit_price, 0)) END AS fees,
             (CASE r.direction WHEN 'LONG' THEN 1 ELSE -1 END) * (r.exit_price - stake.entry) * stake.size AS gain
-        FROM outcome_row AS r
-        JOIN outcome_series AS s USING (number)
+        FROM unnest(
+            $3::text[], $4::integer[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::double precision[],
+            $10::double precision[], $11::double precision[], $12::double precision[], $13::double precision[],
+            $14::double precision[], $15::bigint[], $16::text[])
+            AS r (model, version, interval_ms, symbol, close_time_ms, direction, close, size_multiplier, confidence, quality,
+                entry_price, exit_price, exit_time_ms, exit_reason)
         CROSS JOIN LATERAL (
-            SELECT
-                r.size_multiplier / r.close AS size, coalesce(r.entry_price, r.close) AS entry
+            SELECT r.size_multiplier / r.close AS size, coalesce(r.entry_price, r.close) AS entry
         ) AS stake
-        WHERE r.direction <> 'NEUTRAL' AND NOT r.shadow AND (r.exit_reason IS NOT NULL OR NOT r.is_complete)
     ) AS t
     ON CONFLICT (key) DO UPDATE SET
         status = excluded.status, entry_price = excluded.entry_price, closed_size = excluded.closed_size,
@@ -317,20 +212,12 @@ ORDER BY 2
 ON CONFLICT (strategy, day) DO UPDATE SET marked_at = now();
 
 -- name: outcome_marks
--- What a candle that has been here long enough decides is done with: it has everything, or what it lacks will not come. Returns for
--- each series whether more candles wait than were looked at, and whether its mark has moved.
-WITH moved AS (
-    SELECT symbol, interval_ms, settled_to, candles, greatest(settled_to, sure - 47 * bar) AS settled_now
-    FROM outcome_series
-), kept AS (
-    INSERT INTO ml_outcome_marks (symbol, interval_ms, settled_to)
-    SELECT symbol, interval_ms, settled_now FROM moved WHERE settled_now > settled_to
-    ON CONFLICT (symbol, interval_ms) DO UPDATE SET settled_to = excluded.settled_to
-)
-SELECT symbol, interval_ms, candles >= $1::integer AS has_more, settled_now > settled_to AS has_moved FROM moved;
-
--- name: outcome_count
-SELECT count(*) FILTER (WHERE is_new) FROM outcome_row;
+-- $3: what a candle that has been here long enough decides is done with: it has everything, or what it lacks will not come.
+INSERT INTO ml_outcome_marks (symbol, interval_ms, settled_to)
+SELECT symbol, interval_ms, to_timestamp(settled_ms / 1000.0::double precision)
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS moved (symbol, interval_ms, settled_ms)
+ORDER BY symbol, interval_ms
+ON CONFLICT (symbol, interval_ms) DO UPDATE SET settled_to = excluded.settled_to;
 
 -- name: candle_series_after
 -- Every symbol and interval with candles, $3 at most, after ($1, $2). Each step is one look-up in the primary key.

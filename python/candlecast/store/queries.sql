@@ -18,7 +18,7 @@ WITH candle AS (
     FROM candle_inbox
     ON CONFLICT (symbol, interval_ms, open_time) DO NOTHING
 ), prediction AS (
-    INSERT INTO ml_predictions (
+    INSERT INTO ml_prediction_rows (
         symbol, interval_ms, close_time, model, version, bundle_sha256, feature_set_hash,
         close, volume, state, gap_filled, degraded, model_agreement,
         features, features_hash, feature_count, nan_count, zero_variance_count,
@@ -142,7 +142,7 @@ SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
     rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
-FROM ml_predictions
+FROM ml_prediction_rows
 WHERE close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6) AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
 LIMIT $1;
@@ -152,7 +152,7 @@ SELECT
     symbol, interval_ms, close_time, model, version, close, volume, state, gap_filled, degraded, model_agreement,
     features_hash, direction, strength, confidence, quality, agreement, move, edge, stop_loss, take_profit, reasons,
     rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs, decode_us, features_us, queue_us, model_us, interpret_us, created_at
-FROM ml_predictions
+FROM ml_prediction_rows
 WHERE symbol = $7 AND close_time <= $2 AND (close_time, symbol, interval_ms, model, version) < ($2, $3, $4, $5, $6)
     AND NOT shadow
 ORDER BY close_time DESC, symbol DESC, interval_ms DESC, model DESC, version DESC
@@ -161,7 +161,7 @@ LIMIT $1;
 -- name: spoken_by
 -- What model $1, version $2, said, as an answer or as a shadow, of candles of interval $3 that closed in [$4, $5).
 SELECT symbol, (date_part('epoch', close_time) * 1000)::bigint, outputs, probabilities, direction, model_us
-FROM ml_predictions
+FROM ml_prediction_rows
 WHERE model = $1 AND version = $2 AND interval_ms = $3 AND close_time >= $4 AND close_time < $5;
 
 -- name: predictions_since
@@ -173,7 +173,7 @@ SELECT
     take_profit, reasons, rule_score, hybrid_score, size_multiplier, gate_probability, gate_approved, outputs,
     probabilities, decode_us, features_us, queue_us, model_us, interpret_us,
     created_at > now() - interval '1 minute' AS is_recent
-FROM ml_predictions
+FROM ml_prediction_rows
 WHERE close_time >= $1 AND (close_time, symbol, interval_ms, model, version) > ($1, $2, $3, $4, $5) AND NOT shadow
     AND ($6::text[] IS NULL OR symbol = ANY ($6)) AND coalesce(confidence, 0) >= $7
     AND ($8::text[] IS NULL OR direction = ANY ($8))
@@ -187,11 +187,11 @@ FROM (
     SELECT DISTINCT ON (p.close_time, p.symbol, p.interval_ms)
         p.symbol, p.interval_ms, (date_part('epoch', p.close_time) * 1000)::bigint AS close_time_ms,
         CASE p.direction WHEN 'LONG' THEN 1 ELSE -1 END AS side, p.quality, p.close, p.stop_loss, p.take_profit
-    FROM ml_predictions AS p
+    FROM ml_prediction_rows AS p
     CROSS JOIN (
         SELECT greatest(
-            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'LONG' AND NOT shadow),
-            (SELECT max(close_time) FROM ml_predictions WHERE direction = 'SHORT' AND NOT shadow)) AS close_time
+            (SELECT max(close_time) FROM ml_prediction_rows WHERE direction = 'LONG' AND NOT shadow),
+            (SELECT max(close_time) FROM ml_prediction_rows WHERE direction = 'SHORT' AND NOT shadow)) AS close_time
     ) AS newest
     WHERE p.direction IN ('LONG', 'SHORT') AND p.close_time > newest.close_time - $1::integer * interval '1 day'
         AND p.close_time > newest.close_time - $1::integer * p.interval_ms * interval '1 millisecond'
@@ -207,7 +207,7 @@ ORDER BY close_time_ms, quality DESC;
 SELECT given.symbol, given.interval_ms, given.close_time_ms, p.reasons
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS given (symbol, interval_ms, close_time_ms)
 CROSS JOIN LATERAL (
-    SELECT reasons FROM ml_predictions
+    SELECT reasons FROM ml_prediction_rows
     WHERE symbol = given.symbol AND interval_ms = given.interval_ms AND NOT shadow
         AND close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
     ORDER BY created_at DESC
@@ -341,7 +341,7 @@ FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
     AS given (symbol, interval_ms, close_time_ms, ordinality)
 LEFT JOIN LATERAL (
     SELECT true AS is_there
-    FROM ml_predictions AS p
+    FROM ml_prediction_rows AS p
     WHERE p.symbol = given.symbol AND p.interval_ms = given.interval_ms
         AND p.close_time = to_timestamp(given.close_time_ms / 1000.0::double precision)
         AND p.model = $4 AND ($5::integer IS NULL OR p.version = $5) AND NOT p.shadow

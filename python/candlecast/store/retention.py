@@ -35,6 +35,8 @@ from candlecast.store.queries import statements
 
 STATEMENTS: Final = statements("retention.sql")
 TABLES: Final = ("candles", "ml_predictions", "order_flow_features")
+VIEWED: Final = {"ml_predictions": ("ml_prediction_rows", "ml_outcome_rows")}
+"""A view and the tables behind it, the first with each of its rows: a month of all goes into one file of the view."""
 ARCHIVE_ROWS: Final = 16_384
 """In memory at once."""
 TIMEOUT_MS: Final = 600_000
@@ -108,12 +110,15 @@ async def plan(connection: Connection, months_kept: Mapping[str, int], ahead_mon
     wanted = [month_after(this, n) for n in range(ahead_months + 1)]
     ahead, old = list[tuple[str, date]](), list[Part]()
     for table in TABLES:
-        for row in await connection.fetch(STATEMENTS["retired"], table):
-            year, number = map(int, row["name"].split("_")[-3:-1])
-            month = date(year, number, 1)
-            old.append(Part(table, month, row["name"], row["bytes"], True))
-        found = await connection.fetch(STATEMENTS["partitions"], table)
+        first, *others = _behind(table)
+        for name in dict.fromkeys((first, table)):  # what was left before there was a view has its name
+            for row in await connection.fetch(STATEMENTS["retired"], name):
+                year, number = map(int, row["name"].split("_")[-3:-1])
+                old.append(Part(table, date(year, number, 1), row["name"], row["bytes"], True))
+        found = await connection.fetch(STATEMENTS["partitions"], first)
         there = {row["month"] for row in found}
+        for other in others:
+            there &= {row["month"] for row in await connection.fetch(STATEMENTS["partitions"], other)}
         ahead += [(table, month) for month in wanted if month not in there]
         if kept := months_kept[table]:
             last = month_after(this, -kept)
@@ -135,7 +140,8 @@ async def make_ahead(connection: Connection, ahead: tuple[tuple[str, date], ...]
     """Make partitions."""
     for table in TABLES:
         if months := [month for name, month in ahead if name == table]:
-            await connection.execute(STATEMENTS["make_ahead"], table, months)
+            for behind in _behind(table):
+                await connection.execute(STATEMENTS["make_ahead"], behind, months)
 
 
 async def retire(connection: Connection, part: Part) -> Part:
@@ -154,8 +160,12 @@ async def retire(connection: Connection, part: Part) -> Part:
                 await connection.execute(STATEMENTS["no_new_partitions"])
                 oid = await connection.fetchval("SELECT to_regclass($1)::oid::bigint", part.name)
                 name = f"retired_{part.name}_{oid}"
-                await connection.execute(f"ALTER TABLE {part.table} DETACH PARTITION {part.name}")
-                await connection.execute(f"ALTER TABLE {part.name} RENAME TO {name}")
+                for table, old, new in zip(
+                    _behind(part.table), _names(part, part.name), _names(part, name), strict=True
+                ):
+                    if await connection.fetchval("SELECT to_regclass($1)", old):
+                        await connection.execute(f"ALTER TABLE {table} DETACH PARTITION {old}")
+                        await connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
             return Part(part.table, part.month, name, part.bytes, True)
         await asyncio.sleep(LOCK_PAUSE_S)
     raise StorageUnavailable(f"{part.name} is in use: somebody reads {part.table} for too long; try again later")
@@ -170,13 +180,13 @@ async def archive(
         CandlecastError: the file cannot be written, or is not what was written; the month stays where it is.
     """
     assert part.retired, "rows may still come"
-    schema = await _schema(connection, part.name)
+    schema, source = await _source(connection, part)
     out = await asyncio.to_thread(_place, directory, part)
     stopped, loop = threading.Event(), asyncio.get_running_loop()
     read, sums = 0, 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows: int = await connection.fetchval(f"SELECT count(*) FROM {part.name}")
-        cursor = await connection.cursor(f"SELECT {', '.join(schema)} FROM {part.name}")
+        cursor = await connection.cursor(f"SELECT {', '.join(schema)} FROM {source}")
 
         def frames() -> Iterator[pl.DataFrame]:
             nonlocal read, sums
@@ -211,7 +221,7 @@ async def drop(connection: Connection, part: Part) -> None:
     try:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS * LOCK_ATTEMPTS_MAX}")
-            await connection.execute(f"DROP TABLE {part.name}")
+            await connection.execute(f"DROP TABLE IF EXISTS {', '.join(_names(part, part.name))}")
     except asyncpg.LockNotAvailableError as error:
         raise StorageUnavailable(f"{part.name} is still read by somebody; the next run drops it") from error
 
@@ -243,6 +253,27 @@ def make_room(directory: Path, bytes_wanted: int) -> None:
         raise CandlecastError(
             f"{directory}: {free / 1e9:.1f} GB free, and a month has {bytes_wanted / 1e9:.1f} GB: make room"
         )
+
+
+def _behind(table: str) -> tuple[str, ...]:
+    return VIEWED.get(table, (table,))
+
+
+def _names(part: Part, name: str) -> list[str]:
+    """Return the name for a month of each table behind, given that for the first."""
+    first, *others = _behind(part.table)
+    return [name, *(name.replace(first, other) for other in others if first in name)]
+
+
+async def _source(connection: Connection, part: Part) -> tuple[dict[str, Any], str]:
+    """Return the columns of a retired month, and what to select them from: the view's definition, with its tables."""
+    first, *others = _names(part, part.name)
+    if not others or await connection.fetchval("SELECT to_regclass($1)", others[0]) is None:
+        return await _schema(connection, first), first
+    view: str = await connection.fetchval("SELECT pg_get_viewdef(to_regclass(quote_ident($1)))", part.table)
+    for table, name in zip(_behind(part.table), (first, *others), strict=True):
+        view = re.sub(rf"\b{table}\b", name, view)
+    return await _schema(connection, part.table), f"({view.rstrip(' ;')}) AS {part.table}"
 
 
 async def _schema(connection: Connection, name: str) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 -- name: newest_forecasts
 -- The newest forecast of every symbol, $1 symbols at most. Each step is two look-ups in the primary key.
 WITH RECURSIVE found AS (
-    SELECT min(symbol) AS symbol FROM ml_forecasts
+    (SELECT symbol FROM ml_forecasts ORDER BY symbol LIMIT 1)  -- min() looks at a table's index, not through a view's join
     UNION ALL
-    SELECT (SELECT min(f.symbol) FROM ml_forecasts AS f WHERE f.symbol > found.symbol)
+    SELECT (SELECT f.symbol FROM ml_forecasts AS f WHERE f.symbol > found.symbol ORDER BY f.symbol LIMIT 1)
     FROM found
     WHERE found.symbol IS NOT NULL
 )

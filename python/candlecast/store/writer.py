@@ -84,7 +84,8 @@ class Writer:
         candles, predictions, flows = batch.candle_records, batch.prediction_records, batch.flow_records
         try:
             await self._create_months("candles", candles["open_time_ms"])
-            await self._create_months("ml_predictions", predictions["close_time_ms"])
+            for table in ("ml_prediction_rows", "ml_outcome_rows"):  # whoever writes an outcome finds its month
+                await self._create_months(table, predictions["close_time_ms"])
             await self._create_months("order_flow_features", flows["ts_ms"])
             shared = _shared(batch, predictions)
             if len(candles) + len(predictions) + len(flows) < COPY_ROWS_MIN:

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,7 @@ GATHER_S: Final = 2.0
 """From the first candle of a close until its series are looked at: serving has the processor until then."""
 TICK_S: Final = 1.0
 """Pause between two looks at what is out of date."""
-SERIES_MAX: Final = 64
+SERIES_MAX: Final = 32
 """In one pass."""
 CANDLES_MAX: Final = 16_384
 """In one pass, unless SERIES_MAX series have more in CANDLES_MIN each."""
@@ -36,6 +36,8 @@ SERIES_PAGE: Final = 1_000
 """Listed at once at the start."""
 BACKOFF_MIN_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0
+SHARE: Final = 0.8
+"""Of the time that passes may take while many are due."""
 NICE: Final = 19
 """Of the backends that make the passes, where PostgreSQL runs on this machine: serving goes first."""
 STOP_TIMEOUT_S: Final = 2.0
@@ -52,6 +54,8 @@ class Tracking:
             where processors and disk have nothing else to do.
         finds_all: look at every series there is when it starts.
         sure_s: as `outcomes.settle` has it.
+        share: of the time, at most, that each worker works: what it leaves is serving's, whatever the kernel thinks of
+            priorities.
     """
 
     def __init__(
@@ -63,7 +67,9 @@ class Tracking:
         workers: int = 1,
         finds_all: bool = True,
         sure_s: float = SURE_S,
+        share: float = SHARE,
     ) -> None:
+        self._share = share
         self._database_url = database_url
         self._fees = fees
         self._gather_s = gather_s
@@ -99,12 +105,9 @@ class Tracking:
     def stored(self, batches: Sequence[Batch]) -> None:
         """Hear that rows are in PostgreSQL."""
         for batch in batches:
-            given = batch.candle_records
-            if len(given):
-                pairs = set(zip(given["symbol"].tolist(), given["interval_ms"].tolist(), strict=True))
-                self.look_at([(symbol.decode("latin-1").rstrip(" "), ms) for symbol, ms in pairs])
+            self.look_at(batch.series)
 
-    def look_at(self, series: Sequence[Series]) -> None:
+    def look_at(self, series: Iterable[Series]) -> None:
         """Take note that series have candles that were not there before."""
         self._due.update(dict.fromkeys(series))
         if self._due:
@@ -185,6 +188,7 @@ class Tracking:
 
     async def _work(self, connection: Connection) -> None:
         while self._due:
+            begin = time.monotonic()
             some = list(self._due)[:SERIES_MAX]
             for series in some:  # before, for it may be heard of again meanwhile
                 del self._due[series]
@@ -194,6 +198,7 @@ class Tracking:
                 self._due.update(dict.fromkeys(some))
                 raise
             self.forecasts += found
+            await asyncio.sleep((time.monotonic() - begin) * (1 / self._share - 1))
 
     async def _settle_some(self, connection: Connection, some: list[Series]) -> int:
         """Look at some series together; where PostgreSQL refuses what one of them gives, each by itself."""

@@ -8,7 +8,7 @@ at the open     funding for who held before; a stop that the open has passed fil
 within the bar  the stop, and only if it was not touched the take, at its price and never better
 at the close    a position that has had its bars; at the end of the data all others, at their last close
 
-`store/outcomes.sql` follows these rules for each forecast by itself; a test holds them together.
+`candlecast/outcomes.py` follows these rules for each forecast by itself; a test holds them together.
 
 Orders at market (all but the take) pay slippage, every fill pays fees. Stakes are an equal share of the equity at the
 last close for each symbol, times the size multiplier, so gains and losses compound.
