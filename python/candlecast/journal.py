@@ -298,10 +298,11 @@ class Journal:
         return segment
 
     def _close(self) -> None:
-        """End the newest segment behind its last record."""
+        """End the newest segment behind its last record, unless the disk is not to be trusted."""
         if self._file >= 0:
             with suppress(OSError):
-                os.ftruncate(self._file, self._segments[-1].end - self._segments[-1].start)
+                if self.failed is None:
+                    os.ftruncate(self._file, self._segments[-1].end - self._segments[-1].start)
             os.close(self._file)
             self._file = -1
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from candlecast import ensemble
 from candlecast.errors import CandlecastError
 from candlecast.forecaster import Forecaster
 from candlecast.interpret import interpret
@@ -137,7 +138,8 @@ class Guard:
             return False
         known = []
         for one in (lane, other):
-            meaning = interpret((await one.ask(windows)).outputs, one.temperatures)
+            outputs, _, _ = ensemble.parts((await one.ask(windows)).outputs)
+            meaning = interpret(outputs, one.temperatures)
             known.append(float(np.nanmean(meaning.confidence)) - 0.5)
         return known[0] < self.limits.confidence_ratio * known[1]
 
