@@ -304,8 +304,8 @@ class Forecaster:
         """Say whether what waits may go: at once if nothing is under way, beside others once it is as many as they are.
 
         Else the first of those who were just answered would go alone, and the others behind them in crumbs, each of
-        which costs the machine what a large group does. A group waits for no model that is away, and for no disk that
-        its own callers would not wait for.
+        which costs the machine what a large group does. A group waits for no model that is away, for no disk that its
+        own callers would not wait for, and never for PostgreSQL.
         """
         durable = self._waiting[0].durable
         alike = (rows for group, rows in self._unanswered.items() if group.works[0].durable == durable)
@@ -442,6 +442,7 @@ class Forecaster:
             for listener in self.listeners:
                 listener(answer)
         if len(late):  # nobody else waits for what storage knows of them
+            self._no_longer_in_the_way(group)
             group.finish(answer, but=late.tolist())
             known = await self._known(candles.take(late))
             self._count_conflicts(candles, late, known)

@@ -425,6 +425,29 @@ async def test_no_group_waits_for_a_disk_that_its_callers_would_not_wait_for(dur
             await work
 
 
+async def test_no_group_waits_for_what_storage_knows_of_a_late_candle():
+    model, recorder = FakeModel(), FakeRecorder()
+    storage = asyncio.Event()
+
+    async def slow(late):
+        await storage.wait()
+        return [Known.NOT_STORED] * len(late)
+
+    recorder.known = slow
+    async with forecaster(model, recorder) as f:
+        await warm(f)
+        late = slice_of(0, 1)
+        late.open_time_ms[:] -= 900_000
+        others = [f.accept(slice_of(NEED + i, NEED + i + 1)) for i in range(2)]
+        asked = f.accept(late)
+        for work in others:
+            await work.answer(5_000, patient=True)
+        after = await f.accept(slice_of(NEED + 2, NEED + 3)).answer(5_000, patient=True)
+        assert after.forecasts is not None and not asked.done.done()
+        storage.set()
+        assert (await asked).known == {0: Known.NOT_STORED}
+
+
 async def test_who_needs_no_model_is_answered_while_it_is_away():
     model, recorder = FakeModel(), FakeRecorder()
     async with forecaster(model, recorder, model_wait_ms=3_600_000) as f:
