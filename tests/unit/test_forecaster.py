@@ -442,9 +442,11 @@ async def test_no_group_waits_for_what_storage_knows_of_a_late_candle():
         asked = f.accept(late)
         for work in others:
             await work.answer(5_000, patient=True)
-        after = await f.accept(slice_of(NEED + 2, NEED + 3)).answer(5_000, patient=True)
-        assert after.forecasts is not None and not asked.done.done()
-        storage.set()
+        try:
+            after = await f.accept(slice_of(NEED + 2, NEED + 3)).answer(2_000, patient=True)
+            assert after.forecasts is not None and not asked.done.done()
+        finally:
+            storage.set()
         assert (await asked).known == {0: Known.NOT_STORED}
 
 
