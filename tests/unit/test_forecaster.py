@@ -387,14 +387,16 @@ async def test_beside_a_group_fewer_wait_until_it_is_answered_and_as_many_go():
         def have():
             return f._features.status("BTCUSDT", 900_000).have
 
-        works = await later(NEED, NEED + 3)
-        assert have() == NEED + 3
-        works += await later(NEED + 3, NEED + 5)
-        assert have() == NEED + 3  # two do not go beside three
-        works += await later(NEED + 5, NEED + 6)
-        assert have() == NEED + 6
-        works += await later(NEED + 6, NEED + 7)
-        model.go.set()
+        try:
+            works = await later(NEED, NEED + 3)
+            assert have() == NEED + 3
+            works += await later(NEED + 3, NEED + 5)
+            assert have() == NEED + 3  # two do not go beside three
+            works += await later(NEED + 5, NEED + 6)
+            assert have() == NEED + 6
+            works += await later(NEED + 6, NEED + 7)
+        finally:
+            model.go.set()
         for work in works:
             assert (await work.answer(5_000, patient=True)).forecasts is not None
 
