@@ -1,8 +1,14 @@
 """What holds for every test."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Servers of tests that run beside one another must not all want the same port; a Stack takes one of its own.
 os.environ.setdefault("CANDLECAST_METRICS", "")
 # As the command line does, before anything imports grpc: its newer event engine has crashed a process of tests.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+# What a person keeps under the home directory is neither read nor written.
+os.environ["CANDLECAST_STATE_DIR"] = tempfile.mkdtemp(prefix="candlecast-state-")
+atexit.register(shutil.rmtree, os.environ["CANDLECAST_STATE_DIR"], ignore_errors=True)

@@ -42,9 +42,9 @@ SAYS = {
     "truncated file": "does not load it: .*INVALID_PROTOBUF",
     "wrong sha256": "lacks the model.onnx that its manifest names",
     "NaN outputs": "80 of 80 golden outputs are not finite",
-    "slow": "ms a window, 5 are allowed",
+    "slow": "ms a window, 1 are allowed",
     "exits on load": "the trial of model.onnx ended with -11: ",
-    "hangs on load": "model.onnx was not loaded and tried within 2 s",
+    "hangs on load": "model.onnx was not loaded and tried within 8 s",
     "huge": "has 10........ bytes, model_bytes_max is 268435456",
 }
 
@@ -97,8 +97,8 @@ async def test_twelve_bad_models_hurt_nobody_and_a_good_one_is_heard(repository,
         incoming_poll_ms=100,
         incoming_patience_ms=1_000,
         model_bytes_max=256 * 1024**2,
-        model_trial_timeout_ms=2_000,
-        model_window_ms_max=5,
+        model_trial_timeout_ms=8_000,
+        model_window_ms_max=1,
     )
     incoming = settings.state_dir / "incoming"
     market = [candles(symbol, NEED + CLOSES, seed=seed) for seed, symbol in enumerate(SYMBOLS)]
@@ -136,7 +136,7 @@ async def test_twelve_bad_models_hurt_nobody_and_a_good_one_is_heard(repository,
         async def all_refused() -> bool:
             return len(await asyncio.to_thread(reasons, incoming)) == len(bad_models.BAD)
 
-        await poll("twelve refusals", all_refused, timeout_ms=60_000, interval_ms=100)
+        await poll("twelve refusals", all_refused, timeout_ms=120_000, interval_ms=100)
         await poll("the good one as SHADOW", lambda: is_shadow(GOOD), timeout_ms=20_000)
         bad_models.good(repository / "patchtst" / str(WRITTEN), version=WRITTEN)
         await poll("the written one as SHADOW", lambda: is_shadow(WRITTEN), timeout_ms=20_000)

@@ -7,6 +7,8 @@ import pytest
 
 from candlecast import features
 from candlecast.errors import BundleError
+from candlecast.models.library import Library
+from candlecast.models.states import Standing, State, Version
 from candlecast.server.app import newest_bundle, open_server
 from candlecast.server.serving import check_model
 from candlecast.settings import load
@@ -16,8 +18,9 @@ from tests.fakes import fitting_bundle
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    fitting_bundle(tmp_path / "patchtst" / "1", optional_inputs=["trades", "reference"], reference_symbol="BTCUSDT")
-    return tmp_path
+    repository = tmp_path / "models"
+    fitting_bundle(repository / "patchtst" / "1", optional_inputs=["trades", "reference"], reference_symbol="BTCUSDT")
+    return repository
 
 
 def edit_manifest(repository: Path, change) -> None:
@@ -28,7 +31,12 @@ def edit_manifest(repository: Path, change) -> None:
 
 
 async def refusal(repository: Path, **flags: str) -> str:
-    settings = load(model_repository=repository, database_url="postgresql://localhost:1/none", **flags)
+    settings = load(
+        model_repository=repository,
+        state_dir=repository.parent / "state",
+        database_url="postgresql://localhost:1/none",
+        **flags,
+    )
     with pytest.raises(BundleError) as refused:
         async with open_server(settings):
             pass
@@ -62,8 +70,18 @@ async def test_a_damaged_file_is_refused(repository):
 
 
 async def test_a_repository_without_a_version_is_refused(tmp_path):
-    (tmp_path / "patchtst").mkdir()
-    assert "holds no model version" in await refusal(tmp_path)
+    (tmp_path / "models" / "patchtst").mkdir(parents=True)
+    assert "holds no model version" in await refusal(tmp_path / "models")
+
+
+async def test_a_repository_without_the_version_that_answered_last_is_refused(repository):
+    champion = Version("patchtst", 2, "0" * 64, State.CHAMPION, 5, is_loaded=True)
+    standing, events = Standing("patchtst").added(champion, "tester", "first")
+    state_dir = repository.parent / "state"
+    Library(state_dir, repository, "patchtst").write(standing, [], events)
+    said = await refusal(repository)
+    assert "lacks version 2, which answered last" in said
+    assert str(state_dir / "models" / "patchtst.json") in said
 
 
 class Serves:

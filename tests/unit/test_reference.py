@@ -50,7 +50,14 @@ def test_it_gives_the_index_and_the_distance_of_the_rows_it_was_made_of(seed, sh
     psi, ks = Spread.of(before).apart(after)
     assert psi == pytest.approx(stability(before, after), rel=0.02, abs=0.005)
     exact = np.array(distance(before, after))
-    assert (ks <= exact + 1e-3).all() and (ks >= exact - 0.025).all()
+    assert (ks <= exact + 1e-3).all() and (ks >= exact - 0.021).all()
+
+
+def test_what_moved_away_from_a_value_that_many_rows_had_has_moved_as_much():
+    """Nearly all of the newest lie between that value and the next one that is kept."""
+    before, after = np.zeros((1_000, 1), np.float32), np.full((300, 1), 1e-3, np.float32)
+    before[900:, 0] = np.linspace(1, 2, 100)
+    assert Spread.of(before).apart(after)[1][0] == pytest.approx(0.9)
 
 
 def test_what_lies_above_or_below_all_of_it_or_has_no_value_is_as_far_as_can_be():

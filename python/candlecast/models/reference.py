@@ -1,7 +1,7 @@
 """reference.json of a bundle: what its model was trained on and what it said then, by distributions. Knows no store.
 
 Drift is measured against it. The rows are gone: each column is kept as the values at 49 quantiles, how much lay below
-each of them, and how much had no value. What is usual is kept beside: how far stretches of a few days, of few symbols
+and how much up to each of them, and how much had no value. What is usual is kept beside: how far stretches of a few days, of few symbols
 or of all, were from the whole. Slow features hardly move within a day, and no day is like all of them.
 """
 
@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 
@@ -23,6 +23,7 @@ GRID: Final = np.linspace(0, 1, 51)[1:-1]
 """Shares of the rows at whose values a column is cut."""
 TENTHS: Final = slice(4, None, 5)
 """Those between the bins of the stability index."""
+SIDES: Final[tuple[Literal["left"], Literal["right"]]] = "left", "right"
 PREDICTIONS: Final = (
     "confidence",
     *(f"p_{side.lower()}_{horizon}" for horizon in outputs.HORIZONS for side in outputs.CLASSES),
@@ -37,6 +38,7 @@ class Spread:
     rows: int
     values: F32  # [F, 49] at the shares of GRID, of the finite ones; NaN: there is none
     below: F64  # [F, 49] share of the finite ones that is smaller
+    up_to: F64  # [F, 49] and of those that are no larger
     highest: F32  # [F]
     missing: F64  # [F] share of all rows
 
@@ -51,8 +53,10 @@ class Spread:
                 column = ordered[:count, f]
                 values[f] = [float(f"{value:.5g}") for value in np.quantile(column.astype(np.float64), GRID)]
                 highest[f] = column[-1]
-        below = np.round(_below(ordered, finite, values) / np.maximum(finite, 1)[:, None], 4)
-        return cls(len(rows), values, below, highest, np.round(1 - finite / len(rows), 4))
+        below, up_to = (
+            np.round(_below(ordered, finite, values, side) / np.maximum(finite, 1)[:, None], 4) for side in SIDES
+        )
+        return cls(len(rows), values, below, up_to, highest, np.round(1 - finite / len(rows), 4))
 
     def apart(self, newest: F32) -> tuple[F64, F64]:
         """Return PSI [F] and KS [F] of newest rows [n, F], n at least 1; see `tracking.stability`.
@@ -60,11 +64,12 @@ class Spread:
         KS is taken at the values that are kept, so it is too small by at most 0.02, the share between two of them.
         """
         ordered, finite = _ordered(newest)
-        below = _below(ordered, finite, self.values)
+        below, up_to = (_below(ordered, finite, self.values, side) for side in SIDES)
         known = np.isfinite(self.highest)
         with np.errstate(invalid="ignore"):
             over = (newest > self.highest).sum(axis=0) / np.maximum(finite, 1)
-        ks = np.abs(below / np.maximum(finite, 1)[:, None] - self.below).max(axis=1)
+        count = np.maximum(finite, 1)[:, None]
+        ks = np.maximum(np.abs(below / count - self.below), np.abs(up_to / count - self.up_to)).max(axis=1)
         ks = np.where(known & (finite > 0), np.maximum(ks, np.where(known, over, 0)), known != (finite > 0))
         psi = [
             _index(
@@ -86,6 +91,7 @@ class Spread:
             "rows": self.rows,
             "values": _listed(self.values),
             "below": _listed(self.below),
+            "up_to": _listed(self.up_to),
             "highest": _listed(self.highest, digits=9),  # all of a float32: nothing of the rows lies above it
             "missing": _listed(self.missing),
         }
@@ -98,6 +104,7 @@ class Spread:
             _whole(told["rows"]),
             _array(told["values"], cut).astype(np.float32),
             _share(_array(told["below"], cut)),
+            _share(_array(told["up_to"], cut)),
             _array(told["highest"], (columns,)).astype(np.float32),
             _share(_array(told["missing"], (columns,))),
         )
@@ -204,10 +211,14 @@ def _ordered(rows: F32) -> tuple[F32, np.ndarray]:
     return ordered, finite.sum(axis=0)
 
 
-def _below(ordered: F32, finite: np.ndarray, values: F32) -> F64:
-    """Count [F, K] of the finite ones in each column of ordered [N, F] those smaller than its values [F, K]."""
+def _below(ordered: F32, finite: np.ndarray, values: F32, side: Literal["left", "right"]) -> F64:
+    """Count [F, K] of the finite ones in each column of ordered [N, F] those smaller than its values [F, K].
+
+    Of the right side those no larger.
+    """
     found = [
-        np.searchsorted(ordered[:count, f], values[f]).astype(np.float64) for f, count in enumerate(finite.tolist())
+        np.searchsorted(ordered[:count, f], values[f], side).astype(np.float64)
+        for f, count in enumerate(finite.tolist())
     ]
     return np.array(found)
 

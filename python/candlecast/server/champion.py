@@ -31,6 +31,11 @@ def served(settings: Settings) -> Bundle | Ensemble:
         Library(settings.state_dir, settings.model_repository, settings.model).publish(number)
     except (OSError, ModelRefused) as error:
         raise BundleError(f"{directory} lacks version {number}, which answers: {error}") from error
+    if not (directory / str(number)).is_dir():
+        raise BundleError(
+            f"{directory} lacks version {number}, which answered last: put it back, or remove"
+            f" {settings.state_dir / 'models' / settings.model}.json to begin with the newest version"
+        )
     return _load(directory / str(number))
 
 
