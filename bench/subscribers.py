@@ -31,6 +31,7 @@ import uvloop
 
 from candlecast.features import Features
 from candlecast.server import convert
+from candlecast.server.door import Door
 from candlecast.server.service import ForecastsService
 from candlecast.server.subscriptions import Subscriptions, chunk
 from candlecast.server.wire import TolerantServer
@@ -69,29 +70,27 @@ async def serve(pipe: Connection, count: int, rate: int, seconds: float) -> None
             subscriptions=subscriptions,
         )  # fmt: skip
         forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, TolerantServer(server))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        pipe.send(f"127.0.0.1:{port}")
-        await asyncio.to_thread(pipe.recv)
-        sizes = np.array([len(chunk(forecast)) for forecast in convert.forecasts(_answer(made))])
-        published, position, rows = np.zeros(SYMBOLS, dtype=np.int64), 0, int(rate * TICK_S)
-        started, cpu, late = time.monotonic(), time.process_time(), list[float]()
-        for tick in range(int(seconds / TICK_S)):
-            now = time.time_ns() // 1_000_000
-            at = (position + np.arange(rows)) % SYMBOLS
-            position += rows
-            published[at] += sizes[at]
-            subscriptions.publish(_answer(replace(made.take(at), close_time_ms=np.full(rows, now))))
-            due = started + (tick + 1) * TICK_S
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            late.append(time.monotonic() - due)
-        pipe.send(
-            {"published": published.tolist(), "cpu": (time.process_time() - cpu) / (time.monotonic() - started),
-             "loop_late_ms_p99": float(np.percentile(late, 99)) * 1e3}
-        )  # fmt: skip
-        await asyncio.to_thread(pipe.recv)
-        service.stop()
-        await server.stop(0.1)
+        async with Door("127.0.0.1:0", server, service, message_bytes_max=1024**2, grace_ms=100) as address:
+            pipe.send(address)
+            await asyncio.to_thread(pipe.recv)
+            sizes = np.array([len(chunk(forecast)) for forecast in convert.forecasts(_answer(made))])
+            published, position, rows = np.zeros(SYMBOLS, dtype=np.int64), 0, int(rate * TICK_S)
+            started, cpu, late = time.monotonic(), time.process_time(), list[float]()
+            for tick in range(int(seconds / TICK_S)):
+                now = time.time_ns() // 1_000_000
+                at = (position + np.arange(rows)) % SYMBOLS
+                position += rows
+                published[at] += sizes[at]
+                subscriptions.publish(_answer(replace(made.take(at), close_time_ms=np.full(rows, now))))
+                due = started + (tick + 1) * TICK_S
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                late.append(time.monotonic() - due)
+            pipe.send(
+                {"published": published.tolist(), "cpu": (time.process_time() - cpu) / (time.monotonic() - started),
+                 "loop_late_ms_p99": float(np.percentile(late, 99)) * 1e3}
+            )  # fmt: skip
+            await asyncio.to_thread(pipe.recv)
+            service.stop()
 
 
 def _answer(given: Any) -> Any:

@@ -4,6 +4,7 @@ Shapes: N candles of a batch, M windows of the caller's buffer, F = len(catalog(
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, Literal, final
 
 import numpy as np
@@ -545,3 +546,58 @@ class Portfolio:
         """Whether no position is open."""
     @property
     def open(self) -> OpenPositions: ...
+
+
+@final
+class Door:
+    """A gRPC door, on a thread of its own: hands over messages of some methods, all other calls go on to a server.
+
+    Args:
+        address: HOST:PORT.
+        upstream: path of the Unix socket of the server behind it.
+        methods: /package.Service/Method, and whether it takes a stream of messages and gives one answer to each.
+        message_bytes_max: largest message.
+        inbox_max: messages that wait to be taken; the next ones fail with `full`: code, words, google.rpc.Status.
+        stream_messages_max: of one stream that wait for their answers; a faster client is slowed down.
+        stream_bytes_max: the same in bytes.
+        keep_alive_ms: how often a silent client is asked whether it lives.
+        keep_alive_timeout_ms: how long it has for that.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+
+    fd: Final[int]
+    """Readable once something has arrived."""
+
+    port: Final[int]
+
+    def __init__(
+        self,
+        address: str,
+        upstream: Path,
+        methods: Sequence[tuple[str, bool]],
+        *,
+        message_bytes_max: int,
+        inbox_max: int,
+        full: tuple[int, str, bytes],
+        stream_messages_max: int,
+        stream_bytes_max: int,
+        keep_alive_ms: int,
+        keep_alive_timeout_ms: int,
+    ) -> None: ...
+    def take(self) -> list[tuple[int, int, bytes | None, float | None]]:
+        """Take what has arrived, in order: number of the call, place of the method, message, seconds its caller waits.
+
+        A message of None says that the caller of that number waits no more.
+        """
+    def answer(self, replies: Sequence[tuple[int, bytes]]) -> None:
+        """Answer calls by number; one that was left takes no harm."""
+    def fail(self, call: int, code: int, message: str, details: bytes) -> None:
+        """End a call with a status; of a stream, all of it."""
+    def stop(self, code: int, message: str, details: bytes) -> None:
+        """Read no more from streams: what was read is answered, then they end with this status."""
+    def close(self, grace_ms: int, code: int, message: str, details: bytes) -> None:
+        """Take no more connections, and end when the calls there are have ended, at the latest after the grace."""
+    def has_closed(self) -> bool:
+        """Say whether it has ended."""

@@ -6,7 +6,7 @@ Knows neither who asks nor who computes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -126,19 +126,62 @@ class Work:
         Raises:
             DeadlineExceeded, and what the trouble is.
         """
-        waited_for: set[asyncio.Future[Any]] = {self.done} if patient else {self.done, self.trouble}
+        told: asyncio.Future[Answer | Part | BaseException] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(self, told.set_result, timeout_ms, patient=patient)
         try:
-            await asyncio.wait(waited_for, timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+            outcome = await told
         except asyncio.CancelledError:
-            self.was_left = not self.is_moving
+            waiter.leave()
             raise
-        if self.done.done():
-            return self.done.result()
-        if self.trouble.done():
-            raise self.trouble.result()
-        self.was_left = not self.is_moving
-        meanwhile = "nothing has moved" if self.was_left else "the candles count and the work goes on"
-        raise DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; {meanwhile}")
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+class Waiter:
+    """Who waits for the answer of a work: `told` is called with it, or with why there is none, once.
+
+    Args: as of Work.answer.
+    """
+
+    __slots__ = ("_timer", "_told", "_work")
+
+    def __init__(
+        self, work: Work, told: Callable[[Answer | Part | BaseException], object], timeout_ms: float, *, patient: bool
+    ) -> None:
+        self._work = work
+        self._told: Callable[[Answer | Part | BaseException], object] | None = told
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(timeout_ms / 1000, self._late, timeout_ms)
+        work.done.add_done_callback(self._done)
+        if not patient:
+            work.trouble.add_done_callback(self._trouble)
+
+    def leave(self) -> None:
+        """Wait no more: what has not begun will not."""
+        if self._told is not None:
+            self._work.was_left = not self._work.is_moving
+            self._end()
+
+    def _end(self) -> Callable[[Answer | Part | BaseException], object] | None:
+        told, self._told = self._told, None
+        self._timer.cancel()
+        return told
+
+    def _done(self, done: asyncio.Future[Answer | Part]) -> None:
+        if told := self._end():
+            told(asyncio.CancelledError() if done.cancelled() else done.exception() or done.result())
+
+    def _trouble(self, trouble: asyncio.Future[Exception]) -> None:
+        if not trouble.cancelled() and (told := self._end()):
+            told(trouble.result())
+
+    def _late(self, timeout_ms: float) -> None:
+        if told := self._end():
+            work = self._work
+            work.was_left = not work.is_moving
+            meanwhile = "nothing has moved" if work.was_left else "the candles count and the work goes on"
+            told(DeadlineExceeded(f"no answer within {timeout_ms:.0f} ms; {meanwhile}"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,9 @@ from candlecast.client import (
 )
 from candlecast.features import Features
 from candlecast.packed import pack_candles
+from candlecast.server import door as server_door
 from candlecast.server.service import ForecastsService
+from candlecast.server.wire import TolerantServer
 from candlecast.v1 import forecasts_pb2, forecasts_pb2_grpc, types_pb2
 from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
@@ -33,9 +35,9 @@ from tests.market_simulator import INTERVAL_MS, candles
 
 
 class Door:
-    def __init__(self, client, model, recorder, features, address, service):
+    def __init__(self, client, model, recorder, features, address, service, listening):
         self.client, self.model, self.recorder, self.features = client, model, recorder, features
-        self.address, self.service = address, service
+        self.address, self.service, self.listening = address, service, listening
         self.history = []  # what warmed up the newest symbol
 
     @property
@@ -43,21 +45,23 @@ class Door:
         return self.features.need
 
 
+def listening_for(service, address="127.0.0.1:0"):
+    server = grpc.aio.server()
+    forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, TolerantServer(server))
+    return server_door.Door(address, server, service, message_bytes_max=4 * 1024**2, grace_ms=1_000)
+
+
 @pytest.fixture
 async def door():
     model, recorder, features = FakeModel(), FakeRecorder(), Features(symbols_max=50, conflicts_max=3)
     forecaster = fakes.forecaster(features, model, recorder)
     async with forecaster:
-        server = grpc.aio.server()
         service = ForecastsService(
             forecaster, features, candles_per_message_max=1_024, unary_timeout_ms=5_000, answer_timeout_ms=5_000
         )
-        forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, server)
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        async with AsyncClient(address) as client:
-            yield Door(client, model, recorder, features, address, service)
-        await server.stop(None)
+        listening = listening_for(service)
+        async with listening as address, AsyncClient(address) as client:
+            yield Door(client, model, recorder, features, address, service, listening)
 
 
 async def warmed(door, symbol="BTCUSDT", extra=8):
@@ -333,7 +337,7 @@ async def test_stopping_answers_what_a_stream_sent_and_then_ends_it(door):
             async for results in client.stream(source()):
                 answers.append(len(results))
                 if len(answers) == 2:
-                    door.service.stop()
+                    door.listening.stop()
     assert answers == [1, 2]
     assert (ended.value.code, ended.value.server_reason) == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
 
@@ -462,7 +466,7 @@ async def test_a_stream_goes_on_when_its_server_is_back_and_nothing_is_sent_twic
             may_go_on.wait(5)
 
     def blocking_stream():
-        with Client(door.address) as client:
+        with Client(address) as client:
             for results in client.stream([candle] for candle in nexts):
                 heard(results)
 
@@ -471,19 +475,20 @@ async def test_a_stream_goes_on_when_its_server_is_back_and_nothing_is_sent_twic
             for candle in nexts:
                 yield [candle]
 
-        async with AsyncClient(door.address) as client:
+        async with AsyncClient(address) as client:
             async for results in client.stream(source()):
                 await asyncio.to_thread(heard, results)
 
     loop = asyncio.get_running_loop()
-    running = asyncio.create_task(asyncio.to_thread(blocking_stream) if blocking else stream())
     async with asyncio.timeout(20):
-        await is_down.wait()
-        door.service.stop()  # what it accepted is answered, then its streams end
-        may_go_on.set()
-        await asyncio.wait(set(door.service._readers))
-        door.service._stopping = False
-        await running
+        first = listening_for(door.service)
+        async with first as address:
+            running = asyncio.create_task(asyncio.to_thread(blocking_stream) if blocking else stream())
+            await is_down.wait()
+            first.stop()  # what it accepted is answered, then its streams end
+            may_go_on.set()
+        async with listening_for(door.service, address):
+            await running
     assert [[time for time, _ in results] for results in answered] == [[c.open_time_ms] for c in nexts]
     assert {said for results in answered for _, said in results} <= {"ACCEPTED", "DUPLICATE"}
     assert len(door.recorder.forecasts) == len(nexts)

@@ -11,6 +11,7 @@ import pytest
 from candlecast.client import AsyncClient, Client, ServerError, direction
 from candlecast.errors import SubscriberBehind
 from candlecast.features import Features
+from candlecast.server.door import Door
 from candlecast.server.service import ForecastsService
 from candlecast.server.stored import StoredForecasts
 from candlecast.server.subscriptions import Subscriptions, chunk
@@ -55,13 +56,11 @@ async def fan(storage=None, *, address="127.0.0.1:0", backlog_max=64, subscriber
             subscriptions=subscriptions,
         )  # fmt: skip
         forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, TolerantServer(server))
-        port = server.add_insecure_port(address)
-        await server.start()
-        try:
-            yield Fan(subscriptions, f"127.0.0.1:{port}")
-        finally:
-            service.stop()
-            await server.stop(0.2)
+        async with Door(address, server, service, message_bytes_max=1024**2, grace_ms=200) as listening:
+            try:
+                yield Fan(subscriptions, listening)
+            finally:
+                service.stop()
 
 
 async def taken(stream, count):

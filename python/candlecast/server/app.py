@@ -38,6 +38,7 @@ from candlecast.server.admin import Admin, digest_of
 from candlecast.server.alerting import alerter_of, drift_watch_of, quality_watch_of
 from candlecast.server.canary import SYMBOL, Rehearsal, sing
 from candlecast.server.champion import newest, newest_bundle, served
+from candlecast.server.door import Door
 from candlecast.server.dropped import incoming_of
 from candlecast.server.flow_recorder import FlowRecorder
 from candlecast.server.gate_versions import GateVersions
@@ -83,8 +84,6 @@ from candlecast.work import Answer
 __all__ = ("features_for", "newest", "newest_bundle", "open_server", "serve")
 log = logging.getLogger(__name__)
 
-KEEPALIVE_TIME_MS = 30_000
-KEEPALIVE_TIMEOUT_MS = 20_000
 STOP_GRACE_MS = 2_000
 """For calls that end by themselves: streams are told to, health watches have nothing to lose."""
 
@@ -424,12 +423,6 @@ async def _listening(
         options=[
             ("grpc.max_receive_message_length", settings.message_bytes_max),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
-            # A client that stands still for long has its streams closed.
-            ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-            # Our client pings every 30 s; by default a server hangs up on more than one ping in 5 minutes.
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ],
     )
     service = ForecastsService(
@@ -450,19 +443,14 @@ async def _listening(
     sentiment_pb2_grpc.add_SentimentServicer_to_server(SentimentService(pool), tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
-    port = _listen(server, settings.grpc)
-    await server.start()
-    try:
-        yield f"{settings.grpc.rpartition(':')[0]}:{port}"
-    finally:
-        await readiness.stop()
-        service.stop()
-        order_flow.stop()
-        await server.stop(grace=STOP_GRACE_MS / 1000)
-
-
-def _listen(server: grpc.aio.Server, address: str) -> int:
-    try:
-        return server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ConfigurationError(f"grpc: cannot listen on {address}: is another server running there?") from error
+    door = Door(
+        settings.grpc, server, service, message_bytes_max=settings.message_bytes_max, grace_ms=STOP_GRACE_MS
+    )
+    async with door as address:
+        try:
+            yield address
+        finally:
+            await readiness.stop()
+            service.stop()
+            door.stop()
+            order_flow.stop()

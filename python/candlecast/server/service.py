@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -16,18 +16,17 @@ from candlecast.features import ACCEPTED, DUPLICATE, REFUSED, Features
 from candlecast.forecaster import Forecaster
 from candlecast.packed import CANDLE, RESULT_LAYOUT, unpack_candles
 from candlecast.server import convert
+from candlecast.server.door import Call
 from candlecast.server.status import abort
 from candlecast.server.subscriptions import Subscriptions
-from candlecast.server.wire import parsed
+from candlecast.server.wire import parsed, parsed_as
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1 import forecasts_pb2_grpc, types_pb2
 from candlecast.values import DEFAULT_INTERVAL_MS, Candles
-from candlecast.work import Answer, Part, Work
+from candlecast.work import Answer, Part, Waiter, Work
 
 _REFUSED_LISTED_MAX = 1_000
-_STREAM_MESSAGES_MAX = 64
-_STREAM_CANDLES_MAX = 2_048
-"""Under way in one stream; a faster client is slowed down by flow control."""
+_STREAM = 1
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Carrier = pb.PredictRequest | pb.StreamRequest
@@ -36,7 +35,7 @@ R = TypeVar("R", pb.PredictResponse, pb.StreamResponse)
 
 
 class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
-    """The methods of Forecasts.
+    """The methods of Forecasts: Predict and Stream by `arrived`, from a Door; the others for grpc's server.
 
     Args:
         unary_timeout_ms: deadline of a call that brings none.
@@ -44,6 +43,9 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         durable: what a reply waits for when its request does not say.
         subscriptions: entered; None: there are none.
     """
+
+    METHODS = (("/candlecast.v1.Forecasts/Predict", False), ("/candlecast.v1.Forecasts/Stream", True))
+    """The second is _STREAM."""
 
     def __init__(
         self,
@@ -63,31 +65,22 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         self._candles_per_message_max = candles_per_message_max
         self._unary_timeout_ms = unary_timeout_ms
         self._answer_timeout_ms = answer_timeout_ms
-        self._readers: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     def stop(self) -> None:
-        """Read no more from any stream: what was accepted is answered, then the stream ends with STOPPING."""
+        """Read no more history, and end what subscribers hear with STOPPING."""
         self._stopping = True
-        for reader in self._readers:
-            reader.cancel()
         if self._subscriptions is not None:
             self._subscriptions.stop()
 
-    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        try:
-            return await self._predict(parsed(request), self._timeout_ms(context))
-        except Exception as error:
-            await abort(context, error)
-
-    async def Stream(
-        self, requests: AsyncIterator[pb.StreamRequest], context: Context
-    ) -> AsyncIterator[pb.StreamResponse]:
-        try:
-            async for request, work, answer in self._answers(requests):
-                yield self._response(pb.StreamResponse(), request, work, answer)
-        except Exception as error:
-            await abort(context, error)
+    def arrived(self, calls: Sequence[Call]) -> None:
+        """Accept the candles of messages, in their order; each is answered when its forecasts are there."""
+        for call in calls:
+            try:
+                self._arrived(call)
+            except Exception as error:
+                call.fail(error)
 
     async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> AsyncIterator[Any]:
         try:
@@ -111,30 +104,71 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         except Exception as error:
             await abort(context, error)
 
-    async def _predict(self, request: pb.PredictRequest, timeout_ms: float) -> pb.PredictResponse:
-        if not request.candles and not request.packed and not request.symbols:
+    def _arrived(self, call: Call) -> None:
+        if call.method == _STREAM:
+            request = parsed_as(pb.StreamRequest, call.message)
+            self._answer(call, request, self._accept(request), pb.StreamResponse, self._answer_timeout_ms)
+            return
+        asked = parsed_as(pb.PredictRequest, call.message)
+        if not asked.candles and not asked.packed and not asked.symbols:
             raise InvalidRequest("candles", "send candles, or symbols whose newest candle is to be forecast")
-        if request.packed and request.symbols:
+        if asked.packed and asked.symbols:
             raise InvalidRequest("symbols", "packed candles come alone: ask for symbols in a request of their own")
-        if len(request.symbols) > self._candles_per_message_max:
+        if len(asked.symbols) > self._candles_per_message_max:
             raise InvalidRequest("symbols", f"at most {self._candles_per_message_max} in one message")
-        interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
-        rows = len(request.candles) + len(request.symbols) + len(request.packed) // CANDLE.itemsize
+        timeout_ms = self._unary_timeout_ms if call.timeout_ms is None else call.timeout_ms
+        rows = len(asked.candles) + len(asked.symbols) + len(asked.packed) // CANDLE.itemsize
         self._forecaster.require_time(rows, timeout_ms)
+        work = self._accept(asked) if asked.candles or asked.packed else None
+        if asked.symbols:
+            task = asyncio.create_task(self._answer_symbols(call, asked, work, timeout_ms))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            call.left = task.cancel
+        elif work is not None:
+            self._answer(call, asked, work, pb.PredictResponse, timeout_ms)
+
+    def _answer(
+        self,
+        call: Call,
+        request: Carrier,
+        work: Work,
+        response: type[pb.PredictResponse | pb.StreamResponse],
+        timeout_ms: float,
+    ) -> None:
+        """Answer a call once its work is done; a stream waits for a model that is away, a single call does not."""
+
+        def told(outcome: Answer | Part | BaseException) -> None:
+            try:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                call.answer(self._response(response(), request, work, outcome).SerializeToString())
+            except asyncio.CancelledError:
+                call.fail(Stopped("the server is shutting down"))
+            except Exception as error:
+                call.fail(error)
+
+        call.left = Waiter(work, told, timeout_ms, patient=call.method == _STREAM).leave
+
+    async def _answer_symbols(
+        self, call: Call, request: pb.PredictRequest, work: Work | None, timeout_ms: float
+    ) -> None:
+        """Answer for the newest candles of symbols, after the candles that came with them."""
         response, started = pb.PredictResponse(), time.perf_counter()
-        if request.candles or request.packed:
-            work = self._accept(request)
-            answer = await work.answer(timeout_ms, patient=False)
-            self._response(response, request, work, answer)
-        if request.symbols:
+        interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
+        try:
+            if work is not None:
+                self._response(response, request, work, await work.answer(timeout_ms, patient=False))
             work = self._forecaster.newest(list(request.symbols), interval_ms, durable=self._durable(request.wait))
             left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
             answer = await work.answer(max(left_ms, 1), patient=False)
-            results = convert.results(
-                work.candles, _whole(answer), self._features.need, names=request.symbols, asked=True
+            response.results.extend(
+                convert.results(work.candles, _whole(answer), self._features.need, names=request.symbols, asked=True)
             )
-            response.results.extend(results)
-        return response
+        except Exception as error:
+            call.fail(error)
+        else:
+            call.answer(response.SerializeToString())
 
     def _response(self, response: R, request: Carrier, work: Work, answer: Answer | Part) -> R:
         """Put results into a response as the candles came: as messages, or packed."""
@@ -144,46 +178,6 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             names = [candle.symbol for candle in request.candles]
             response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, names=names))
         return response
-
-    async def _answers(
-        self, requests: AsyncIterator[pb.StreamRequest]
-    ) -> AsyncIterator[tuple[pb.StreamRequest, Work, Answer | Part]]:
-        """Accept messages as they come, several under way at once, and yield their answers in order."""
-        if self._stopping:
-            raise Stopped("the server is shutting down")
-        under_way: asyncio.Queue[tuple[pb.StreamRequest, Work] | BaseException | None] = asyncio.Queue()
-        messages, candles, fewer = 0, 0, asyncio.Event()
-
-        async def read() -> None:
-            nonlocal messages, candles
-            end: BaseException | None = None
-            try:
-                async for request in requests:
-                    while messages >= _STREAM_MESSAGES_MAX or candles >= _STREAM_CANDLES_MAX:
-                        fewer.clear()
-                        await fewer.wait()
-                    work = self._accept(parsed(request))
-                    messages, candles = messages + 1, candles + len(work.candles)
-                    under_way.put_nowait((request, work))
-            except asyncio.CancelledError:
-                end = Stopped("the server is shutting down")
-            except BaseException as error:  # whatever it is, who waits for the answers must hear of it
-                end = error
-            under_way.put_nowait(end)
-
-        reader = asyncio.create_task(read())
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
-        try:
-            while (next_one := await under_way.get()) is not None:
-                if isinstance(next_one, BaseException):
-                    raise next_one
-                request, work = next_one
-                yield request, work, await work.answer(self._answer_timeout_ms, patient=True)
-                messages, candles = messages - 1, candles - len(work.candles)
-                fewer.set()
-        finally:
-            reader.cancel()
 
     async def _backfill(self, requests: AsyncIterator[pb.BackfillRequest]) -> pb.BackfillResponse:
         response = pb.BackfillResponse()
@@ -255,10 +249,6 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         if count > self._candles_per_message_max:
             raise InvalidRequest("candles", f"{count} candles; at most {self._candles_per_message_max} in one message")
         return convert.candles(request.candles) if candles is None else candles
-
-    def _timeout_ms(self, context: Context) -> float:
-        remaining_s = context.time_remaining()
-        return self._unary_timeout_ms if remaining_s is None else remaining_s * 1000
 
 
 def _whole(answer: Answer | Part) -> Answer | Part:

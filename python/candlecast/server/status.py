@@ -49,12 +49,17 @@ def status(error: Exception) -> status_pb2.Status:
     return status_pb2.Status(code=code, message=str(error) if ours else "internal error", details=packed)
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End the call with the status of an error."""
+def failure(error: Exception) -> status_pb2.Status:
+    """Return the status that a call ends with, counted and, when it is none of ours, logged."""
     if not isinstance(error, errors.CandlecastError):
         log.error("unexpected error=%r", error, exc_info=error)
     FAILURES[error.reason if isinstance(error, errors.CandlecastError) else "INTERNAL"] += 1
-    rich = rpc_status.to_status(status(error))
+    return status(error)
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    """End the call with the status of an error."""
+    rich = rpc_status.to_status(failure(error))
     await context.abort(rich.code, rich.details, rich.trailing_metadata)
     raise AssertionError("abort does not return")
 

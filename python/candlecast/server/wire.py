@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from candlecast.errors import InvalidRequest
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 class TolerantServer:
@@ -50,6 +51,15 @@ def _encoded(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
         return response if isinstance(response, bytes) else serialize(response)
 
     return encoded
+
+
+def parsed_as(kind: type[M], data: bytes) -> M:
+    """Return the message that bytes are.
+
+    Raises:
+        InvalidRequest: they are none of that kind.
+    """
+    return parsed(_tolerant(kind.FromString)(data))
 
 
 def parsed(request: T | None) -> T:

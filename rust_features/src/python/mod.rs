@@ -1,5 +1,6 @@
 //! All that knows Python: arrays in, arrays out, the GIL released, errors mapped. Documented in `_rust.pyi`.
 
+mod door;
 mod interpretation;
 mod order_flow;
 mod portfolio;
@@ -39,6 +40,8 @@ const CANDLE_VALUES: usize = 8;
 mod module {
     use super::*;
 
+    #[pymodule_export]
+    use super::door::Door;
     #[pymodule_export]
     use super::interpretation::{Meaning, interpret};
     #[pymodule_export]

@@ -1,0 +1,169 @@
+"""The gRPC door: messages of some methods by the batch, all other calls by grpc's own server. Knows no method.
+
+grpc's Python server spends some 200 µs on a call. Here HTTP/2 is spoken by a thread in Rust, which hands over all messages
+that have arrived, at once; what it does not know goes on, through a Unix socket, to the server that knows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import grpc
+
+from candlecast import _rust
+from candlecast.errors import ConfigurationError, Overloaded, Stopped
+from candlecast.server.status import failure, status
+
+KEEPALIVE_TIME_MS: Final = 30_000
+"""A client that stands still for long has its streams closed."""
+KEEPALIVE_TIMEOUT_MS: Final = 20_000
+INBOX_MESSAGES_MAX: Final = 10_000
+STREAM_MESSAGES_MAX: Final = 64
+STREAM_BYTES_MAX: Final = 256 * 1024
+"""Under way in one stream, 2,000 candles; a faster client is slowed down by flow control."""
+CLOSE_LOOK_S: Final = 0.005
+
+
+class Methods(Protocol):
+    """What answers messages."""
+
+    METHODS: Sequence[tuple[str, bool]]
+    """/package.Service/Method, and whether it takes a stream of messages and gives one answer to each, in order."""
+
+    def arrived(self, calls: Sequence[Call]) -> None:
+        """Take messages, in the order in which they came; each is answered, or fails, some time."""
+
+
+class Call:
+    """One message that wants an answer: of a stream, one of many."""
+
+    __slots__ = ("_door", "left", "message", "method", "number", "timeout_ms")
+
+    def __init__(self, door: Door, number: int, method: int, message: bytes, timeout_ms: float | None) -> None:
+        self._door = door
+        self.number = number
+        self.method = method  # place among the methods
+        self.message = message
+        self.timeout_ms = timeout_ms  # that the caller still waits; None: it did not say
+        self.left: Callable[[], None] | None = None
+        """Is called when nobody waits any more."""
+
+    def answer(self, message: bytes) -> None:
+        """Answer with a message."""
+        self._door.answer(self.number, message)
+
+    def fail(self, error: Exception) -> None:
+        """End the call, of a stream the whole of it, with the status of an error."""
+        self._door.fail(self.number, error)
+
+
+class Door:
+    """Listens; an async context, which gives HOST:PORT.
+
+    Args:
+        address: HOST:PORT.
+        server: not started yet; it gets all calls of other methods, and is stopped with the door.
+    """
+
+    def __init__(
+        self, address: str, server: grpc.aio.Server, methods: Methods, *, message_bytes_max: int, grace_ms: int
+    ) -> None:
+        self._address = address
+        self._server = server
+        self._methods = methods
+        self._message_bytes_max = message_bytes_max
+        self._grace_ms = grace_ms
+        self._calls: dict[int, Call] = {}
+        self._answers: list[tuple[int, bytes]] = []
+
+    async def __aenter__(self) -> str:
+        """Begin to listen.
+
+        Raises:
+            ConfigurationError: the address cannot be had.
+        """
+        self._folder = tempfile.TemporaryDirectory(prefix="candlecast-")  # for us alone; a socket's path must be short
+        behind = Path(self._folder.name) / "grpc"
+        self._server.add_insecure_port(f"unix:{behind}")
+        await self._server.start()
+        full = status(Overloaded(f"{INBOX_MESSAGES_MAX} messages wait: try again later"))
+        try:
+            self._door = _rust.Door(
+                self._address,
+                behind,
+                list(self._methods.METHODS),
+                message_bytes_max=self._message_bytes_max,
+                inbox_max=INBOX_MESSAGES_MAX,
+                full=(full.code, full.message, full.SerializeToString()),
+                stream_messages_max=STREAM_MESSAGES_MAX,
+                stream_bytes_max=STREAM_BYTES_MAX,
+                keep_alive_ms=KEEPALIVE_TIME_MS,
+                keep_alive_timeout_ms=KEEPALIVE_TIMEOUT_MS,
+            )
+        except OSError as error:
+            await self._server.stop(None)
+            self._folder.cleanup()
+            raise ConfigurationError(
+                f"grpc: cannot listen on {self._address} ({error}): is another server running there?"
+            ) from error
+        asyncio.get_running_loop().add_reader(self._door.fd, self._ring)
+        return f"{self._address.rpartition(':')[0]}:{self._door.port}"
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take no more calls, and let those there are end, at most as long as the grace."""
+        stopped = _stopped()
+        self._door.close(self._grace_ms, *stopped)
+        until_s = time.monotonic() + self._grace_ms / 1000 + 1
+        await self._server.stop(self._grace_ms / 1000)
+        while not self._door.has_closed() and time.monotonic() < until_s:
+            await asyncio.sleep(CLOSE_LOOK_S)
+        asyncio.get_running_loop().remove_reader(self._door.fd)
+        self._folder.cleanup()
+
+    def stop(self) -> None:
+        """Read no more from any stream: what was read is answered, then the stream ends with STOPPING."""
+        self._door.stop(*_stopped())
+
+    def answer(self, number: int, message: bytes) -> None:
+        """Answer a call, together with all others that are answered in this turn of the loop."""
+        self._calls.pop(number, None)
+        self._answers.append((number, message))
+        if len(self._answers) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def fail(self, number: int, error: Exception) -> None:
+        """End a call with the status of an error."""
+        self._calls.pop(number, None)
+        why = failure(error)
+        self._door.fail(number, why.code, why.message, why.SerializeToString())
+
+    def _flush(self) -> None:
+        answers, self._answers = self._answers, []
+        self._door.answer(answers)
+
+    def _ring(self) -> None:
+        arrived = list[Call]()
+        for number, method, message, left_s in self._door.take():
+            if message is None:
+                call = self._calls.pop(number, None)
+                if call is not None and call.left is not None:
+                    call.left()
+                continue
+            call = Call(self, number, method, message, None if left_s is None else left_s * 1000)
+            self._calls[number] = call
+            arrived.append(call)
+        if arrived:
+            self._methods.arrived(arrived)
+
+
+def _stopped() -> tuple[int, str, bytes]:
+    why = status(Stopped("the server is shutting down"))
+    return why.code, why.message, why.SerializeToString()
