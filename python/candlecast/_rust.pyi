@@ -547,7 +547,6 @@ class Portfolio:
     @property
     def open(self) -> OpenPositions: ...
 
-
 @final
 class Door:
     """A gRPC door, on a thread of its own: hands over messages of some methods, all other calls go on to a server.
@@ -567,13 +566,14 @@ class Door:
         OSError: the address cannot be had.
     """
 
-    fd: Final[int]
-    """Readable once something has arrived."""
+    @property
+    def fd(self) -> int:
+        """Readable once something has arrived."""
 
-    port: Final[int]
-
-    def __init__(
-        self,
+    @property
+    def port(self) -> int: ...
+    def __new__(
+        cls,
         address: str,
         upstream: Path,
         methods: Sequence[tuple[str, bool]],
@@ -585,7 +585,7 @@ class Door:
         stream_bytes_max: int,
         keep_alive_ms: int,
         keep_alive_timeout_ms: int,
-    ) -> None: ...
+    ) -> Door: ...
     def take(self) -> list[tuple[int, int, bytes | None, float | None]]:
         """Take what has arrived, in order: number of the call, place of the method, message, seconds its caller waits.
 
@@ -599,5 +599,5 @@ class Door:
         """Read no more from streams: what was read is answered, then they end with this status."""
     def close(self, grace_ms: int, code: int, message: str, details: bytes) -> None:
         """Take no more connections, and end when the calls there are have ended, at the latest after the grace."""
-    def has_closed(self) -> bool:
-        """Say whether it has ended."""
+    def wait(self) -> None:
+        """Wait until it has ended; blocks."""

@@ -16,7 +16,7 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -102,7 +102,7 @@ pub struct Door {
     address: SocketAddr,
     bell: UnixStream,
     phase: watch::Sender<Phase>,
-    thread: thread::JoinHandle<()>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Door {
@@ -141,7 +141,7 @@ impl Door {
             address,
             bell,
             phase,
-            thread,
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -179,10 +179,17 @@ impl Door {
             .send_replace(Phase::Closing(status, Instant::now() + grace));
     }
 
-    /// Says whether it has ended.
-    #[must_use]
-    pub fn has_closed(&self) -> bool {
-        self.thread.is_finished()
+    /// Waits until it has ended; blocks.
+    pub fn wait(&self) {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // A panic of the thread has ended all calls already: there is nobody left to tell.
+            let _ = thread.join();
+        }
     }
 }
 

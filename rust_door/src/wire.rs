@@ -167,7 +167,10 @@ impl Messages {
 /// Returns what is said to what is no gRPC call, or is compressed in a way that we do not know.
 pub(crate) fn refusal(request: &Request<Incoming>) -> Option<Response<Body>> {
     let headers = request.headers();
-    if !headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes())) {
+    if !headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()))
+    {
         let mut refused = Response::new(empty());
         *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Some(refused);
@@ -178,7 +181,9 @@ pub(crate) fn refusal(request: &Request<Incoming>) -> Option<Response<Body>> {
     };
     let words = format!("messages compressed by {name} are not read: use gzip, or none");
     let mut refused = failed(&Status::new(Code::Unimplemented, words));
-    refused.headers_mut().insert(ENCODINGS, HeaderValue::from_static("identity,gzip"));
+    refused
+        .headers_mut()
+        .insert(ENCODINGS, HeaderValue::from_static("identity,gzip"));
     Some(refused)
 }
 

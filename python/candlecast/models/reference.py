@@ -1,8 +1,8 @@
 """reference.json of a bundle: what its model was trained on and what it said then, by distributions. Knows no store.
 
 Drift is measured against it. The rows are gone: each column is kept as the values at 49 quantiles, how much lay below
-and how much up to each of them, and how much had no value. What is usual is kept beside: how far stretches of a few days, of few symbols
-or of all, were from the whole. Slow features hardly move within a day, and no day is like all of them.
+and how much up to each of them, and how much had no value. What is usual is kept beside: how far stretches of a few
+days, of few symbols or of all, were from the whole. Slow features hardly move within a day, and no day is like all.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -96,6 +97,8 @@ async def serve(settings: Settings, listening: Callable[[str], None] | None = No
         Unavailable: PostgreSQL or Triton did not answer at the start.
     """
     async with open_server(settings) as address, Watchdog(stall_max_s=settings.loop_stall_max_s):
+        gc.collect()
+        gc.freeze()  # what is there stays: it is looked through no more
         if listening:
             listening(address)
         await lifecycle.until_signal()
@@ -425,7 +428,7 @@ async def _listening(
             ("grpc.max_send_message_length", -1),
         ],
     )
-    service = ForecastsService(
+    service = ForecastsService(  # type: ignore[abstract]  # two of its methods are answered at the door
         forecaster,
         features,
         candles_per_message_max=settings.candles_per_message_max,
@@ -443,9 +446,7 @@ async def _listening(
     sentiment_pb2_grpc.add_SentimentServicer_to_server(SentimentService(pool), tolerant)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
-    door = Door(
-        settings.grpc, server, service, message_bytes_max=settings.message_bytes_max, grace_ms=STOP_GRACE_MS
-    )
+    door = Door(settings.grpc, server, service, message_bytes_max=settings.message_bytes_max, grace_ms=STOP_GRACE_MS)
     async with door as address:
         try:
             yield address

@@ -1,18 +1,17 @@
 """The gRPC door: messages of some methods by the batch, all other calls by grpc's own server. Knows no method.
 
-grpc's Python server spends some 200 µs on a call. Here HTTP/2 is spoken by a thread in Rust, which hands over all messages
-that have arrived, at once; what it does not know goes on, through a Unix socket, to the server that knows it.
+grpc's Python server spends some 200 µs on a call. Here a thread in Rust speaks HTTP/2 and hands over all messages that
+have arrived, at once; what it does not know goes on, through a Unix socket, to the server that knows it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 import grpc
 
@@ -27,14 +26,14 @@ INBOX_MESSAGES_MAX: Final = 10_000
 STREAM_MESSAGES_MAX: Final = 64
 STREAM_BYTES_MAX: Final = 256 * 1024
 """Under way in one stream, 2,000 candles; a faster client is slowed down by flow control."""
-CLOSE_LOOK_S: Final = 0.005
 
 
 class Methods(Protocol):
     """What answers messages."""
 
-    METHODS: Sequence[tuple[str, bool]]
-    """/package.Service/Method, and whether it takes a stream of messages and gives one answer to each, in order."""
+    @property
+    def METHODS(self) -> Sequence[tuple[str, bool]]:
+        """/package.Service/Method, and whether it takes a stream of messages and gives one answer to each, in order."""
 
     def arrived(self, calls: Sequence[Call]) -> None:
         """Take messages, in the order in which they came; each is answered, or fails, some time."""
@@ -51,7 +50,7 @@ class Call:
         self.method = method  # place among the methods
         self.message = message
         self.timeout_ms = timeout_ms  # that the caller still waits; None: it did not say
-        self.left: Callable[[], None] | None = None
+        self.left: Callable[[], object] | None = None
         """Is called when nobody waits any more."""
 
     def answer(self, message: bytes) -> None:
@@ -121,10 +120,8 @@ class Door:
         """Take no more calls, and let those there are end, at most as long as the grace."""
         stopped = _stopped()
         self._door.close(self._grace_ms, *stopped)
-        until_s = time.monotonic() + self._grace_ms / 1000 + 1
         await self._server.stop(self._grace_ms / 1000)
-        while not self._door.has_closed() and time.monotonic() < until_s:
-            await asyncio.sleep(CLOSE_LOOK_S)
+        await asyncio.to_thread(self._door.wait)
         asyncio.get_running_loop().remove_reader(self._door.fd)
         self._folder.cleanup()
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import numpy as np
@@ -31,7 +31,7 @@ _STREAM = 1
 Context = grpc.aio.ServicerContext[Any, Any]
 Carrier = pb.PredictRequest | pb.StreamRequest
 """What brings candles and says what its answer waits for."""
-R = TypeVar("R", pb.PredictResponse, pb.StreamResponse)
+Carried = pb.PredictResponse | pb.StreamResponse
 
 
 class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
@@ -107,7 +107,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
     def _arrived(self, call: Call) -> None:
         if call.method == _STREAM:
             request = parsed_as(pb.StreamRequest, call.message)
-            self._answer(call, request, self._accept(request), pb.StreamResponse, self._answer_timeout_ms)
+            self._answer(call, request, self._accept(request), pb.StreamResponse(), self._answer_timeout_ms)
             return
         asked = parsed_as(pb.PredictRequest, call.message)
         if not asked.candles and not asked.packed and not asked.symbols:
@@ -126,14 +126,14 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             task.add_done_callback(self._tasks.discard)
             call.left = task.cancel
         elif work is not None:
-            self._answer(call, asked, work, pb.PredictResponse, timeout_ms)
+            self._answer(call, asked, work, pb.PredictResponse(), timeout_ms)
 
     def _answer(
         self,
         call: Call,
         request: Carrier,
         work: Work,
-        response: type[pb.PredictResponse | pb.StreamResponse],
+        response: Carried,
         timeout_ms: float,
     ) -> None:
         """Answer a call once its work is done; a stream waits for a model that is away, a single call does not."""
@@ -142,7 +142,8 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
-                call.answer(self._response(response(), request, work, outcome).SerializeToString())
+                self._fill(response, request, work, outcome)
+                call.answer(response.SerializeToString())
             except asyncio.CancelledError:
                 call.fail(Stopped("the server is shutting down"))
             except Exception as error:
@@ -158,7 +159,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
         try:
             if work is not None:
-                self._response(response, request, work, await work.answer(timeout_ms, patient=False))
+                self._fill(response, request, work, await work.answer(timeout_ms, patient=False))
             work = self._forecaster.newest(list(request.symbols), interval_ms, durable=self._durable(request.wait))
             left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
             answer = await work.answer(max(left_ms, 1), patient=False)
@@ -170,14 +171,13 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         else:
             call.answer(response.SerializeToString())
 
-    def _response(self, response: R, request: Carrier, work: Work, answer: Answer | Part) -> R:
+    def _fill(self, response: Carried, request: Carrier, work: Work, answer: Answer | Part) -> None:
         """Put results into a response as the candles came: as messages, or packed."""
         if request.packed:
             response.packed.CopyFrom(convert.packed_results(_whole(answer), self._features.need))
         else:
             names = [candle.symbol for candle in request.candles]
             response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, names=names))
-        return response
 
     async def _backfill(self, requests: AsyncIterator[pb.BackfillRequest]) -> pb.BackfillResponse:
         response = pb.BackfillResponse()

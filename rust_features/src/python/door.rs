@@ -3,7 +3,6 @@
 use std::{
     os::fd::{AsRawFd as _, RawFd},
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,17 +22,11 @@ fn status((code, message, details): Failure) -> Status {
 
 #[pyclass(frozen)]
 pub(super) struct Door {
-    door: Mutex<door::Door>,
+    door: door::Door,
     #[pyo3(get)]
     fd: RawFd,
     #[pyo3(get)]
     port: u16,
-}
-
-impl Door {
-    fn door(&self) -> MutexGuard<'_, door::Door> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[pymethods]
@@ -71,11 +64,11 @@ impl Door {
             },
         )?;
         let (fd, port) = (door.bell().as_raw_fd(), door.address().port());
-        Ok(Self { door: Mutex::new(door), fd, port })
+        Ok(Self { door, fd, port })
     }
 
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let (arrived, now) = (self.door().take(), Instant::now());
+        let (arrived, now) = (self.door.take(), Instant::now());
         let arrived = arrived.into_iter().map(|arrival| match arrival {
             Arrival::Message { call, method, message, deadline } => {
                 let left_s = deadline.map(|deadline| deadline.saturating_duration_since(now).as_secs_f64());
@@ -87,25 +80,24 @@ impl Door {
     }
 
     fn answer(&self, replies: Vec<(u64, PyBackedBytes)>) {
-        let door = self.door();
         for (call, message) in replies {
-            door.reply(call, Reply::Message(message.to_vec().into()));
+            self.door.reply(call, Reply::Message(message.to_vec().into()));
         }
     }
 
     fn fail(&self, call: u64, code: u32, message: String, details: Vec<u8>) {
-        self.door().reply(call, Reply::Failure(Status { code, message, details }));
+        self.door.reply(call, Reply::Failure(Status { code, message, details }));
     }
 
     fn stop(&self, code: u32, message: String, details: Vec<u8>) {
-        self.door().stop(Status { code, message, details });
+        self.door.stop(Status { code, message, details });
     }
 
     fn close(&self, grace_ms: u64, code: u32, message: String, details: Vec<u8>) {
-        self.door().close(Duration::from_millis(grace_ms), Status { code, message, details });
+        self.door.close(Duration::from_millis(grace_ms), Status { code, message, details });
     }
 
-    fn has_closed(&self) -> bool {
-        self.door().has_closed()
+    fn wait(&self, py: Python<'_>) {
+        py.detach(|| self.door.wait());
     }
 }
