@@ -73,7 +73,7 @@ async def serve(pipe: Connection, count: int, rate: int, seconds: float) -> None
         async with Door("127.0.0.1:0", server, service, message_bytes_max=1024**2, grace_ms=100) as address:
             pipe.send(address)
             await asyncio.to_thread(pipe.recv)
-            sizes = np.array([len(chunk(forecast)) for forecast in convert.forecasts(_answer(made))])
+            sizes = np.array([len(chunk(forecast)) for forecast in convert.forecasts(_answer(made), closes=True)])
             published, position, rows = np.zeros(SYMBOLS, dtype=np.int64), 0, int(rate * TICK_S)
             started, cpu, late = time.monotonic(), time.process_time(), list[float]()
             for tick in range(int(seconds / TICK_S)):

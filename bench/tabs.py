@@ -1,8 +1,8 @@
 """What open tabs of the dashboard cost those who are answered: latencies with and without them, in turns.
 
-Usage: python bench/tabs.py [DIR with *-15m.parquet] [--tabs 50] [--rate 1000] [--rounds 6] [--seconds 20] [--json FILE].
-One `candlecast up`; calls of 25 candles are due at the rate, open loop, and latency counts from the moment a call was
-due. A tab is a WebSocket that asks for what the page Now asks for: the newest of 50 symbols, and every signal. All tabs
+Usage: python bench/tabs.py [DIR with *-15m.parquet] [--tabs 50] [--rate 1000] [--rounds 6] [--seconds 20]
+[--json FILE]. One `candlecast up`; calls of 25 candles are due at the rate, open loop, and latency counts from the
+moment a call was due. A tab is a WebSocket that asks for what the page Now asks for: the newest of 50 symbols, and every signal. All tabs
 are in one process beside; no browser draws, for 50 of them would leave the server no processor. With the defaults some
 5 minutes. The ratio is with over without: of each round, and of all samples.
 """
@@ -108,7 +108,8 @@ async def measure(data: Path, directory: Path, args: argparse.Namespace) -> dict
                     here.send(None)
                     told.append(await asyncio.to_thread(here.recv))
                     await asyncio.to_thread(process.join)
-            print(f"round {i + 1}: p99 {_p(of[True][-1]):.1f} / {_p(of[False][-1]):.1f} ms", file=sys.stderr, flush=True)
+            line = f"round {i + 1}: p99 {_p(of[True][-1]):.1f} / {_p(of[False][-1]):.1f} ms"
+            print(line, file=sys.stderr, flush=True)
     ratios = [_p(a) / _p(b) for a, b in zip(of[True], of[False], strict=True)]
     all_of = {one: np.concatenate(of[one]) for one in of}
     return {
