@@ -27,6 +27,8 @@ import numpy as np
 import psutil
 import uvloop
 
+# As the command line does; before anything imports grpc.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from candlecast import features
@@ -127,7 +129,7 @@ async def followed(dsn: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--follow", dsn, *sys.argv[1:]]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
     said, _ = await process.communicate()
-    assert process.returncode == 0, "the follower failed"
+    assert process.returncode == 0, f"the follower ended with {process.returncode}"
     async with open_pool(dsn, command_timeout_ms=60_000) as pool:
         await pool.fetch(FORGET)
     found: dict[str, float] = json.loads(said)
