@@ -152,3 +152,17 @@ async def test_the_newest_forecast_of_each_symbol(filled):
     assert [row["symbol"] for row in newest] == ["BTCUSDT", "ETHUSDT"]
     assert {row["close_time_ms"] for row in newest} == {START_MS + 120 * INTERVAL_MS}
     assert len(newest[0]["returns"]) == 4 and len(newest[0]["stages_us"]) == 5
+
+
+GROWS = r"ml_prediction_rows|ml_outcome_rows|candles|ml_signals|ml_missed_predictions"
+"""Tables with a row for every forecast, candle or signal, and their partitions."""
+
+
+@pytest.mark.parametrize("name", sorted(views.VIEWS))
+async def test_no_page_reads_all_of_what_grows(filled, name):
+    """Plans of few rows, to which reading all of them would be cheapest: it is made dear, so what remains has no index."""
+    async with filled.connection() as connection, connection.transaction():
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        plan = [row[0] for row in await connection.fetch("EXPLAIN " + views.VIEWS[name], *ARGUMENTS.get(name, ()))]
+    read_all = [line for line in plan if re.search(rf"Seq Scan on ({GROWS})", line)]
+    assert not read_all, "\n".join(plan)

@@ -89,7 +89,13 @@ WHERE hour >= $1
 ORDER BY hour, stage;
 
 -- name: missed
-SELECT day, model, version, reason, missed FROM ml_missed_per_day WHERE day >= $1 ORDER BY day DESC LIMIT 100;
+-- By day, as ml_missed_per_day, of closes since $1: that is found by index.
+SELECT date_trunc('day', close_time, 'UTC') AS day, model, version, reason, count(*) AS missed
+FROM ml_missed
+WHERE close_time >= date_trunc('day', $1::timestamptz, 'UTC')
+GROUP BY 1, 2, 3, 4
+ORDER BY day DESC
+LIMIT 100;
 
 -- name: models
 -- Newest first. $1 how many, $2 how many to pass over.
