@@ -1,10 +1,10 @@
 """What open tabs of the dashboard cost those who are answered: latencies with and without them, in turns.
 
-Usage: python bench/tabs.py [DIR with *-15m.parquet] [--tabs 50] [--rate 1000] [--rounds 6] [--seconds 20]
-[--json FILE]. One `candlecast up`; calls of 25 candles are due at the rate, open loop, and latency counts from the
-moment a call was due. A tab is a WebSocket that asks for what the page Now asks for: the newest of 50 symbols, and every signal. All tabs
-are in one process beside; no browser draws, for 50 of them would leave the server no processor. With the defaults some
-5 minutes. The ratio is with over without: of each round, and of all samples.
+Usage: python bench/tabs.py [DIR with *-15m.parquet] [--tabs 50] [--rate 1000] [--symbols 1000] [--rounds 6]
+[--seconds 20] [--json FILE]. One `candlecast up`; calls of 25 candles are due at the rate, open loop, and latency
+counts from the moment a call was due. A tab is a WebSocket that asks for what the page Now asks for: the newest of 50
+symbols, and every signal. All tabs are in one process beside; no browser draws, for 50 of them would leave the server
+no processor. With the defaults some 5 minutes. The ratio is with over without: of each round, and of all samples.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from candlecast.bench.pace import Schedule
 from candlecast.models.bundle import Bundle
 from candlecast.settings import CHECKOUT
 
-SYMBOLS, CALL_SYMBOLS, TAB_SYMBOLS = 1_000, 25, 50
+CALL_SYMBOLS, TAB_SYMBOLS = 25, 50
 SETTLE_S = 2.0
 MOVED_MAX = 1.05
 """What the p99 may be with tabs, over without."""
@@ -68,7 +68,7 @@ def looks(pipe: Connection, http: str, names: list[str], tabs: int) -> None:
 async def answered(bench: Bench, rate_hz: float, seconds: float) -> list[float]:
     """Make calls on a schedule; return their latencies in ms, each from the moment it was due."""
     schedule, latencies = Schedule(rate_hz / CALL_SYMBOLS, int(seconds * rate_hz / CALL_SYMBOLS)), list[float]()
-    parts = np.arange(SYMBOLS).reshape(-1, CALL_SYMBOLS)
+    parts = np.arange(len(bench.market.names)).reshape(-1, CALL_SYMBOLS)
     calls: set[asyncio.Task[None]] = set()
 
     async def call(i: int) -> None:
@@ -91,7 +91,7 @@ async def measure(data: Path, directory: Path, args: argparse.Namespace) -> dict
     ground = Ground(directory, histories, bundle, Plan())
     of: dict[bool, list[list[float]]] = {True: [], False: []}
     told: list[list[int]] = []
-    async with ground.stack("tabs") as stack, ground.bench(stack, SYMBOLS) as bench:
+    async with ground.stack("tabs") as stack, ground.bench(stack, args.symbols) as bench:
         await answered(bench, args.rate, SETTLE_S)
         for i in range(args.rounds):
             for is_looked_at in (True, False) if i % 2 == 0 else (False, True):
@@ -115,6 +115,7 @@ async def measure(data: Path, directory: Path, args: argparse.Namespace) -> dict
     return {
         "candles": what,
         "tabs": args.tabs,
+        "symbols": args.symbols,
         "forecasts_per_s": args.rate,
         "messages_a_tab_per_s": round(float(np.mean(told)) / (args.seconds + 2 * SETTLE_S), 2),
         "silent_tabs": int((np.array(told) == 0).sum()),
@@ -134,6 +135,7 @@ def main() -> int:
     parser.add_argument("data", type=Path, nargs="?", default=CHECKOUT.parent / "shared" / "data" / "candles")
     parser.add_argument("--tabs", type=int, default=50)
     parser.add_argument("--rate", type=float, default=1_000.0, help="forecasts a second (default 1000)")
+    parser.add_argument("--symbols", type=int, default=1_000, help=f"a multiple of {CALL_SYMBOLS} (default 1000)")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each span (default 20)")
     parser.add_argument("--json", type=Path, help="write the figures there")
