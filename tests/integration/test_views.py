@@ -160,7 +160,7 @@ GROWS = r"ml_prediction_rows|ml_outcome_rows|candles|ml_signals|ml_missed_predic
 
 @pytest.mark.parametrize("name", sorted(views.VIEWS))
 async def test_no_page_reads_all_of_what_grows(filled, name):
-    """Of few rows it would be cheapest to read all: that is made dear, so a plan that still does has no index to use."""
+    """Of few rows it would be cheapest to read all: that is made dear, so a plan that still does has no index."""
     async with filled.connection() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off")
         plan = [row[0] for row in await connection.fetch("EXPLAIN " + views.VIEWS[name], *ARGUMENTS.get(name, ()))]
