@@ -1,6 +1,7 @@
 """The gRPC door: real wire, real server behind it, methods of the test's own whose messages are plain bytes."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
@@ -124,6 +125,19 @@ async def test_who_gives_up_is_told_of_and_harms_nobody(words):
     stream.cancel()
     await until(lambda: sorted(words.left) == [b"at all", b"never", b"nothing"])
     assert await words.channel.unary_unary(ONE)(b"say yes") == b"yes"
+
+
+async def test_whoever_left_before_its_message_was_taken_is_not_heard_at_all(words):
+    one = words.channel.unary_unary(ONE)
+    assert await one(b"say yes") == b"yes"
+    calls = [one(b"never") for _ in range(100)]
+    await asyncio.sleep(0)  # they are on their way
+    for call in calls:
+        call.cancel()
+    time.sleep(0.2)  # noqa: ASYNC251 - the loop that takes messages stands still, the door does not
+    assert await one(b"say yes") == b"yes"
+    await until(lambda: not words.door._calls)
+    assert len(words.left) == len(words.calls) - 2  # all that were heard were told of
 
 
 async def test_a_stream_is_answered_in_its_order_whatever_that_of_the_answers(words):

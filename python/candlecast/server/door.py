@@ -147,18 +147,17 @@ class Door:
         self._door.answer(answers)
 
     def _ring(self) -> None:
-        arrived = list[Call]()
+        arrived = dict[int, Call]()
         for number, method, message, left_s in self._door.take():
-            if message is None:
-                call = self._calls.pop(number, None)
-                if call is not None and call.left is not None:
-                    call.left()
-                continue
-            call = Call(self, number, method, message, None if left_s is None else left_s * 1000)
-            self._calls[number] = call
-            arrived.append(call)
+            if message is not None:
+                arrived[number] = Call(self, number, method, message, None if left_s is None else left_s * 1000)
+            elif number in arrived:  # its caller was gone before anybody saw it
+                del arrived[number]
+            elif (call := self._calls.pop(number, None)) is not None and call.left is not None:
+                call.left()
         if arrived:
-            self._methods.arrived(arrived)
+            self._calls |= arrived
+            self._methods.arrived(list(arrived.values()))
 
 
 def _stopped() -> tuple[int, str, bytes]:
