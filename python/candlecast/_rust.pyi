@@ -4,7 +4,6 @@ Shapes: N candles of a batch, M windows of the caller's buffer, F = len(catalog(
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, Literal, final
 
 import numpy as np
@@ -553,7 +552,7 @@ class Door:
 
     Args:
         address: HOST:PORT.
-        upstream: path of the Unix socket of the server behind it.
+        upstream: abstract name of the Unix socket of the server behind it.
         methods: /package.Service/Method, and whether it takes a stream of messages and gives one answer to each.
         message_bytes_max: largest message.
         inbox_max: messages that wait to be taken; the next ones fail with `full`: code, words, google.rpc.Status.
@@ -575,7 +574,7 @@ class Door:
     def __new__(
         cls,
         address: str,
-        upstream: Path,
+        upstream: str,
         methods: Sequence[tuple[str, bool]],
         *,
         message_bytes_max: int,

@@ -14,7 +14,6 @@ use std::{
     io,
     net::{SocketAddr, ToSocketAddrs as _},
     os::unix::net::UnixStream,
-    path::PathBuf,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -59,8 +58,8 @@ pub struct Method {
 /// What a door is and what it may hold.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Of the server that gets all other calls.
-    pub upstream: PathBuf,
+    /// Abstract Unix socket of the server that gets all other calls: a name, no file.
+    pub upstream: String,
     /// Those whose messages are handed over.
     pub methods: Vec<Method>,
     /// Largest message.

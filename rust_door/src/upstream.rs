@@ -1,6 +1,12 @@
 //! The server behind the door: what the door does not know goes there, and comes back, as it is.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixStream as Socket},
+    },
+};
 
 use hyper::{
     Request, Response, Uri,
@@ -22,14 +28,14 @@ const UNAVAILABLE: u32 = 14;
 
 /// One connection to it for each of ours, so that no client stands in another's way.
 pub(crate) struct Upstream {
-    path: PathBuf,
+    name: String,
     sender: Mutex<Option<SendRequest<Incoming>>>,
 }
 
 impl Upstream {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self {
-            path,
+            name,
             sender: Mutex::new(None),
         }
     }
@@ -75,7 +81,7 @@ impl Upstream {
         if let Some(sender) = known.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let stream = UnixStream::connect(&self.path).await?;
+        let stream = connected(&self.name)?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(CALL_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -86,4 +92,11 @@ impl Upstream {
         *known = Some(sender.clone());
         Ok(sender)
     }
+}
+
+/// Connects to an abstract name, which waits for nobody.
+fn connected(name: &str) -> io::Result<UnixStream> {
+    let socket = Socket::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+    socket.set_nonblocking(true)?;
+    UnixStream::from_std(socket)
 }

@@ -214,9 +214,9 @@ async def test_closing_lets_calls_end_and_cuts_off_what_does_not():
         assert not again.left
 
 
-async def test_a_full_inbox_is_said_at_once(tmp_path):
+async def test_a_full_inbox_is_said_at_once():
     door = _rust.Door(
-        "127.0.0.1:0", tmp_path / "nobody", [(ONE, False)],
+        "127.0.0.1:0", "nobody-is-here", [(ONE, False)],
         message_bytes_max=100, inbox_max=2, full=(8, "full", b""), stream_messages_max=1, stream_bytes_max=100,
         keep_alive_ms=10_000, keep_alive_timeout_ms=10_000,
     )  # fmt: skip

@@ -7,9 +7,9 @@ have arrived, at once; what it does not know goes on, through a Unix socket, to 
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import os
+import secrets
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -87,9 +87,10 @@ class Door:
         Raises:
             ConfigurationError: the address cannot be had.
         """
-        self._folder = tempfile.TemporaryDirectory(prefix="candlecast-")  # for us alone; a socket's path must be short
-        behind = Path(self._folder.name) / "grpc"
-        self._server.add_insecure_port(f"unix:{behind}")
+        behind = (
+            f"candlecast-{os.getpid()}-{secrets.token_hex(8)}"  # a name without a file, which a kill leaves none of
+        )
+        self._server.add_insecure_port(f"unix-abstract:{behind}")
         await self._server.start()
         full = status(Overloaded(f"{INBOX_MESSAGES_MAX} messages wait: try again later"))
         try:
@@ -107,7 +108,6 @@ class Door:
             )
         except OSError as error:
             await self._server.stop(None)
-            self._folder.cleanup()
             raise ConfigurationError(
                 f"grpc: cannot listen on {self._address} ({error}): is another server running there?"
             ) from error
@@ -123,7 +123,6 @@ class Door:
         await self._server.stop(self._grace_ms / 1000)
         await asyncio.to_thread(self._door.wait)
         asyncio.get_running_loop().remove_reader(self._door.fd)
-        self._folder.cleanup()
 
     def stop(self) -> None:
         """Read no more from any stream: what was read is answered, then the stream ends with STOPPING."""

@@ -2,7 +2,6 @@
 
 use std::{
     os::fd::{AsRawFd as _, RawFd},
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -39,7 +38,7 @@ impl Door {
     #[expect(clippy::too_many_arguments, reason = "named in Python")]
     fn new(
         address: &str,
-        upstream: PathBuf,
+        upstream: String,
         methods: Vec<(String, bool)>,
         message_bytes_max: usize,
         inbox_max: usize,
