@@ -314,3 +314,13 @@ async def test_the_servers_own_signals_are_logged_at_once_and_closed_when_their_
     assert trade["exit_time"] == datetime.fromtimestamp((candles.open_time_ms[2] + INTERVAL_MS) / 1000, UTC)
     stale = {row[0] for row in await pool.fetch("SELECT day FROM ml_strategy_stale WHERE strategy = 'candlecast'")}
     assert trade["exit_time"].date() in stale
+
+
+async def test_changes_are_written_without_reading_the_month_they_are_of(pool):
+    async with pool.connection() as connection:
+        await outcomes.prepare(connection)
+        await connection.execute("SELECT create_month_partitions('ml_outcome_rows', ARRAY['2024-01-01'::date])")
+        plan = await connection.fetch("EXPLAIN " + outcomes.STATEMENTS["outcome_write"])
+    said = [row[0] for row in plan]
+    assert [line.strip().partition("  (")[0] for line in said if "Scan" in line] == ["->  Seq Scan on outcome_change"]
+    assert any("Conflict Resolution: UPDATE" in line for line in said)

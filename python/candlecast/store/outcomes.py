@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candlecast import outcomes, outputs
-from candlecast.errors import StorageUnavailable
 from candlecast.outcomes import EXITS, UNKNOWN, Bars, Fills, Outcomes, Said
 from candlecast.store import outcome_rows
 from candlecast.store.copied import row_type, rows_of
@@ -103,7 +102,7 @@ async def settle(
         candles_max: candles of each series that are looked at, CANDLES_MIN at least.
 
     Raises:
-        StorageUnavailable, asyncpg's errors: nothing was written.
+        asyncpg's errors: nothing was written.
     """
     assert candles_max >= CANDLES_MIN, "too few to get on"
     columns = [symbol for symbol, _ in series], [interval_ms for _, interval_ms in series]
@@ -259,13 +258,7 @@ async def _write(
             table, source=data, columns=outcome_rows.COLUMNS, format="binary", timeout=TIMEOUT_MS / 1000
         )
         if is_there:
-            closes = found.said.close_time_ms[at]
-            span = int(closes.min()), int(closes.max())
-            await connection.execute("SET LOCAL enable_hashjoin = off")  # whole months would be read
-            done = await connection.execute(STATEMENTS["outcome_write"], *span, timeout=TIMEOUT_MS / 1000)
-            await connection.execute("SET LOCAL enable_hashjoin = on")
-            if int(done.split()[-1]) != len(at):
-                raise StorageUnavailable("outcomes were removed by somebody else meanwhile")
+            await connection.execute(STATEMENTS["outcome_write"], timeout=TIMEOUT_MS / 1000)
 
 
 def _counted(found: _Found, speaker: I64) -> bytes:

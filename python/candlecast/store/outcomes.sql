@@ -108,18 +108,17 @@ CROSS JOIN LATERAL (
 ) AS f;
 
 -- name: outcome_write
--- What has changed in rows that were there, from outcome_change; $1 and $2 the first and last close, in ms.
-UPDATE ml_outcome_rows AS o SET
-    actual_return_1 = r.actual_return_1, actual_return_4 = r.actual_return_4, actual_return_16 = r.actual_return_16,
-    actual_return_48 = r.actual_return_48, actual_class_1 = r.actual_class_1, actual_class_4 = r.actual_class_4,
-    actual_class_16 = r.actual_class_16, actual_class_48 = r.actual_class_48, hit_1 = r.hit_1, hit_4 = r.hit_4,
-    hit_16 = r.hit_16, hit_48 = r.hit_48, error_1 = r.error_1, error_4 = r.error_4, error_16 = r.error_16,
-    error_48 = r.error_48, exit_code = r.exit_code, exit_return = r.exit_return, exit_bars = r.exit_bars
-FROM outcome_change AS r
-WHERE o.symbol = r.symbol AND o.close_time = r.close_time AND o.interval_ms = r.interval_ms AND o.model = r.model
-    AND o.version = r.version
-    AND o.close_time >= to_timestamp($1::bigint / 1000.0::double precision)
-    AND o.close_time <= to_timestamp($2::bigint / 1000.0::double precision);
+-- What has changed in rows that were there, from outcome_change. As a join PostgreSQL would read whole months: of closes that are
+-- newer than its statistics it expects a row or none.
+INSERT INTO ml_outcome_rows SELECT * FROM outcome_change
+ON CONFLICT (symbol, close_time, interval_ms, model, version) DO UPDATE SET
+    actual_return_1 = excluded.actual_return_1, actual_return_4 = excluded.actual_return_4,
+    actual_return_16 = excluded.actual_return_16, actual_return_48 = excluded.actual_return_48,
+    actual_class_1 = excluded.actual_class_1, actual_class_4 = excluded.actual_class_4,
+    actual_class_16 = excluded.actual_class_16, actual_class_48 = excluded.actual_class_48, hit_1 = excluded.hit_1,
+    hit_4 = excluded.hit_4, hit_16 = excluded.hit_16, hit_48 = excluded.hit_48, error_1 = excluded.error_1,
+    error_4 = excluded.error_4, error_16 = excluded.error_16, error_48 = excluded.error_48, exit_code = excluded.exit_code,
+    exit_return = excluded.exit_return, exit_bars = excluded.exit_bars;
 
 -- name: outcome_turn
 -- What follows adds to rows that several passes share: one after the other, or two could wait for each other.
