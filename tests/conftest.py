@@ -1,6 +1,5 @@
 """What holds for every test."""
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -11,4 +10,7 @@ os.environ.setdefault("CANDLECAST_METRICS", "")
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 # What a person keeps under the home directory is neither read nor written.
 os.environ["CANDLECAST_STATE_DIR"] = tempfile.mkdtemp(prefix="candlecast-state-")
-atexit.register(shutil.rmtree, os.environ["CANDLECAST_STATE_DIR"], ignore_errors=True)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["CANDLECAST_STATE_DIR"], ignore_errors=True)
