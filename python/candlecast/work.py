@@ -127,7 +127,12 @@ class Work:
             DeadlineExceeded, and what the trouble is.
         """
         told: asyncio.Future[Answer | Part | BaseException] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(self, told.set_result, timeout_ms, patient=patient)
+
+        def tell(outcome: Answer | Part | BaseException) -> None:
+            if not told.done():  # its caller was cancelled in this very turn
+                told.set_result(outcome)
+
+        waiter = Waiter(self, tell, timeout_ms, patient=patient)
         try:
             outcome = await told
         except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from candlecast.errors import DeadlineExceeded, ModelUnavailable, Overloaded, St
 from candlecast.features import Features
 from candlecast.lifecycle import poll
 from candlecast.values import Known
+from candlecast.work import Work
 from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import candles
@@ -486,3 +487,19 @@ async def test_whoever_leaves_before_his_turn_is_skipped_and_nothing_has_moved()
         assert answer.moved.pushed.verdict.tolist() == [feature_state.ACCEPTED] * 2
     assert len(recorder.forecasts) == 5
     assert f._rows == 0
+
+
+async def test_a_caller_that_is_cancelled_as_its_answer_comes_leaves_no_trouble():
+    loop, troubles = asyncio.get_running_loop(), []
+    work = Work(slice_of(0, 1), None, 0, True, loop.create_future(), loop.create_future())
+    loop.set_exception_handler(lambda loop, context: troubles.append(context))
+    try:
+        waiting = asyncio.create_task(work.answer(5_000, patient=True))
+        await asyncio.sleep(0)
+        work.done.set_result(None)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(None)
+    assert waiting.cancelled() and not troubles
