@@ -403,6 +403,7 @@ class Forecaster:
             except Exception as away:
                 # The candles have moved the state: they are recorded whatever the model does.
                 self._no_longer_in_the_way(group)
+                away.with_traceback(None)  # of frames that hold windows, while the error is held by what they hold
                 for work in works:
                     work.trouble.set_result(away)
                 await self._record_now(place, unrecorded)
@@ -556,7 +557,7 @@ class Forecaster:
                 close_time_ms = source.open_time_ms + source.interval_ms
                 return await self.routes.ask(windows, source.symbol, close_time_ms), None
             except Exception as still:
-                error = still
+                error = still.with_traceback(None)
         return None, error
 
     def _count_conflicts(self, candles: Candles, late: I64, known: list[Known]) -> None:

@@ -139,7 +139,10 @@ class Work:
             waiter.leave()
             raise
         if isinstance(outcome, BaseException):
-            raise outcome
+            try:
+                raise outcome
+            finally:
+                del outcome, told  # the error holds this frame: they would keep each other, and the work
         return outcome
 
 
@@ -171,6 +174,7 @@ class Waiter:
     def _end(self) -> Callable[[Answer | Part | BaseException], object] | None:
         told, self._told = self._told, None
         self._timer.cancel()
+        self._work.trouble.remove_done_callback(self._trouble)  # seldom comes: it would keep the work with all it holds
         return told
 
     def _done(self, done: asyncio.Future[Answer | Part]) -> None:

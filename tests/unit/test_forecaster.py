@@ -1,4 +1,7 @@
 import asyncio
+import gc
+import weakref
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +12,11 @@ from candlecast.errors import DeadlineExceeded, ModelUnavailable, Overloaded, St
 from candlecast.features import Features
 from candlecast.lifecycle import poll
 from candlecast.values import Known
-from candlecast.work import Work
+from candlecast.work import Answer, Waiter, Work
 from tests import fakes
 from tests.fakes import FakeModel, FakeRecorder
 from tests.market_simulator import candles
+from tests.recorders import until
 
 
 class HeldModel(FakeModel):
@@ -503,3 +507,30 @@ async def test_a_caller_that_is_cancelled_as_its_answer_comes_leaves_no_trouble(
     finally:
         loop.set_exception_handler(None)
     assert waiting.cancelled() and not troubles
+
+
+@pytest.mark.parametrize("kind", ["answered", "late", "model away"])
+async def test_nothing_holds_windows_once_their_caller_has_his_answer(kind):
+    held, model, recorder = list[weakref.ref](), HeldModel(), FakeRecorder()
+    gc.disable()  # what holds itself is taken away some time; after a flood that is late
+    try:
+        async with forecaster(model, recorder, model_wait_ms=2_000) as f:
+            f.listeners.append(lambda answer: held.append(weakref.ref(answer.moved.windows)))
+            await warm(f)
+            model.broken = kind == "model away"
+            if kind != "late":
+                model.go.set()
+            work = f.accept(slice_of(NEED, NEED + 1))
+            outcomes = []
+            Waiter(work, outcomes.append, 100, patient=False)
+            with suppress(DeadlineExceeded):
+                await work.answer(100, patient=True)
+            await until(lambda: outcomes)
+            assert type(outcomes.pop()) is {"late": DeadlineExceeded, "model away": ModelUnavailable}.get(kind, Answer)
+            model.broken = False
+            model.go.set()
+            await work
+            del work
+            await until(lambda: held and not any(windows() is not None for windows in held))
+    finally:
+        gc.enable()

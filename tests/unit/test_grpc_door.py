@@ -10,7 +10,7 @@ import pytest
 from candlecast import _rust
 from candlecast.errors import ConfigurationError, InvalidRequest
 from candlecast.server.door import STREAM_MESSAGES_MAX, Door
-from tests.integration.test_subscribe import until
+from tests.recorders import until
 
 ONE, MANY, OTHER = "/test.Words/One", "/test.Words/Many", "/test.Words/Other"
 MESSAGE_BYTES_MAX = 1_000

@@ -152,8 +152,9 @@ class Door:
                 arrived[number] = Call(self, number, method, message, None if left_s is None else left_s * 1000)
             elif number in arrived:  # its caller was gone before anybody saw it
                 del arrived[number]
-            elif (call := self._calls.pop(number, None)) is not None and call.left is not None:
-                call.left()
+            elif (call := self._calls.pop(number, None)) is not None and (left := call.left) is not None:
+                call.left = None  # a task that is cancelled holds its call: they would keep each other
+                left()
         if arrived:
             self._calls |= arrived
             self._methods.arrived(list(arrived.values()))

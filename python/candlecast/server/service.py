@@ -139,13 +139,12 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         """Answer a call once its work is done; a stream waits for a model that is away, a single call does not."""
 
         def told(outcome: Answer | Part | BaseException) -> None:
+            if isinstance(outcome, BaseException):
+                call.fail(outcome if isinstance(outcome, Exception) else Stopped("the server is shutting down"))
+                return
             try:
-                if isinstance(outcome, BaseException):
-                    raise outcome
                 self._fill(response, request, work, outcome)
                 call.answer(response.SerializeToString())
-            except asyncio.CancelledError:
-                call.fail(Stopped("the server is shutting down"))
             except Exception as error:
                 call.fail(error)
 
