@@ -585,10 +585,12 @@ class Door:
         keep_alive_ms: int,
         keep_alive_timeout_ms: int,
     ) -> Door: ...
-    def take(self) -> list[tuple[int, int, bytes | None, float | None]]:
-        """Take what has arrived, in order: number of the call, place of the method, message, seconds its caller waits.
+    def take(self) -> list[tuple[int, int, bytes | None, float | None, int | None]]:
+        """Take what has arrived, in order.
 
-        A message of None says that the caller of that number waits no more.
+        That is: number of the call, place of the method, message, seconds its caller waits, number of its stream. A
+        message of None says that the caller of that number waits no more. Nothing of a stream comes once one of its
+        messages has failed.
         """
     def answer(self, replies: Sequence[tuple[int, bytes]]) -> None:
         """Answer calls by number; one that was left takes no harm."""

@@ -52,6 +52,11 @@ class ForecastCache:
         self._row: I64 = np.zeros(0, dtype=np.int64)
         self._close_ms: I64 = np.zeros(0, dtype=np.int64)
 
+    @property
+    def is_on(self) -> bool:
+        """Say whether anything is ever kept."""
+        return self._ttl_s > 0
+
     def __len__(self) -> int:
         """Return how many forecasts are kept."""
         return self._rows
@@ -59,7 +64,7 @@ class ForecastCache:
     def keep(self, series: I64, forecasts: Forecasts) -> None:
         """Remember forecasts [B] of candles that are closed."""
         rows = np.flatnonzero(~forecasts.forming)
-        if self._ttl_s <= 0 or not len(rows):
+        if not self.is_on or not len(rows):
             return
         count = int(series.max()) + 1
         self._batch, self._row = longer(self._batch, count, NOWHERE), longer(self._row, count, 0)

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candlecast import ensemble
 from candlecast import features as feature_state
@@ -138,6 +139,8 @@ class Forecaster:
         self._pump_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._unrecorded: dict[asyncio.Future[None], Symbols] = {}  # whose new candles the recorder was not given yet
+        self._being_asked: dict[asyncio.Future[None], NDArray[np.uint64]] = {}
+        """By `given` of who asks the model just now: the features of what it asks."""
         self._stopping = asyncio.Event()
         self._lane_limits: dict[str, Any] = {
             "batch_rows_max": batch_rows_max,
@@ -394,10 +397,12 @@ class Forecaster:
         if len(unseen := accepted[moved.pushed.window[accepted] < 0]):
             self._signals.follow(candles.take(unseen))
         if len(moved.windows):
-            recalled = self._recall(candles, moved)
+            recalled = await self._recall(candles, moved)
             asked = moved.only(recalled.fresh) if recalled else moved
             source = candles.take(asked.of_windows)
             of_gate = self._ask_gate(source) if len(source) else None
+            self._being_asked[given] = asked.pushed.features_hash[asked.of_windows]
+            given.add_done_callback(self._being_asked.pop)
             try:
                 said = await self._ask(asked.windows, source) if len(source) else None
             except Exception as away:
@@ -453,11 +458,19 @@ class Forecaster:
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
 
-    def _recall(self, candles: Candles, moved: Moved) -> Recalled | None:
-        """Return what is remembered of the wanted forecasts; None: nothing is, as of every new candle."""
+    async def _recall(self, candles: Candles, moved: Moved) -> Recalled | None:
+        """Return what is remembered of the wanted forecasts; None: nothing is, as of every new candle.
+
+        What others ask the model for just now is waited for, once: if they fail, we ask.
+        """
         of_window = moved.of_windows
         if not (moved.pushed.verdict[of_window] == feature_state.DUPLICATE).any():
             return None
+        if self._cache.is_on:
+            wanted = moved.pushed.features_hash[of_window]
+            waits = {given for given, asked in self._being_asked.items() if np.isin(wanted, asked).any()}
+            if waits:
+                await asyncio.wait(waits)
         source, state = candles.take(of_window), moved.pushed.state[of_window]
         series = self._signals.series.of(source.symbol, source.interval_ms)
         close_time_ms = source.open_time_ms + source.interval_ms

@@ -60,6 +60,7 @@ async fn read(
     let bytes_max = shared.settings.stream_bytes_max;
     let places = Arc::new(Semaphore::new(shared.settings.stream_messages_max));
     let room = Arc::new(Semaphore::new(bytes_max as usize));
+    let stream = shared.calls.stream();
     let one = async {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -73,7 +74,7 @@ async fn read(
                     let Ok(bytes) = Arc::clone(&room).acquire_many_owned(bytes).await else {
                         return;
                     };
-                    let answer = shared.calls.arrive(method, message, None);
+                    let answer = shared.calls.arrive(method, message, None, Some(&stream));
                     let _ = due.send(Due {
                         answer,
                         _room: Some((place, bytes)),

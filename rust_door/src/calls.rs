@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Instant,
@@ -26,6 +26,8 @@ pub enum Arrival {
     Message {
         /// Number of the call; of a stream each message is one.
         call: u64,
+        /// Number of the stream that it is of.
+        stream: Option<u64>,
         /// Place among the methods.
         method: usize,
         /// The message, encoded.
@@ -45,15 +47,31 @@ pub enum Arrival {
 pub enum Reply {
     /// The answer, encoded.
     Message(Bytes),
-    /// The call fails; of a stream, all of it.
+    /// The call fails; of a stream, all of it: what came behind is not handed over any more.
     Failure(Status),
 }
 
+/// What the messages of one stream share.
+pub(crate) struct Stream {
+    number: u64,
+    has_failed: AtomicBool,
+}
+
+struct Waiting {
+    sender: oneshot::Sender<Reply>,
+    stream: Option<Arc<Stream>>,
+}
+
+struct Arrived {
+    arrival: Arrival,
+    stream: Option<Arc<Stream>>,
+}
+
 pub(crate) struct Calls {
-    inbox: Mutex<Vec<Arrival>>,
+    inbox: Mutex<Vec<Arrived>>,
     inbox_max: usize,
     full: Status,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
+    waiting: Mutex<HashMap<u64, Waiting>>,
     next: AtomicU64,
     bell: UnixStream,
 }
@@ -70,25 +88,41 @@ impl Calls {
         }
     }
 
+    pub(crate) fn stream(&self) -> Arc<Stream> {
+        Arc::new(Stream {
+            number: self.number(),
+            has_failed: AtomicBool::new(false),
+        })
+    }
+
     /// Puts a message into the inbox.
     pub(crate) fn arrive(
         self: &Arc<Self>,
         method: usize,
         message: Bytes,
         deadline: Option<Instant>,
+        stream: Option<&Arc<Stream>>,
     ) -> Answer {
-        let call = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
+        let stream = stream.map(Arc::clone);
         if !self.has_room() {
+            fail(stream.as_ref());
             return Answer::already(Reply::Failure(self.full.clone()));
         }
-        lock(&self.waiting).insert(call, sender);
-        self.put(Arrival::Message {
+        let call = self.number();
+        let (sender, receiver) = oneshot::channel();
+        let waiting = Waiting {
+            sender,
+            stream: stream.clone(),
+        };
+        lock(&self.waiting).insert(call, waiting);
+        let arrival = Arrival::Message {
             call,
+            stream: stream.as_ref().map(|stream| stream.number),
             method,
             message,
             deadline,
-        });
+        };
+        self.put(Arrived { arrival, stream });
         Answer {
             call,
             receiver,
@@ -100,23 +134,36 @@ impl Calls {
         let mut rings = [0; 64];
         // Before the inbox is emptied: what arrives later rings again. That there was no ring is nothing wrong.
         let _ = bell.read(&mut rings);
-        mem::take(&mut *lock(&self.inbox))
+        let arrived = mem::take(&mut *lock(&self.inbox));
+        let wanted = arrived.into_iter().filter(|arrived| {
+            !(arrived.stream.as_ref())
+                .is_some_and(|stream| stream.has_failed.load(Ordering::Relaxed))
+        });
+        wanted.map(|arrived| arrived.arrival).collect()
     }
 
     pub(crate) fn reply(&self, call: u64, reply: Reply) {
-        if let Some(sender) = lock(&self.waiting).remove(&call) {
+        let waiting = lock(&self.waiting).remove(&call);
+        if let Some(Waiting { sender, stream }) = waiting {
+            if matches!(reply, Reply::Failure(_)) {
+                fail(stream.as_ref());
+            }
             // Whoever left meanwhile wants no answer.
             let _ = sender.send(reply);
         }
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     fn has_room(&self) -> bool {
         lock(&self.inbox).len() < self.inbox_max
     }
 
-    fn put(&self, arrival: Arrival) {
+    fn put(&self, arrived: Arrived) {
         let mut inbox = lock(&self.inbox);
-        inbox.push(arrival);
+        inbox.push(arrived);
         if inbox.len() == 1 {
             // A bell that is full of rings has been heard as well.
             let _ = (&self.bell).write(&[0]);
@@ -160,8 +207,18 @@ impl Drop for Answer {
         if let Some(calls) = self.calls.take()
             && lock(&calls.waiting).remove(&self.call).is_some()
         {
-            calls.put(Arrival::Left { call: self.call });
+            calls.put(Arrived {
+                arrival: Arrival::Left { call: self.call },
+                stream: None,
+            });
         }
+    }
+}
+
+/// Lets nothing of a stream be taken any more.
+fn fail(stream: Option<&Arc<Stream>>) {
+    if let Some(stream) = stream {
+        stream.has_failed.store(true, Ordering::Relaxed);
     }
 }
 

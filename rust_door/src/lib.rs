@@ -318,7 +318,7 @@ async fn unary(
     deadline: Option<Instant>,
 ) -> Response<Body> {
     let reply = match messages.only().await {
-        Ok(message) => calls.arrive(method, message, deadline).await,
+        Ok(message) => calls.arrive(method, message, deadline, None).await,
         Err(status) => Reply::Failure(status),
     };
     match reply {

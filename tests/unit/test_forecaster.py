@@ -534,3 +534,34 @@ async def test_nothing_holds_windows_once_their_caller_has_his_answer(kind):
             await until(lambda: held and not any(windows() is not None for windows in held))
     finally:
         gc.enable()
+
+
+async def test_what_the_model_is_asked_just_now_is_not_asked_again():
+    model, recorder = HeldModel(), FakeRecorder()
+    async with forecaster(model, recorder, cache_ttl_s=60) as f:
+        await warm(f)
+        interval_ms = int(HISTORY.interval_ms[0])
+        first = f.accept(slice_of(NEED, NEED + 1))
+        again = [f.newest(["BTCUSDT"], interval_ms), f.newest(["BTCUSDT"], interval_ms)]
+        assert await is_late(again[0].done)
+        model.go.set()
+        wanted, *given = [(await work).forecasts for work in (first, *again)]
+        assert model.rows == 1 and f.ml_cache_hits_total == 2
+        for forecasts in given:
+            np.testing.assert_array_equal(forecasts.outputs, wanted.outputs)
+    assert len(recorder.forecasts) == 1
+
+
+async def test_who_waited_for_a_model_that_another_asked_in_vain_asks_himself():
+    model = HeldModel()
+    async with forecaster(model, FakeRecorder(), cache_ttl_s=60) as f:
+        await warm(f)
+        f.accept(slice_of(NEED, NEED + 1))
+        again = f.newest(["BTCUSDT"], int(HISTORY.interval_ms[0]))
+        assert await is_late(again.done)
+        model.broken = True
+        model.go.set()
+        with pytest.raises(ModelUnavailable):
+            await again.answer(5_000, patient=False)
+        model.broken = False
+        assert (await again).forecasts is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -35,17 +35,23 @@ class Methods(Protocol):
     def METHODS(self) -> Sequence[tuple[str, bool]]:
         """/package.Service/Method, and whether it takes a stream of messages and gives one answer to each, in order."""
 
-    def arrived(self, calls: Sequence[Call]) -> None:
-        """Take messages, in the order in which they came; each is answered, or fails, some time."""
+    def arrived(self, calls: Iterable[Call]) -> None:
+        """Take messages, in the order in which they came; each is answered, or fails, some time.
+
+        To be taken one by one: what is behind one that fails, in the same stream, does not come any more.
+        """
 
 
 class Call:
     """One message that wants an answer: of a stream, one of many."""
 
-    __slots__ = ("_door", "left", "message", "method", "number", "timeout_ms")
+    __slots__ = ("_door", "left", "message", "method", "number", "stream", "timeout_ms")
 
-    def __init__(self, door: Door, number: int, method: int, message: bytes, timeout_ms: float | None) -> None:
+    def __init__(
+        self, door: Door, number: int, method: int, message: bytes, timeout_ms: float | None, stream: int | None
+    ) -> None:
         self._door = door
+        self.stream = stream  # the number of that which it is of
         self.number = number
         self.method = method  # place among the methods
         self.message = message
@@ -59,7 +65,7 @@ class Call:
 
     def fail(self, error: Exception) -> None:
         """End the call, of a stream the whole of it, with the status of an error."""
-        self._door.fail(self.number, error)
+        self._door.fail(self, error)
 
 
 class Door:
@@ -80,6 +86,7 @@ class Door:
         self._grace_ms = grace_ms
         self._calls: dict[int, Call] = {}
         self._answers: list[tuple[int, bytes]] = []
+        self._failed: set[int | None] = set()  # streams of what is being taken
 
     async def __aenter__(self) -> str:
         """Begin to listen.
@@ -135,11 +142,13 @@ class Door:
         if len(self._answers) == 1:
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def fail(self, number: int, error: Exception) -> None:
+    def fail(self, call: Call, error: Exception) -> None:
         """End a call with the status of an error."""
-        self._calls.pop(number, None)
+        self._calls.pop(call.number, None)
+        if call.stream is not None:
+            self._failed.add(call.stream)
         why = failure(error)
-        self._door.fail(number, why.code, why.message, why.SerializeToString())
+        self._door.fail(call.number, why.code, why.message, why.SerializeToString())
 
     def _flush(self) -> None:
         answers, self._answers = self._answers, []
@@ -147,9 +156,11 @@ class Door:
 
     def _ring(self) -> None:
         arrived = dict[int, Call]()
-        for number, method, message, left_s in self._door.take():
+        self._failed.clear()
+        for number, method, message, left_s, stream in self._door.take():
             if message is not None:
-                arrived[number] = Call(self, number, method, message, None if left_s is None else left_s * 1000)
+                timeout_ms = None if left_s is None else left_s * 1000
+                arrived[number] = Call(self, number, method, message, timeout_ms, stream)
             elif number in arrived:  # its caller was gone before anybody saw it
                 del arrived[number]
             elif (call := self._calls.pop(number, None)) is not None and (left := call.left) is not None:
@@ -157,7 +168,7 @@ class Door:
                 left()
         if arrived:
             self._calls |= arrived
-            self._methods.arrived(list(arrived.values()))
+            self._methods.arrived(call for call in arrived.values() if call.stream not in self._failed)
 
 
 def _stopped() -> tuple[int, str, bytes]:

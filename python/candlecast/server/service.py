@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -74,7 +74,7 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         if self._subscriptions is not None:
             self._subscriptions.stop()
 
-    def arrived(self, calls: Sequence[Call]) -> None:
+    def arrived(self, calls: Iterable[Call]) -> None:
         """Accept the candles of messages, in their order; each is answered when its forecasts are there."""
         for call in calls:
             try:

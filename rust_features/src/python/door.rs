@@ -69,11 +69,11 @@ impl Door {
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let (arrived, now) = (self.door.take(), Instant::now());
         let arrived = arrived.into_iter().map(|arrival| match arrival {
-            Arrival::Message { call, method, message, deadline } => {
+            Arrival::Message { call, stream, method, message, deadline } => {
                 let left_s = deadline.map(|deadline| deadline.saturating_duration_since(now).as_secs_f64());
-                (call, method, Some(PyBytes::new(py, &message)), left_s)
+                (call, method, Some(PyBytes::new(py, &message)), left_s, stream)
             }
-            Arrival::Left { call } => (call, 0, None, None),
+            Arrival::Left { call } => (call, 0, None, None, None),
         });
         PyList::new(py, arrived.collect::<Vec<_>>())
     }
