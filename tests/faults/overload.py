@@ -21,9 +21,7 @@ GOODPUT = 0.9
 """Of what closed-loop callers get just before; the median of the runs."""
 
 
-@row(
-    12, "2x capacity, 10x burst", 4, stays_ready=True, environment=lambda directory: {"CANDLECAST_CACHE_TTL_S": "0"}
-)
+@row(12, "2x capacity, 10x burst", 4, stays_ready=True, environment=lambda directory: {"CANDLECAST_CACHE_TTL_S": "0"})
 async def overload(scene: Scene) -> Seen:
     """Ask for forecasts of newest candles, which move nothing; goodput is what came within the deadline.
 
