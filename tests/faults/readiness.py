@@ -72,8 +72,12 @@ class Health:
             await asyncio.sleep(POLL_S)
 
 
+ALONE = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+"""Else it would share a connection with the users of this process, and wait as long as they do before it tries anew."""
+
+
 async def serving(address: str, timeout_s: float = 1) -> bool:
-    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
@@ -11,6 +13,7 @@ from candlecast import outputs
 from candlecast.errors import BundleError, ConfigurationError
 from candlecast.training import export
 from candlecast.training.patchtst import NetworkConfig, PatchTST
+from candlecast.training.temperature import leaning
 
 FEATURES = 86
 
@@ -46,6 +49,16 @@ def test_shapes_size_and_ranges(model: PatchTST) -> None:
     assert (answers[:, outputs.RISKS] >= 0).all()
     assert sum(p.numel() for p in model.parameters()) <= 3_000_000
     assert sum(p.numel() for p in PatchTST(NetworkConfig(), 240).parameters()) <= 3_000_000
+
+
+def test_a_head_that_leans_less_answers_as_leaning_does(model: PatchTST) -> None:
+    leans, changed = np.array([0.0, 0.3, 1.0, 0.7]), copy.deepcopy(model)
+
+    changed.lean(torch.from_numpy(leans))
+
+    before, after = (export.truth(network, windows(5)) for network in (model, changed))
+    np.testing.assert_allclose(after, leaning(before, leans), atol=1e-5)
+    assert (abs(after - before)[:, outputs.LOGITS] > 1e-3).any()
 
 
 @pytest.mark.parametrize("instance_norm", [False, True])

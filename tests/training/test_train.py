@@ -31,8 +31,9 @@ from candlecast.training.labels import Labels, base_rates
 from candlecast.training.lstm import LstmConfig
 from candlecast.training.patchtst import NetworkConfig, PatchTST
 from candlecast.training.search import Search
-from candlecast.training.temperature import fit_temperatures, log_loss
+from candlecast.training.temperature import fit_leans, fit_temperatures, leaning, log_loss
 from candlecast.training.train import train
+from candlecast.values import F64
 from tests.training.conftest import INTERVAL_MS, SMALL, START_MS, SYMBOLS, simulate
 
 
@@ -363,6 +364,27 @@ def test_temperatures_undo_a_known_overconfidence() -> None:
     np.testing.assert_allclose(found, wanted, rtol=0.06)
     at_found = log_loss(interpret(answers, found).probabilities, directions)
     assert (at_found <= log_loss(interpret(answers, np.ones(4)).probabilities, directions) + 1e-9).all()
+
+
+def test_a_lean_to_a_side_that_was_learnt_by_heart_is_taken_back() -> None:
+    rng = np.random.default_rng(4)
+    moves, sides = (rng.standard_normal((20_000, 4)) for _ in range(2))
+    wanted = np.array([0.0, 0.3, 0.6, 1.0])  # of the lean is true
+
+    def logits(lean: F64) -> F64:
+        return np.stack([lean * sides, -lean * sides, 1.5 * moves], axis=2)
+
+    p = np.exp(logits(wanted)) / np.exp(logits(wanted)).sum(axis=2, keepdims=True)
+    directions = (p.cumsum(axis=2) < rng.random((20_000, 4, 1))).sum(axis=2).astype(np.int8)
+    answers = rng.standard_normal((20_000, 20)).astype(np.float32)
+    answers[:, 4:16] = logits(np.ones(4)).reshape(-1, 12)
+
+    found = fit_leans(answers, directions)
+
+    np.testing.assert_allclose(found, wanted, atol=0.11)
+    leant = leaning(answers, found)
+    np.testing.assert_allclose(leant[:, 4:16], logits(found).reshape(-1, 12), atol=1e-5)
+    np.testing.assert_array_equal(np.delete(leant, np.s_[4:16], axis=1), np.delete(answers, np.s_[4:16], axis=1))
 
 
 def test_the_same_seed_gives_the_same_network() -> None:

@@ -20,6 +20,7 @@ from candlecast.training.fit import fit, predict, start
 from candlecast.training.lstm import Lstm
 from candlecast.training.patchtst import PatchTST
 from candlecast.training.scaled import Scaled
+from candlecast.training.temperature import fit_leans
 from candlecast.values import F32, F64, I64
 
 
@@ -48,7 +49,9 @@ class Networks:
         feed = self.feed(samples)
         kept = Checkpoint(checkpoint, self._key(samples, train, validation, seed)) if checkpoint else None
         fitted = fit(network, feed, train, validation, self.config.fit, seed, on_step, kept)
-        return Network(self, network, fitted)
+        leans = fit_leans(predict(network, feed, validation), samples.labels.directions[validation])
+        network.lean(torch.from_numpy(leans))
+        return Network(self, network, fitted, leans)
 
     def feed(self, samples: Samples) -> Feed:
         """Return the one feed of these samples: a GPU holds their rows once, for all folds."""
@@ -77,6 +80,7 @@ class Network:
     family: Networks
     network: Scaled
     fitted: Fitted
+    leans: F64  # [4] that its head has taken over
 
     def predict(self, samples: Samples, index: I64) -> F32:
         """Return the outputs [B, 20] of the samples at index [B], in fp32."""
@@ -107,6 +111,7 @@ class Network:
         return {
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "weights": "fp16",
+            "leans": self.leans.round(2).tolist(),
             "device": torch.cuda.get_device_name() if config.device == "cuda" else "cpu",
             "arithmetic": arithmetic,
             "torch": torch.__version__,

@@ -51,6 +51,15 @@ class Scaled(nn.Module):
         self.trunk.head.weight.zero_()
         self.trunk.head.bias.copy_(raw)
 
+    @torch.no_grad()
+    def lean(self, leans: Tensor) -> None:
+        """Let the head keep this share [4] of each horizon's difference between LONG and SHORT."""
+        for part in (self.trunk.head.weight, self.trunk.head.bias):  # [20, W], [20]
+            logits = part[outputs.LOGITS].view(len(outputs.HORIZONS), len(outputs.CLASSES), -1)
+            sides = logits[:, :2]  # a view
+            middle = sides.mean(dim=1, keepdim=True)
+            sides.copy_(middle + leans.to(part)[:, None, None] * (sides - middle))
+
     def forward(self, features: Tensor) -> Tensor:
         # 0 for a finite window, NaN for any other: clamping must not turn garbage into a forecast.
         poison = (features * 0).sum(dim=(1, 2))  # [B]

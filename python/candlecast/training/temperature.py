@@ -1,4 +1,9 @@
-"""Calibration temperatures, fitted on validation outputs only. Knows no network."""
+"""What calibrates answers, fitted on validation outputs only. Knows no network.
+
+A horizon's logits say two things: whether the price will move, and to which side. A fit learns the first well and much
+of the second by heart, so one temperature for both leaves the answers that only lean to a side too sure and the others
+not sure enough. A lean is the share of (LONG - SHORT) that stays; the temperature is for both.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +31,24 @@ def fit_temperatures(answers: F32, directions: I8) -> F64:
         horizon = np.arange(len(outputs.HORIZONS))
         low, high = grid[np.maximum(best - 1, 0), horizon], grid[np.minimum(best + 1, 12), horizon]
     return np.exp((low + high) / 2)  # type: ignore[no-any-return]
+
+
+def leaning(answers: F32, leans: F64) -> F32:
+    """Return outputs [N, 20] with this share [4] of each horizon's difference between LONG and SHORT."""
+    changed = answers.copy()
+    logits = changed[:, outputs.LOGITS].reshape(-1, len(outputs.HORIZONS), len(outputs.CLASSES))
+    sides = logits[..., :2]
+    middle = sides.mean(axis=-1, keepdims=True)
+    logits[..., :2] = middle + leans[:, None] * (sides - middle)
+    changed[:, outputs.LOGITS] = logits.reshape(len(answers), -1)
+    return changed
+
+
+def fit_leans(answers: F32, directions: I8) -> F64:
+    """Return the leans [4] in 0..1 that, with temperatures of their own, give outputs [N, 20] the least log-loss."""
+    grid = np.linspace(0, 1, 11)
+    losses = []
+    for lean in grid:
+        leant = leaning(answers, np.full(len(outputs.HORIZONS), lean))
+        losses.append(log_loss(interpret(leant, fit_temperatures(leant, directions)).probabilities, directions))
+    return grid[np.argmin(losses, axis=0)]  # type: ignore[no-any-return]
