@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEFAULT_INTERVAL_MS = 900_000
+FAR_MS: Final = 32_503_680_000_000
+"""The year 3000, a bound of what may be meant by ms since 1970."""
 SYMBOL: Final = re.compile(r"[A-Z0-9._:/-]{1,32}")
 """What the whole name of a symbol looks like."""
 

@@ -132,6 +132,8 @@ async def test_filters_are_those_of_the_request_also_of_symbols_that_come_later(
         ({"directions": [0]}, "directions"),
         ({"directions": [77]}, "directions"),
         ({"from_close_time_ms": 1}, "reads no storage"),
+        ({"from_close_time_ms": -(1 << 63)}, "ms since 1970"),
+        ({"from_close_time_ms": (1 << 63) - 1}, "ms since 1970"),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused(fields, said):

@@ -22,7 +22,7 @@ from candlecast.store.pool import Pool
 from candlecast.store.registry import Logged, log_training
 from candlecast.v1 import performance_pb2 as pb
 from candlecast.v1 import performance_pb2_grpc
-from candlecast.values import DEFAULT_INTERVAL_MS, SYMBOL
+from candlecast.values import DEFAULT_INTERVAL_MS, FAR_MS, SYMBOL
 
 Context = grpc.aio.ServicerContext[Any, Any]
 KEY_CHARS_MAX: Final = 128
@@ -33,7 +33,6 @@ AHEAD_MS: Final = 2_000
 PERIODS_PER_YEAR: Final = 365.0
 """Crypto trades every day."""
 SIDES: Final = ("LONG", "SHORT")
-_FAR_MS: Final = 32_503_680_000_000  # the year 3000
 
 
 class PerformanceService(performance_pb2_grpc.PerformanceServicer):
@@ -150,7 +149,7 @@ def opened(request: pb.LogSignalRequest) -> store.Opened:
         told = request.prediction
         close_time_ms = _time_ms("prediction.close_time_ms", told.close_time_ms)
         _text("prediction.model", told.model, NAME_CHARS_MAX)
-        if not 0 <= told.interval_ms <= _FAR_MS or told.version >= 1 << 31:
+        if not 0 <= told.interval_ms <= FAR_MS or told.version >= 1 << 31:
             raise InvalidRequest("prediction", "its interval or version is none")
         prediction = told.interval_ms or DEFAULT_INTERVAL_MS, close_time_ms, told.model, told.version
     return store.Opened(
@@ -275,7 +274,7 @@ def _time_ms(field: str, value: int) -> int:
 
 
 def _day(field: str, value: int) -> date | None:
-    if not 0 <= value <= _FAR_MS:
+    if not 0 <= value <= FAR_MS:
         raise InvalidRequest(field, "must be ms since 1970; 0: no bound")
     return datetime.fromtimestamp(value / 1000, UTC).date() if value else None
 

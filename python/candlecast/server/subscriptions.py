@@ -25,7 +25,7 @@ from candlecast.series import SeriesNumbers, longer
 from candlecast.server import convert
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1 import types_pb2
-from candlecast.values import I64, SYMBOL, Bool, Forecasts, Recorded
+from candlecast.values import FAR_MS, I64, SYMBOL, Bool, Forecasts, Recorded
 from candlecast.work import Answer
 
 MESSAGE_FORECASTS_MAX: Final = 512
@@ -225,6 +225,8 @@ class Subscriptions:
             raise InvalidRequest("min_confidence", "is a fraction from 0 to 1")
         if not set(request.directions) <= set(_SIDES):
             raise InvalidRequest("directions", "are LONG, SHORT and NEUTRAL")
+        if not 0 <= request.from_close_time_ms <= FAR_MS:
+            raise InvalidRequest("from_close_time_ms", "must be ms since 1970")
         sides = np.zeros(4, dtype=np.bool_)
         sides[list(request.directions) or list(_SIDES)] = True
         symbols = frozenset(name.encode() for name in request.symbols)
