@@ -61,7 +61,7 @@ impl Upstream {
             Ok(mut sender) => sender
                 .send_request(request)
                 .await
-                .map_err(|error| error.to_string()),
+                .map_err(|error| whole(&error)),
             Err(error) => Err(error.to_string()),
         };
         match sent {
@@ -92,6 +92,12 @@ impl Upstream {
         *known = Some(sender.clone());
         Ok(sender)
     }
+}
+
+/// Says an error with all that lies behind it.
+fn whole(error: &dyn std::error::Error) -> String {
+    let behind = std::iter::successors(error.source(), |error| error.source());
+    behind.fold(error.to_string(), |said, error| format!("{said}: {error}"))
 }
 
 /// Connects to an abstract name, which waits for nobody.

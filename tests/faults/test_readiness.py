@@ -49,5 +49,5 @@ def test_of_a_fault_that_is_repaired_at_once_nobody_has_to_be_told():
 
 
 def test_what_a_fault_brings_about_ends_where_the_next_one_begins():
-    changes = [(0.0, True), (10.5, False), (12.0, True), (14.5, False), (17.0, True)]
+    changes = [(0.0, True), (10.5, False), (12.0, True), (13.9, False), (17.0, True)]
     assert check(changes, [fault(10.0), fault(14.0)], stays_ready=False) == Told(0.5, 3.0)

@@ -27,7 +27,7 @@ def with_a_standby(directory: Path) -> Mapping[str, str]:
     limits = {
         "CANDLECAST_MODEL_TRIAL_TIMEOUT_MS": "10000",
         "CANDLECAST_MODEL_BYTES_MAX": str(64 * 1024**2),
-        "CANDLECAST_MODEL_WINDOW_MS_MAX": "8",
+        "CANDLECAST_MODEL_WINDOW_MS_MAX": "4",
     }
     return {"CANDLECAST_MODEL_REPOSITORY": str(repository(directory))} | limits
 
