@@ -316,6 +316,16 @@ async def test_an_empty_or_oversized_request_is_refused_with_the_field(door):
             assert bad.field_violations[0].field == field
 
 
+@pytest.mark.parametrize("letter", ["a", "₿"])
+async def test_an_error_that_quotes_what_was_sent_stays_short_enough_for_headers(door, letter):
+    async with grpc.aio.insecure_channel(door.address) as channel:
+        stub = forecasts_pb2_grpc.ForecastsStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetSymbol(forecasts_pb2.GetSymbolRequest(symbol=letter * 70_000))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details().endswith("…") and rpc_status.from_call(refused.value) is not None
+
+
 async def test_more_symbols_than_the_limit_are_refused_and_known_ones_go_on(door):
     await door.client.predict([messages(candles(f"S{i}", 1))[0] for i in range(50)])
     results = await door.client.predict([messages(candles("ONEMORE", 1))[0], messages(candles("S7", 2))[1]])

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "candlecast"
 RETRY_AFTER_MS = 500
+WORDS_CHARS_MAX: Final = 300
+"""They may hold what a caller sent, and travel in headers, of which clients take 8 KB."""
 FAILURES: Final = Counter[str]()
 """Calls that ended with an error since the process began, by its reason."""
 
@@ -41,12 +43,13 @@ def status(error: Exception) -> status_pb2.Status:
     details = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
     packed = [_any(details[0])]
     if isinstance(error, errors.InvalidRequest):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
+        said = _short(error.field), _short(error.description)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=said[0], description=said[1])
         packed.append(_any(error_details_pb2.BadRequest(field_violations=[violation])))
     if code in (code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED):
         delay = duration_pb2.Duration(nanos=RETRY_AFTER_MS * 1_000_000)
         packed.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code, message=str(error) if ours else "internal error", details=packed)
+    return status_pb2.Status(code=code, message=_short(str(error)) if ours else "internal error", details=packed)
 
 
 def failure(error: Exception) -> status_pb2.Status:
@@ -62,6 +65,10 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
     rich = rpc_status.to_status(failure(error))
     await context.abort(rich.code, rich.details, rich.trailing_metadata)
     raise AssertionError("abort does not return")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WORDS_CHARS_MAX else f"{text[: WORDS_CHARS_MAX - 1]}…"
 
 
 def _any(
