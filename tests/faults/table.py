@@ -43,6 +43,7 @@ def rendered(runs: list[dict]) -> str:
     for i, run in enumerate(runs):
         again = {row["row"] for later in runs[i + 1 :] for row in later["rows"]}
         run["rows"] = [row for row in run["rows"] if row["row"] not in again]
+        run["failed"] = [number for number in run["failed"] if number not in again]
     lines, rows, failed = (
         [HEAD],
         [row for run in runs for row in run["rows"]],
