@@ -77,7 +77,7 @@ async def words():
 async def test_a_call_is_answered_and_says_how_long_it_waits(words):
     one = words.channel.unary_unary(ONE)
     assert await one(b"say yes", timeout=5) == b"yes"
-    assert 4_000 < words.of(b"say yes").timeout_ms <= 5_000
+    assert 4_000 < words.of(b"say yes").timeout_ms <= 5_050  # grpc rounds up what it says, by 1 % at most
     assert await one(b"say " + b"x" * 900) == b"x" * 900
     assert words.calls[-1].timeout_ms is None
     assert not words.left
