@@ -11,7 +11,7 @@ import torch
 
 from candlecast import outputs
 from candlecast.errors import CandlecastError, ConfigurationError
-from candlecast.training import attribution, export, loss
+from candlecast.training import attribution, export, loss, networks
 from candlecast.training.config import Config
 from candlecast.training.data import Samples
 from candlecast.training.feed import Feed
@@ -92,6 +92,20 @@ def test_a_finished_fit_is_not_run_again(samples: Samples, tmp_path: Path) -> No
     assert not again.fitted.interrupted  # no step was made
     assert again.fitted == once.fitted
     np.testing.assert_array_equal(again.predict(samples, VALIDATION), once.predict(samples, VALIDATION))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fit_takes_back_what_its_validation_part_does_not_bear_out(
+    kind: str, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "fit_leans", lambda answers, directions: np.array([0.0, 1.0, 0.0, 1.0]))
+
+    network = fitted(kind, samples)
+
+    logits = network.predict(samples, VALIDATION)[:, outputs.LOGITS].reshape(-1, 4, 3)
+    lean = np.abs(logits[..., 0] - logits[..., 1]).max(axis=0)
+    assert (lean[[0, 2]] < 1e-5).all() and (lean[[1, 3]] > 1e-3).all()
+    assert network.described()["leans"] == [0.0, 1.0, 0.0, 1.0]
 
 
 def test_a_checkpoint_of_another_fit_is_refused(samples: Samples, tmp_path: Path) -> None:
