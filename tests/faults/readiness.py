@@ -108,9 +108,8 @@ def check(changes: Sequence[tuple[float, bool]], faults: Sequence[Fault], *, sta
     ends = [*(fault.began_s for fault in faults[1:]), float("inf")][: len(faults)]
     worst: list[tuple[float, float]] = []
     for fault, next_s in zip(faults, ends, strict=True):
-        limit_s = min(
-            fault.over_s + AGAIN_S, next_s - SLACK_S
-        )  # what begins later is the next one's, asked just before
+        # A spell that begins just before the next fault is that one's: it is dated by when the question was asked.
+        limit_s = min(fault.over_s + AGAIN_S, next_s - SLACK_S)
         mine = [spell for spell in spells if spell[1] > fault.began_s and spell[0] < limit_s]
         if not mine:
             assert fault.repaired_s - fault.began_s <= TOLD_S + SLACK_S, f"unready was never told (I6): {fault}"

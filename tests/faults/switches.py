@@ -51,12 +51,7 @@ class Models:
         return next(number for number, one in found.items() if one.state == pb.MODEL_STATE_CHAMPION)
 
     async def push(self, folder: Path) -> Any:
-        try:
-            return await self._stub.Push(pieces(folder, "a proof"), metadata=self._metadata, timeout=120)
-        except grpc.aio.AioRpcError as error:
-            if error.details() != "Internal error from Core":  # grpc's own: refused while it was still writing
-                raise
-        return await self.push(folder)
+        return await self._stub.Push(pieces(folder, "a proof"), metadata=self._metadata, timeout=120)
 
     async def promote(self, version: int) -> None:
         request = pb.SetAliasRequest(version=version, alias=pb.MODEL_STATE_CHAMPION, why="a switch")
