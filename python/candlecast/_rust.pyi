@@ -592,10 +592,12 @@ class Door:
         message of None says that the caller of that number waits no more. Nothing of a stream comes once one of its
         messages has failed.
         """
-    def answer(self, replies: Sequence[tuple[int, bytes]]) -> None:
+    def answer(self, answers: Sequence[tuple[int, bytes]]) -> None:
         """Answer calls by number; one that was left takes no harm."""
     def fail(self, call: int, code: int, message: str, details: bytes) -> None:
         """End a call with a status; of a stream, all of it."""
+    def refused(self) -> dict[int, int]:
+        """Return how many calls of the methods it ended before their message was taken, by status code."""
     def stop(self, code: int, message: str, details: bytes) -> None:
         """Read no more from streams: what was read is answered, then they end with this status."""
     def close(self, grace_ms: int, code: int, message: str, details: bytes) -> None:

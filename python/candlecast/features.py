@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ class Outcomes:
     open_time_ms: I64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Moved:
     """What became of N candles, and the windows that came of it."""
 
@@ -55,7 +56,7 @@ class Moved:
         columns["window"] = np.where(columns["window"] < 0, -1, columns["window"] - before)
         return Moved(Outcomes(**columns), self.windows[before:until], self.features_us)
 
-    @property
+    @cached_property
     def of_windows(self) -> I64:
         """Return which candle each of R windows is of."""
         if self.some is not None:

@@ -11,7 +11,6 @@ import logging
 import math
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,22 +18,22 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candlecast import ensemble
 from candlecast import features as feature_state
-from candlecast.cache import ForecastCache, Recalled
+from candlecast.cache import ForecastCache
 from candlecast.catch_up import Misses
 from candlecast.errors import CandlecastError, DeadlineExceeded, Overloaded, Stopped, Unavailable
 from candlecast.features import Features, Moved
 from candlecast.filters import Thresholds
 from candlecast.gate import Decisions
 from candlecast.gatekeeper import Gatekeeper, nothing_said
-from candlecast.interpret import interpret
 from candlecast.line import Line
+from candlecast.reading import Reader
+from candlecast.recall import Recall
 from candlecast.routing import Asks, Lane, Routes, Said
 from candlecast.shadow import Shadow
 from candlecast.signals import Signals
+from candlecast.together import Together
 from candlecast.values import (
     F32,
     F64,
@@ -46,16 +45,17 @@ from candlecast.values import (
     Missed,
     Model,
     Recorded,
-    StageTimes,
     Symbols,
 )
 from candlecast.values import symbols as symbol_column
-from candlecast.work import Answer, Group, Place, Work, looked_at
+from candlecast.work import Answer, Ask, Group, Place, Work, looked_at
 
 log = logging.getLogger(__name__)
 
 _ASK_PAUSE_MIN_S = 0.05
 _ASK_PAUSE_MAX_S = 1.0
+_ASKED_TOGETHER_MAX = 64
+"""Symbols whose newest forecasts are wanted, of one group: most of them are remembered, as a rule."""
 
 
 class Recorder(Protocol):
@@ -115,9 +115,8 @@ class Forecaster:
     ) -> None:
         self._gate = gate
         self._observe = observe
-        self._max_model_age_ms = max_model_age_ms
         self._signals = signals or Signals(feature_state.NAMES, feature_state.STATES, thresholds)
-        self._cache = ForecastCache(ttl_s=0, rows_max=0) if cache is None else cache
+        self._reader = Reader(self._signals, max_model_age_ms)
         self.ml_cache_hits_total = 0
         """Forecasts that were answered from memory."""
         self.listeners: list[Callable[[Answer | None], None]] = []
@@ -133,14 +132,12 @@ class Forecaster:
         self._groups_max = max(2, batches_in_flight_max)
         self._asking = 0  # groups that wait for the model
         self._unanswered: dict[Group, int] = {}  # of small ones, that are under way, and their rows
-        self._waiting: deque[Work] = deque()  # small ones, to go together
-        self._waiting_rows = 0
+        self._waiting = Together(batch_rows_max, self._give_up)  # small ones
+        self._waiting_asks = {durable: Together(_ASKED_TOGETHER_MAX, self._give_up) for durable in (False, True)}
         self._line = Line()  # of all small ones under way
         self._pump_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._unrecorded: dict[asyncio.Future[None], Symbols] = {}  # whose new candles the recorder was not given yet
-        self._being_asked: dict[asyncio.Future[None], NDArray[np.uint64]] = {}
-        """By `given` of who asks the model just now: the features of what it asks."""
         self._stopping = asyncio.Event()
         self._lane_limits: dict[str, Any] = {
             "batch_rows_max": batch_rows_max,
@@ -152,6 +149,9 @@ class Forecaster:
         self._first = first
         self.routes = Routes(first, pick)
         """Who answers: other versions take their places here."""
+        self._recall = Recall(
+            ForecastCache(ttl_s=0, rows_max=0) if cache is None else cache, self._signals, self.routes
+        )
         self.shadow: Shadow | None = None
         """Who hears it as well."""
 
@@ -178,8 +178,11 @@ class Forecaster:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._stopping.set()
-        self._start_waiting()
-        while self._tasks:
+        while self._tasks or self._waiting or any(self._waiting_asks.values()):
+            self._start_waiting()
+            for asks in self._waiting_asks.values():
+                while asks:
+                    self._start_asked(asks.take())
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._first.__aexit__()
 
@@ -189,7 +192,7 @@ class Forecaster:
         Raises:
             Overloaded: before any state has moved.
         """
-        by_batches_s = self.routes.expected_s(rows + self._waiting_rows)
+        by_batches_s = self.routes.expected_s(rows + self._waiting.rows)
         expected_ms = max(by_batches_s, self._line.expected_s(rows)) * 1000
         if expected_ms > timeout_ms:
             raise Overloaded(
@@ -204,10 +207,9 @@ class Forecaster:
         Raises:
             Overloaded, Stopped: before any state has moved.
         """
-        work = self._admitted(candles, decode_us, durable)
+        work = self._admitted(len(candles), durable, candles=candles, decode_us=decode_us)
         if forecast and len(candles) <= self._group_rows_max:
-            self._waiting.append(work)
-            self._waiting_rows += len(candles)
+            self._waiting.add(work)
             self._schedule_pump()
         else:
             self._start_waiting()  # what came before goes before
@@ -215,27 +217,19 @@ class Forecaster:
         return work
 
     def newest(self, symbols: Sequence[str], interval_ms: int, *, durable: bool = True) -> Work:
-        """Forecast the newest closed candle of symbols; nothing moves.
+        """Forecast the newest closed candle of symbols, after what was accepted before; nothing moves.
+
+        The answer is to all who asked together: see Work.
 
         Raises:
             Overloaded, Stopped.
         """
-        self._start_waiting()
-        self._require_room(len(symbols))
-        column = symbol_column(symbols)
-        moved = self._features.newest(column, interval_ms)
-        values = np.full((len(symbols), 8), np.nan)
-        values[:, 3] = moved.pushed.close
-        candles = Candles(
-            symbol=column,
-            interval_ms=np.full(len(symbols), interval_ms, dtype=np.int64),
-            open_time_ms=moved.pushed.open_time_ms,
-            values=values,
-            forming=np.zeros(len(symbols), dtype=np.bool_),
-        )
-        work = self._admitted(candles, 0, durable)
-        work.is_moving = True
-        self._run(Group([work], candles, moved, asked=True))
+        work = self._admitted(len(symbols), durable, ask=Ask(symbols, interval_ms))
+        if len(symbols) <= _ASKED_TOGETHER_MAX:
+            self._waiting_asks[durable].add(work)
+            self._schedule_pump()
+        else:
+            self._start_asked([work])
         return work
 
     async def settled(self) -> None:
@@ -282,13 +276,15 @@ class Forecaster:
         self._require_room(rows)
         return self._recorder.admit(2 * rows)  # a candle and a forecast each
 
-    def _admitted(self, candles: Candles, decode_us: int, durable: bool) -> Work:
-        place = self._admit(len(candles))
-        self._rows += len(candles)
+    def _admitted(
+        self, rows: int, durable: bool, *, candles: Candles | None = None, decode_us: int = 0, ask: Ask | None = None
+    ) -> Work:
+        place = self._admit(rows)
+        self._rows += rows
         loop = asyncio.get_running_loop()
-        work = Work(candles, place, decode_us, durable, loop.create_future(), loop.create_future())
+        work = Work(candles, place, decode_us, durable, loop.create_future(), loop.create_future(), ask)
         work.done.add_done_callback(looked_at)
-        if len(candles) <= self._group_rows_max:
+        if rows <= self._group_rows_max:
             self._line.join(work)
         return work
 
@@ -300,57 +296,67 @@ class Forecaster:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        while self._waiting and self._asking < self._groups_max and self._is_worth_it():
-            self._start(self._next_works(), forecast=True)
-
-    def _is_worth_it(self) -> bool:
-        """Say whether what waits may go: at once if nothing is under way, beside others once it is as many as they are.
-
-        Else the first of those who were just answered would go alone, and the others behind them in crumbs, each of
-        which costs the machine what a large group does. A group waits for no model that is away, for no disk that its
-        own callers would not wait for, and never for PostgreSQL.
-        """
-        durable = self._waiting[0].durable
-        alike = (rows for group, rows in self._unanswered.items() if group.works[0].durable == durable)
-        return self._waiting_rows >= max(alike, default=0)
+        while self._waiting and self._asking < self._groups_max and self._waiting.is_worth_it(self._unanswered):
+            self._start(self._waiting.take(), forecast=True)
+        for asks in self._waiting_asks.values():  # nothing moves by them: their order is free
+            while asks and asks.is_worth_it(self._unanswered):
+                self._start_asked(asks.take())
 
     def _start_waiting(self) -> None:
         while self._waiting:
-            self._start(self._next_works(), forecast=True)
+            self._start(self._waiting.take(), forecast=True)
 
-    def _next_works(self) -> list[Work]:
-        """Take from those that wait as many as go together: their answers wait for the disk, or none does."""
-        works, rows = list[Work](), 0
-        while self._waiting:
-            following = self._waiting[0]
-            fits = rows + len(following.candles) <= self._group_rows_max
-            if works and not (fits and following.durable == works[0].durable) and not following.was_left:
-                break
-            self._waiting.popleft()
-            self._waiting_rows -= len(following.candles)
-            if following.was_left:
-                self._leave([following])
-                following.done.cancel()
-                continue
-            works.append(following)
-            rows += len(following.candles)
-        return works
-
-    def _start(self, works: Sequence[Work], forecast: bool) -> None:
+    def _start(self, works: list[Work], forecast: bool) -> None:
         """Move the state by the candles of works and begin the rest."""
         if not works:
             return
         for work in works:
             work.is_moving = True
-        candles = works[0].candles if len(works) == 1 else Candles.joined([work.candles for work in works])
+        parts = [work.candles for work in works if work.candles is not None]
+        candles = parts[0] if len(parts) == 1 else Candles.joined(parts)
         try:
             moved = self._features.push(candles, windows=forecast)
         except BaseException as error:
-            self._leave(works)
-            for work in works:
-                work.done.set_exception(error)
+            self._fail(works, error)
             return
         self._run(Group(works, candles, moved))
+
+    def _start_asked(self, works: list[Work]) -> None:
+        """Look up the newest candles of asks, each symbol once, and begin the rest."""
+        asks = [work.ask for work in works if work.ask is not None]
+        if not asks:
+            return
+        self._start_waiting()  # what came before goes before
+        places = dict[str, int]()
+        for work, ask in zip(works, asks, strict=True):
+            work.is_moving = True
+            work.places = [places.setdefault(name, len(places)) for name in ask.names]
+        column, interval_ms = symbol_column(list(places)), asks[0].interval_ms
+        try:
+            moved = self._features.newest(column, interval_ms)
+        except BaseException as error:
+            self._fail(works, error)
+            return
+        values = np.full((len(column), 8), np.nan)
+        values[:, 3] = moved.pushed.close
+        candles = Candles(
+            symbol=column,
+            interval_ms=np.full(len(column), interval_ms, dtype=np.int64),
+            open_time_ms=moved.pushed.open_time_ms,
+            values=values,
+            forming=np.zeros(len(column), dtype=np.bool_),
+        )
+        self._run(Group(works, candles, moved))
+
+    def _fail(self, works: list[Work], error: BaseException) -> None:
+        self._leave(works)
+        for work in works:
+            work.done.set_exception(error)
+
+    def _give_up(self, work: Work) -> None:
+        """Let go of a work whose caller left before its turn."""
+        self._leave([work])
+        work.done.cancel()
 
     def _run(self, group: Group) -> None:
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the candles, to the recorder
@@ -360,7 +366,7 @@ class Forecaster:
             given.add_done_callback(self._unrecorded.pop)
         task = asyncio.create_task(self._answer(group, given))
         self._tasks.add(task)
-        if (rows := len(group.candles)) <= self._group_rows_max:
+        if (rows := len(group.candles)) <= (_ASKED_TOGETHER_MAX if group.is_asked else self._group_rows_max):
             self._unanswered[group] = rows
 
         def done(task: asyncio.Task[None]) -> None:
@@ -378,31 +384,32 @@ class Forecaster:
 
     def _leave(self, works: Sequence[Work]) -> None:
         for work in works:
-            self._rows -= len(work.candles)
+            self._rows -= work.rows
             work.place.__exit__(None, None, None)
 
     def _no_longer_in_the_way(self, group: Group) -> None:
         self._unanswered.pop(group, None)
-        if self._waiting:
+        if self._waiting or any(self._waiting_asks.values()):
             self._schedule_pump()
 
     async def _answer(self, group: Group, given: asyncio.Future[None]) -> None:
         candles, moved, works = group.candles, group.moved, group.works
-        place, durable = works[0].place, works[0].durable
         verdict = moved.pushed.verdict
         accepted = np.flatnonzero(verdict == feature_state.ACCEPTED)
         unrecorded = candles.take(accepted) if len(accepted) else None
-        said: Said | None
-        made, forecasts, error = None, None, None
         if len(unseen := accepted[moved.pushed.window[accepted] < 0]):
             self._signals.follow(candles.take(unseen))
+        if group.is_asked and await self._go_apart(group):
+            return
+        recalled = await self._recall.of(group) if len(moved.windows) else None
+        place, durable = works[0].place, works[0].durable
+        said: Said | None
+        made, forecasts, error = None, None, None
         if len(moved.windows):
-            recalled = await self._recall(candles, moved)
             asked = moved.only(recalled.fresh) if recalled else moved
             source = candles.take(asked.of_windows)
             of_gate = self._ask_gate(source) if len(source) else None
-            self._being_asked[given] = asked.pushed.features_hash[asked.of_windows]
-            given.add_done_callback(self._being_asked.pop)
+            self._recall.asks(asked, until=given)
             try:
                 said = await self._ask(asked.windows, source) if len(source) else None
             except Exception as away:
@@ -422,12 +429,13 @@ class Forecaster:
             if said is not None:
                 decode_us = max(work.decode_us for work in works)
                 decisions = (await of_gate if of_gate else None) or nothing_said(len(source))
-                made = self._interpret(source, asked, said, decode_us, decisions)
+                series, made = self._reader.read(source, asked, said, decode_us, decisions)
+                self._recall.keep(series, made)
                 said.spoke(made.meaning.confidence)
             forecasts = made
             if recalled is not None:
                 forecasts = recalled.joined(made)
-                self.ml_cache_hits_total += len(recalled.known)
+                self.ml_cache_hits_total += group.rows_at(moved.of_windows[recalled.known])
             if error is not None:
                 self._miss(candles, moved, error)
         started = time.perf_counter()
@@ -454,35 +462,33 @@ class Forecaster:
             self._count_conflicts(candles, late, known)
             answer = replace(answer, known=dict(zip(late.tolist(), known, strict=True)))
         group.finish(answer)
-        self._observe(answer, group.asked)
+        self._observe(answer, group.is_asked)
         if error is not None:  # its callers may have left: nobody else will say it
             log.warning("candles=%d windows=%d error=%r", len(candles), len(moved.windows), error)
 
-    async def _recall(self, candles: Candles, moved: Moved) -> Recalled | None:
-        """Return what is remembered of the wanted forecasts; None: nothing is, as of every new candle.
+    async def _go_apart(self, group: Group) -> bool:
+        """Start those who ask anew, apart, unless all of them go the same way at once.
 
-        What others ask the model for just now is waited for, once: if they fail, we ask.
+        Who needs no model waits for nobody who does, and who needs it for nobody who waits for what others ask it just
+        now; that is waited for once.
         """
-        of_window = moved.of_windows
-        if not (moved.pushed.verdict[of_window] == feature_state.DUPLICATE).any():
-            return None
-        if self._cache.is_on:
-            wanted = moved.pushed.features_hash[of_window]
-            waits = {given for given, asked in self._being_asked.items() if np.isin(wanted, asked).any()}
-            if waits:
-                await asyncio.wait(waits)
-        source, state = candles.take(of_window), moved.pushed.state[of_window]
-        series = self._signals.series.of(source.symbol, source.interval_ms)
-        close_time_ms = source.open_time_ms + source.interval_ms
-        serving = self.routes.answers(source.symbol, close_time_ms)
-        recalled = self._cache.recall(series, close_time_ms, moved.pushed.features_hash[of_window], *serving)
-        if (known := recalled.forecasts) is None:
-            return None
-        # The symbol may have become STALE or QUARANTINED since: that is said, and no signal leaves.
-        state = state[recalled.known]
-        reasons = self._signals.again(known.reasons, state)
-        direction = np.where(reasons == 0, known.direction, 0).astype(np.int8)
-        return replace(recalled, forecasts=replace(known, state=state, reasons=reasons, direction=direction))
+        parted = self._recall.parted(group)
+        if parted.asking or parted.waiting:  # for the model, that may take long
+            self._no_longer_in_the_way(group)
+        if not parted.waiting and not (parted.asking and parted.alone):
+            return False
+        group.works.clear()
+        self._start_asked(parted.alone)
+        self._start_asked(parted.asking)
+        if parted.waiting:
+            group.works.extend(parted.waiting)  # to be failed, should this be
+            await asyncio.wait(parted.others)
+            group.works.clear()
+            for work in parted.waiting:  # with all others that have waited for the same
+                work.has_waited = True
+                self._waiting_asks[work.durable].add(work)
+            self._schedule_pump()
+        return True
 
     @staticmethod
     async def _record(place: Place, candles: Candles | None, forecasts: Forecasts | None, *, durable: bool) -> Recorded:
@@ -503,12 +509,12 @@ class Forecaster:
     def _tell(self, shadow: Shadow, forecasts: Forecasts, new: Bool, windows: F32, decisions: Decisions) -> None:
         """Let the shadow hear of what has a forecast now; what was forecast before, or is not stored, it does not."""
         if new.all():
-            shadow.hear(windows, lambda said: self._of_shadow(forecasts, said, decisions))
+            shadow.hear(windows, lambda said: self._reader.read_shadow(forecasts, said, decisions))
         elif new.any():
             at = np.flatnonzero(new)
             some, windows = forecasts.take(at), windows[at]
             of = Decisions(decisions.verdict[at], decisions.probability[at], decisions.degraded[at])
-            shadow.hear(windows, lambda said: self._of_shadow(some, said, of))
+            shadow.hear(windows, lambda said: self._reader.read_shadow(some, said, of))
 
     async def _finish_without_model(self, group: Group) -> None:
         """Answer those whose candles have no window: they need no model, nor what storage knows."""
@@ -577,81 +583,3 @@ class Forecaster:
         for i, what in zip(late.tolist(), known, strict=True):
             if what is Known.OTHER_VALUES:
                 self._features.count_conflict(candles.symbol[i].decode(), int(candles.interval_ms[i]))
-
-    def _interpret(self, source: Candles, moved: Moved, said: Said, decode_us: int, decisions: Decisions) -> Forecasts:
-        """Return the forecasts of windows, whose candles are `source` and of which the gate decided so."""
-        started = time.perf_counter()
-        pushed, windows, of_window = moved.pushed, moved.windows, moved.of_windows
-        state, gap_filled = pushed.state[of_window], pushed.gap_filled[of_window]
-        outputs, model_agreement, degraded = ensemble.parts(said.outputs)
-        meaning = interpret(outputs, said.temperatures)
-        signal = self._signals.judge(meaning, source, windows, state, gap_filled, decisions.verdict)
-        verdicts = signal.verdicts
-        forecasts = Forecasts(
-            symbol=source.symbol,
-            interval_ms=source.interval_ms,
-            close_time_ms=source.open_time_ms + source.interval_ms,
-            close=source.values[:, 3],
-            volume=source.values[:, 4],
-            forming=source.forming,
-            state=state,
-            gap_filled=gap_filled,
-            degraded=degraded | decisions.degraded | said.is_older_than(self._max_model_age_ms),
-            model_agreement=model_agreement,
-            features_hash=pushed.features_hash[of_window],
-            rows=np.ascontiguousarray(windows[:, -1, :]),
-            zero_variance=pushed.still[of_window].astype(np.int32),
-            outputs=outputs,
-            meaning=meaning,
-            direction=verdicts.direction,
-            strength=verdicts.strength,
-            reasons=verdicts.reasons,
-            rule_score=signal.rule_score,
-            hybrid_score=signal.hybrid_score,
-            size_multiplier=signal.size_multiplier,
-            gate_verdict=decisions.verdict,
-            gate_probability=decisions.probability,
-            model=said.champion.model,
-            challenger=said.challenger.model if said.challenger else None,
-            by_challenger=said.by_challenger,
-            times=StageTimes(
-                decode_us=decode_us,
-                features_us=moved.features_us,
-                queue_us=said.queue_us,
-                model_us=said.run_us,
-                interpret_us=int((time.perf_counter() - started) * 1e6),
-            ),
-        )
-        self._cache.keep(signal.series, forecasts)
-        return forecasts
-
-    def _of_shadow(self, heard: Forecasts, said: Said, decisions: Decisions) -> Forecasts:
-        """Return what the shadow says where these forecasts were answered."""
-        started = time.perf_counter()
-        outputs, model_agreement, degraded = ensemble.parts(said.outputs)
-        meaning = interpret(outputs, said.temperatures)
-        signal = self._signals.alone(meaning, heard.rows, heard.state, heard.gap_filled, decisions.verdict)
-        verdicts = signal.verdicts
-        return replace(
-            heard,
-            degraded=degraded | decisions.degraded | said.is_older_than(self._max_model_age_ms),
-            model_agreement=model_agreement,
-            outputs=outputs,
-            meaning=meaning,
-            direction=verdicts.direction,
-            strength=verdicts.strength,
-            reasons=verdicts.reasons,
-            rule_score=signal.rule_score,
-            hybrid_score=signal.hybrid_score,
-            size_multiplier=signal.size_multiplier,
-            model=said.champion.model,
-            challenger=None,
-            by_challenger=None,
-            shadow=True,
-            times=replace(
-                heard.times,
-                queue_us=said.queue_us,
-                model_us=said.run_us,
-                interpret_us=int((time.perf_counter() - started) * 1e6),
-            ),
-        )

@@ -42,7 +42,7 @@ class Line:
 
     def join(self, work: Work) -> None:
         """Let a work stand last."""
-        stander = _Stander(self._clock(), len(work.candles))
+        stander = _Stander(self._clock(), work.rows)
         self._standers.append(stander)
         self._rows += stander.rows
         for end in (work.done, work.trouble):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from candlecast.errors import DeadlineExceeded
 from candlecast.features import DUPLICATE, Moved
-from candlecast.values import Candles, Forecasts, Known, Missed, Recorded, Symbols
+from candlecast.values import I64, Candles, Forecasts, Known, Missed, Recorded, Symbols
 
 
 class Place(Protocol):
@@ -102,18 +102,45 @@ class Part:
         return self.whole.error if until > before else None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """For the newest closed candles of symbols: none is sent."""
+
+    names: Sequence[str]
+    interval_ms: int
+
+
 @dataclass(slots=True, eq=False)
 class Work:
-    """Candles under way; await it for the answer, however long that takes."""
+    """Candles under way, or an ask; await it for the answer, however long that takes.
 
-    candles: Candles
+    Those who ask together are answered together: `places` says which rows of the answer are whose.
+    """
+
+    candles: Candles | None
     place: Place
     decode_us: int
     durable: bool
     done: asyncio.Future[Answer | Part]
     trouble: asyncio.Future[Exception]  # why the model did not answer at first, while it is asked again
+    ask: Ask | None = None
+    places: Sequence[int] = ()  # of an ask that has begun
+    has_waited: bool = False  # an ask, for what others asked the model
     is_moving: bool = False  # the state has taken the candles
     was_left: bool = False  # before that, by its caller: it is not begun
+    rows: int = field(init=False)  # candles that it is about
+
+    def __post_init__(self) -> None:
+        self.rows = len(self.ask.names) if self.ask else len(self.candles or ())
+
+    def goes_the_way_of(self, other: Work) -> bool:
+        """Say whether both are of one kind, and both or neither wait for the disk."""
+        return self.durable == other.durable and (self.ask is None) == (other.ask is None)
+
+    def goes_with(self, other: Work) -> bool:
+        """Say whether both may be of one group."""
+        interval_ms = [work.ask.interval_ms for work in (self, other) if work.ask]
+        return self.goes_the_way_of(other) and interval_ms[1:] == interval_ms[:-1]
 
     def __await__(self) -> Generator[Any, None, Answer | Part]:
         return asyncio.shield(self.done).__await__()
@@ -197,25 +224,36 @@ class Waiter:
 class Group:
     """Work of several callers that goes one way together, one behind the other."""
 
-    works: Sequence[Work]
+    works: list[Work]
     candles: Candles
     moved: Moved
-    asked: bool = False  # for the newest candles of symbols: none was sent
+
+    @cached_property
+    def is_asked(self) -> bool:
+        """Whether it is of asks."""
+        return self.works[0].ask is not None
 
     @cached_property
     def again(self) -> Symbols:
         """The symbols of candles that were sent again: their first copy may still be on its way to the disk."""
-        again: Symbols = self.candles.symbol[(self.moved.pushed.verdict == DUPLICATE) & (not self.asked)]
+        again: Symbols = self.candles.symbol[(self.moved.pushed.verdict == DUPLICATE) & (not self.is_asked)]
         return again
 
     def finish(self, answer: Answer, *, but: Sequence[int] = ()) -> None:
-        """Answer each caller with its part, except those that have one of these candles."""
+        """Answer each caller with its part, of asks with the whole, except those that have one of these candles."""
         start = 0
         for work in self.works:
-            stop = start + len(work.candles)
-            if not work.done.done() and not any(start <= i < stop for i in but):
-                work.done.set_result(answer if len(self.works) == 1 else Part(answer, start, stop))
+            stop = start + work.rows
+            own = work.places if self.is_asked else range(start, stop)
+            if not work.done.done() and not any(i in own for i in but):
+                is_whole = self.is_asked or len(self.works) == 1
+                work.done.set_result(answer if is_whole else Part(answer, start, stop))
             start = stop
+
+    def rows_at(self, index: I64) -> int:
+        """Return how many rows [K] these are to its callers: of asks, the same may be of several."""
+        chosen = set(index.tolist())
+        return sum(i in chosen for work in self.works for i in work.places) if self.is_asked else len(chosen)
 
     def fail(self, error: BaseException) -> None:
         for work in self.works:

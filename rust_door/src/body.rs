@@ -82,6 +82,7 @@ async fn read(
                 }
                 Ok(None) => return,
                 Err(status) => {
+                    shared.calls.refuse(status.code);
                     let _ = due.send(Due::failure(status));
                     return;
                 }

@@ -1,7 +1,7 @@
 //! The inbox, and who waits for an answer.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{Read as _, Write as _},
     mem,
     os::unix::net::UnixStream,
@@ -44,7 +44,7 @@ pub enum Arrival {
 
 /// What a call is answered with.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// The answer, encoded.
     Message(Bytes),
     /// The call fails; of a stream, all of it: what came behind is not handed over any more.
@@ -74,6 +74,7 @@ pub(crate) struct Calls {
     waiting: Mutex<HashMap<u64, Waiting>>,
     next: AtomicU64,
     bell: UnixStream,
+    refused: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl Calls {
@@ -85,7 +86,17 @@ impl Calls {
             waiting: Mutex::default(),
             next: AtomicU64::new(0),
             bell,
+            refused: Mutex::default(),
         }
+    }
+
+    /// Counts a call that is not handed over, or not any further.
+    pub(crate) fn refuse(&self, code: u32) {
+        *lock(&self.refused).entry(code).or_default() += 1;
+    }
+
+    pub(crate) fn refused(&self) -> BTreeMap<u32, u64> {
+        lock(&self.refused).clone()
     }
 
     pub(crate) fn stream(&self) -> Arc<Stream> {
@@ -106,6 +117,7 @@ impl Calls {
         let stream = stream.map(Arc::clone);
         if !self.has_room() {
             fail(stream.as_ref());
+            self.refuse(self.full.code);
             return Answer::already(Reply::Failure(self.full.clone()));
         }
         let call = self.number();

@@ -10,6 +10,7 @@ mod upstream;
 mod wire;
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     io,
     net::{SocketAddr, ToSocketAddrs as _},
@@ -20,19 +21,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hyper::{Request, Response, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use crate::{body::Body, calls::Calls, upstream::Upstream, wire::Messages};
-pub use crate::{
-    calls::{Arrival, Reply},
-    wire::Status,
+use crate::{
+    body::Body,
+    calls::{Calls, Reply},
+    upstream::Upstream,
+    wire::{Code, Messages},
 };
+pub use crate::{calls::Arrival, wire::Status};
 
 /// Calls of one connection at a time; a client waits with more.
 const CALLS_PER_CONNECTION_MAX: u32 = 10_000;
@@ -98,6 +102,7 @@ struct Shared {
 /// The door; it closes when it is dropped.
 pub struct Door {
     calls: Arc<Calls>,
+    answers: mpsc::UnboundedSender<Vec<(u64, Bytes)>>,
     address: SocketAddr,
     bell: UnixStream,
     phase: watch::Sender<Phase>,
@@ -129,14 +134,17 @@ impl Door {
             let _inside = runtime.enter();
             TcpListener::from_std(listener)?
         };
+        let (answers, answered) = mpsc::unbounded_channel(); // no more than there are calls
         let thread = thread::Builder::new()
             .name("door".to_owned())
             .spawn(move || {
+                runtime.spawn(handed_over(answered, Arc::clone(&shared.calls)));
                 runtime.block_on(serve(listener, shared));
                 runtime.shutdown_background(); // what has not ended by now is cut off
             })?;
         Ok(Self {
             calls,
+            answers,
             address,
             bell,
             phase,
@@ -162,9 +170,21 @@ impl Door {
         self.calls.take(&self.bell)
     }
 
-    /// Answers a call; one that was left takes no harm.
-    pub fn reply(&self, call: u64, reply: Reply) {
-        self.calls.reply(call, reply);
+    /// Answers calls, and wakes the door once for all of them; those that were left take no harm.
+    pub fn answer(&self, answers: Vec<(u64, Bytes)>) {
+        // A door that has ended has ended all calls.
+        let _ = self.answers.send(answers);
+    }
+
+    /// Ends a call, of a stream all of it: what came behind is not handed over any more.
+    pub fn fail(&self, call: u64, status: Status) {
+        self.calls.reply(call, Reply::Failure(status));
+    }
+
+    /// How many calls of the methods that are handed over it ended itself, by status code: no message of those came.
+    #[must_use]
+    pub fn refused(&self) -> BTreeMap<u32, u64> {
+        self.calls.refused()
     }
 
     /// Reads no more from any stream: what was read is answered, then it ends with `status`.
@@ -213,6 +233,14 @@ fn listen(address: &str) -> io::Result<std::net::TcpListener> {
     let listener = found?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+async fn handed_over(mut answered: mpsc::UnboundedReceiver<Vec<(u64, Bytes)>>, calls: Arc<Calls>) {
+    while let Some(answers) = answered.recv().await {
+        for (call, message) in answers {
+            calls.reply(call, Reply::Message(message));
+        }
+    }
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -300,6 +328,7 @@ async fn answered(
         return Ok(upstream.answered(request).await);
     };
     if let Some(refused) = wire::refusal(&request) {
+        shared.calls.refuse(Code::Unimplemented as u32);
         return Ok(refused);
     }
     let deadline = wire::timeout(request.headers()).map(|timeout| Instant::now() + timeout);
@@ -319,7 +348,10 @@ async fn unary(
 ) -> Response<Body> {
     let reply = match messages.only().await {
         Ok(message) => calls.arrive(method, message, deadline, None).await,
-        Err(status) => Reply::Failure(status),
+        Err(status) => {
+            calls.refuse(status.code);
+            Reply::Failure(status)
+        }
     };
     match reply {
         Reply::Message(message) => wire::whole(&message),

@@ -50,7 +50,7 @@ impl Default for Status {
 }
 
 #[derive(Clone, Copy)]
-enum Code {
+pub(crate) enum Code {
     Ok = 0,
     Cancelled = 1,
     ResourceExhausted = 8,

@@ -252,6 +252,17 @@ async def test_a_symbol_alone_asks_for_its_newest_candle_which_is_stale_when_lon
     assert (verdict(bad), bad.refusal.field, bad.refusal.reason) == ("REFUSED", "symbol", "BAD_SYMBOL")
 
 
+async def test_symbols_that_come_with_candles_are_answered_behind_them_and_after_they_have_moved_the_state(door):
+    (candle, *_) = await warmed(door)
+    async with grpc.aio.insecure_channel(door.address) as channel:
+        request = forecasts_pb2.PredictRequest(candles=[candle], symbols=["no symbol", "BTCUSDT", "BTCUSDT"])
+        answered = (await forecasts_pb2_grpc.ForecastsStub(channel).Predict(request)).results
+    assert [result.symbol for result in answered] == ["BTCUSDT", "no symbol", "BTCUSDT", "BTCUSDT"]
+    assert (verdict(answered[0]), verdict(answered[1])) == ("ACCEPTED", "REFUSED")
+    closes = {result.forecast.close_time_ms for result in (answered[0], *answered[2:])}
+    assert closes == {candle.open_time_ms + INTERVAL_MS} and len(door.recorder.forecasts) == 1
+
+
 async def test_backfill_moves_state_stores_candles_and_counts(door):
     history = messages(candles("BTCUSDT", 1_500))
     bad = changed(history[700], high=0.5)

@@ -89,6 +89,7 @@ async def test_an_error_ends_a_call_with_its_status(words):
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "is wrong" in refused.value.details()
     assert b"candlecast" in dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+    assert words.door.refused() == {}  # it was taken: who took it counts it
 
 
 async def test_a_message_that_is_too_large_is_refused_and_the_next_one_is_not(words):
@@ -101,6 +102,7 @@ async def test_a_message_that_is_too_large_is_refused_and_the_next_one_is_not(wo
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert f"(1004 vs. {MESSAGE_BYTES_MAX})" in refused.value.details()
     assert await words.channel.unary_unary(ONE)(b"say yes") == b"yes"
+    assert words.door.refused() == {"RESOURCE_EXHAUSTED": 2}
 
 
 async def test_compressed_messages_are_read_and_other_kinds_refused_with_what_is_known(words):
@@ -113,6 +115,7 @@ async def test_compressed_messages_are_read_and_other_kinds_refused_with_what_is
         await one(b"say " + b"x" * 800, compression=grpc.Compression.Deflate)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert "gzip" in refused.value.details()
+    assert words.door.refused() == {"RESOURCE_EXHAUSTED": 1, "UNIMPLEMENTED": 1}
 
 
 async def test_who_gives_up_is_told_of_and_harms_nobody(words):

@@ -16,7 +16,7 @@ class Clock:
 
 def standing(line, rows):
     loop = asyncio.get_running_loop()
-    work = SimpleNamespace(candles=range(rows), done=loop.create_future(), trouble=loop.create_future())
+    work = SimpleNamespace(rows=rows, done=loop.create_future(), trouble=loop.create_future())
     line.join(work)
     return work
 

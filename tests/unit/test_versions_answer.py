@@ -162,7 +162,7 @@ async def played(is_heard):
                 await poll("it has spoken", lambda k=k: _true(len(kept) > k), timeout_ms=2_000, interval_ms=1)
         assert [set(who(answer)) for answer in told] == [{1}, {1}]
         assert not any(answer.forecasts.shadow for answer in told)
-        assert len(forecaster._cache) == 8  # the newest of each series, none of the shadow's
+        assert len(forecaster._recall._cache) == 8  # the newest of each series, none of the shadow's
         assert who(await forecaster.accept(server.close(1))) == [1] * 8
         assert forecaster.ml_cache_hits_total == 8
         return directions, forecaster._signals.portfolio.core.open.series.tolist(), kept

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 
 from candlecast import __version__
 from candlecast.errors import CandlecastError, ConfigurationError
+from candlecast.lifecycle import prepare_grpc
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78
@@ -57,8 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration."""
-    # Before anything imports grpc: a lone candle's answer comes about 10 % earlier (bench/README.md).
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+    prepare_grpc()
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",

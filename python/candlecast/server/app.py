@@ -239,7 +239,7 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
         if settings.drift_interval_s:
             await stack.enter_async_context(drift_watch_of(settings, forecaster.routes, alerter, telemetry))
         yield await stack.enter_async_context(
-            _listening(settings, forecaster, features, order_flow, models, subscriptions, pool, readiness)
+            _listening(settings, forecaster, features, order_flow, models, subscriptions, pool, readiness, telemetry)
         )
 
 
@@ -421,6 +421,7 @@ async def _listening(
     subscriptions: Subscriptions,
     pool: Pool,
     readiness: Readiness,
+    telemetry: Telemetry,
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(
         options=[
@@ -448,6 +449,12 @@ async def _listening(
     reflection.enable_server_reflection((*SERVICES[1:], "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
     door = Door(settings.grpc, server, service, message_bytes_max=settings.message_bytes_max, grace_ms=STOP_GRACE_MS)
     async with door as address:
+        telemetry.total(
+            "candlecast_door_refusals_total",
+            "Calls of Predict and Stream that the door ended before their message was taken, by status code.",
+            door.refused,
+            ["code"],
+        )
         try:
             yield address
         finally:

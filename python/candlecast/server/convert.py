@@ -105,6 +105,15 @@ def results(
         yield result
 
 
+def results_of_asked(answer: Answer | Part, need: int) -> list[pb.CandleResult]:
+    """Return one result per symbol of those who asked together, made once for all of them."""
+    whole = answer.whole
+    made: list[pb.CandleResult] | None = vars(whole).get("results")
+    if made is None:
+        made = vars(whole)["results"] = list(results(whole.candles, whole, need, asked=True))
+    return made
+
+
 class Spoken(Protocol):
     """What an answer knows of its forecasts."""
 

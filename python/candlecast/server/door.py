@@ -26,6 +26,7 @@ INBOX_MESSAGES_MAX: Final = 10_000
 STREAM_MESSAGES_MAX: Final = 64
 STREAM_BYTES_MAX: Final = 256 * 1024
 """Under way in one stream, 2,000 candles; a faster client is slowed down by flow control."""
+_CODES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Methods(Protocol):
@@ -134,6 +135,10 @@ class Door:
     def stop(self) -> None:
         """Read no more from any stream: what was read is answered, then the stream ends with STOPPING."""
         self._door.stop(*_stopped())
+
+    def refused(self) -> dict[str, int]:
+        """Return how many calls it ended before their message was taken, by status code."""
+        return {_CODES[code]: count for code, count in self._door.refused().items()}
 
     def answer(self, number: int, message: bytes) -> None:
         """Answer a call, together with all others that are answered in this turn of the loop."""

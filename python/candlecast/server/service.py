@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -65,7 +64,6 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         self._candles_per_message_max = candles_per_message_max
         self._unary_timeout_ms = unary_timeout_ms
         self._answer_timeout_ms = answer_timeout_ms
-        self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     def stop(self) -> None:
@@ -119,14 +117,10 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         timeout_ms = self._unary_timeout_ms if call.timeout_ms is None else call.timeout_ms
         rows = len(asked.candles) + len(asked.symbols) + len(asked.packed) // CANDLE.itemsize
         self._forecaster.require_time(rows, timeout_ms)
-        work = self._accept(asked) if asked.candles or asked.packed else None
-        if asked.symbols:
-            task = asyncio.create_task(self._answer_symbols(call, asked, work, timeout_ms))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            call.left = task.cancel
-        elif work is not None:
-            self._answer(call, asked, work, pb.PredictResponse(), timeout_ms)
+        if asked.candles or asked.packed:
+            self._answer(call, asked, self._accept(asked), pb.PredictResponse(), timeout_ms)
+        else:
+            self._answer_symbols(call, asked, pb.PredictResponse(), timeout_ms)
 
     def _answer(
         self,
@@ -137,44 +131,42 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         timeout_ms: float,
     ) -> None:
         """Answer a call once its work is done; a stream waits for a model that is away, a single call does not."""
+        started = time.perf_counter()
 
-        def told(outcome: Answer | Part | BaseException) -> None:
-            if isinstance(outcome, BaseException):
-                call.fail(outcome if isinstance(outcome, Exception) else Stopped("the server is shutting down"))
-                return
-            try:
-                self._fill(response, request, work, outcome)
+        def fill(answer: Answer | Part) -> None:
+            self._fill(response, request, work, answer)
+            if isinstance(request, pb.PredictRequest) and isinstance(response, pb.PredictResponse) and request.symbols:
+                left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
+                self._answer_symbols(call, request, response, max(left_ms, 1))
+            else:
                 call.answer(response.SerializeToString())
-            except Exception as error:
-                call.fail(error)
 
-        call.left = Waiter(work, told, timeout_ms, patient=call.method == _STREAM).leave
+        call.left = Waiter(work, _told(call, fill), timeout_ms, patient=call.method == _STREAM).leave
 
-    async def _answer_symbols(
-        self, call: Call, request: pb.PredictRequest, work: Work | None, timeout_ms: float
+    def _answer_symbols(
+        self, call: Call, request: pb.PredictRequest, response: pb.PredictResponse, timeout_ms: float
     ) -> None:
-        """Answer for the newest candles of symbols, after the candles that came with them."""
-        response, started = pb.PredictResponse(), time.perf_counter()
+        """Answer for the newest candles of symbols, behind what is in the response."""
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
-        try:
-            if work is not None:
-                self._fill(response, request, work, await work.answer(timeout_ms, patient=False))
-            work = self._forecaster.newest(list(request.symbols), interval_ms, durable=self._durable(request.wait))
-            left_ms = timeout_ms - (time.perf_counter() - started) * 1e3
-            answer = await work.answer(max(left_ms, 1), patient=False)
-            response.results.extend(
-                convert.results(work.candles, _whole(answer), self._features.need, names=request.symbols, asked=True)
-            )
-        except Exception as error:
-            call.fail(error)
-        else:
+        work = self._forecaster.newest(request.symbols, interval_ms, durable=self._durable(request.wait))
+
+        def fill(answer: Answer | Part) -> None:
+            results = convert.results_of_asked(_whole(answer), self._features.need)
+            for name, place in zip(request.symbols, work.places, strict=True):
+                result = response.results.add()
+                result.CopyFrom(results[place])
+                if result.symbol != name:  # one that cannot be
+                    result.symbol = name
             call.answer(response.SerializeToString())
+
+        call.left = Waiter(work, _told(call, fill), timeout_ms, patient=False).leave
 
     def _fill(self, response: Carried, request: Carrier, work: Work, answer: Answer | Part) -> None:
         """Put results into a response as the candles came: as messages, or packed."""
         if request.packed:
             response.packed.CopyFrom(convert.packed_results(_whole(answer), self._features.need))
         else:
+            assert work.candles is not None, "no ask"
             names = [candle.symbol for candle in request.candles]
             response.results.extend(convert.results(work.candles, _whole(answer), self._features.need, names=names))
 
@@ -248,6 +240,22 @@ class ForecastsService(forecasts_pb2_grpc.ForecastsServicer):
         if count > self._candles_per_message_max:
             raise InvalidRequest("candles", f"{count} candles; at most {self._candles_per_message_max} in one message")
         return convert.candles(request.candles) if candles is None else candles
+
+
+def _told(call: Call, fill: Callable[[Answer | Part], object]) -> Callable[[Answer | Part | BaseException], None]:
+    """Return what a Waiter tells: `fill` answers the call, or begins what is missing; an error ends it."""
+
+    def told(outcome: Answer | Part | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            call.fail(outcome if isinstance(outcome, Exception) else Stopped("the server is shutting down"))
+            return
+        try:
+            fill(outcome)
+        except Exception as error:
+            call.fail(error)
+            error.with_traceback(None)  # an answer's error may outlive the call, and would hold all of this
+
+    return told
 
 
 def _whole(answer: Answer | Part) -> Answer | Part:

@@ -1,11 +1,12 @@
 //! The gRPC door, for Python. Documented in `_rust.pyi`.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsRawFd as _, RawFd},
     time::{Duration, Instant},
 };
 
-use candlecast_door::{self as door, Arrival, Method, Reply, Settings, Status};
+use candlecast_door::{self as door, Arrival, Method, Settings, Status};
 use pyo3::{
     prelude::*,
     pybacked::PyBackedBytes,
@@ -78,14 +79,17 @@ impl Door {
         PyList::new(py, arrived.collect::<Vec<_>>())
     }
 
-    fn answer(&self, replies: Vec<(u64, PyBackedBytes)>) {
-        for (call, message) in replies {
-            self.door.reply(call, Reply::Message(message.to_vec().into()));
-        }
+    fn answer(&self, answers: Vec<(u64, PyBackedBytes)>) {
+        let copied = answers.into_iter().map(|(call, message)| (call, message.to_vec().into()));
+        self.door.answer(copied.collect());
     }
 
     fn fail(&self, call: u64, code: u32, message: String, details: Vec<u8>) {
-        self.door.reply(call, Reply::Failure(Status { code, message, details }));
+        self.door.fail(call, Status { code, message, details });
+    }
+
+    fn refused(&self) -> BTreeMap<u32, u64> {
+        self.door.refused()
     }
 
     fn stop(&self, code: u32, message: String, details: Vec<u8>) {
