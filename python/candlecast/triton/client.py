@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -131,9 +132,8 @@ class TritonModel:
                 self._shared.users -= 1
                 if self._shared.registration and not self._shared.users:
                     self._shared.registration = 0
-                    request = service_pb2.SystemSharedMemoryUnregisterRequest(name=self._shared.name)
-                    with suppress(grpc.aio.AioRpcError):
-                        await self._stub.SystemSharedMemoryUnregister(request, metadata=self._metadata, timeout=1)
+                    with suppress(CandlecastError):
+                        await self._unregister(self._shared.name)
             await self._channel.close()
 
     async def infer(self, windows: NDArray[np.float32], *, timeout_ms: int | None = None) -> Inference:
@@ -208,15 +208,15 @@ class TritonModel:
         async with shared.registering:
             if shared.registration or self._shared is None:
                 return
-            register, forget, status = (
+            register, status = (
                 partial(getattr(self._stub, f"SystemSharedMemory{name}"), metadata=self._metadata)
-                for name in ("Register", "Unregister", "Status")
+                for name in ("Register", "Status")
             )
             try:
                 regions = (await self._call(status, service_pb2.SystemSharedMemoryStatusRequest())).regions
                 for name in regions:
                     if name == shared.name or (name.startswith(PREFIX) and owner_is_gone(name)):
-                        await self._call(forget, service_pb2.SystemSharedMemoryUnregisterRequest(name=name))
+                        await self._unregister(name)
                 request = service_pb2.SystemSharedMemoryRegisterRequest(
                     name=shared.name, key=f"/{shared.name}", offset=0, byte_size=shared.size
                 )
@@ -230,6 +230,24 @@ class TritonModel:
                 log.warning("no shared memory with Triton, messages carry the windows: %s", error)
                 shared.users -= 1
                 self._shared = None
+
+    async def _unregister(self, region: str) -> None:
+        """Have Triton let go of a region: it refuses until it has put away the last request that read it.
+
+        Raises:
+            ModelUnavailable, DeadlineExceeded: it did not within the timeout of an answer.
+        """
+        unregister = partial(self._stub.SystemSharedMemoryUnregister, metadata=self._metadata)
+        request = service_pb2.SystemSharedMemoryUnregisterRequest(name=region)
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                await self._call(unregister, request)
+                return
+            except ModelUnavailable as error:
+                if "in use" not in str(error) or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.01)
 
     async def metadata(self) -> Metadata:
         """Ask for the loaded versions and the tensors' names, types and shapes.
