@@ -330,7 +330,7 @@ def test_a_triton_that_dies_in_the_middle_of_a_replay_leaves_no_hole(stack, tmp_
 
 @pytest.mark.parametrize("file", [REAL] * REAL.exists(), ids=lambda path: path.name)
 def test_real_candles_give_one_row_each_after_warm_up(stack, file):
-    summary = stack.replay(file, arguments=("--in-flight", "16"))
+    summary = stack.replay(file, arguments=("--in-flight", "16", "--limit", "6000"))
     assert summary["forecasts"] == summary["candles"] - NEED + 1
     assert (summary["refused"], summary["duplicates"]) == (0, 0)
     assert has(stack, "BTCUSDT", summary["forecasts"])

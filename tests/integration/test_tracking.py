@@ -18,7 +18,7 @@ from candlecast.tracking.process import TrackingProcess
 from tests.integration.test_outcomes import FEES, rows, told, walk, write
 from tests.recorders import Store, until
 
-LIMIT_S = 20
+LIMIT_S = 60
 COUNTED = "SELECT horizon_bars, forecasts FROM ml_accuracy ORDER BY 1"
 
 
@@ -130,7 +130,7 @@ async def test_a_worker_leaves_serving_its_share_of_the_time(monkeypatch):
     one = Tracking("", FEES, share=0.25)
     one.look_at((f"S{i}USDT", 900_000) for i in range(3 * tracking.SERIES_MAX))
     begin = time.monotonic()
-    await one._work(None)
+    await one._settle([None])
     assert time.monotonic() - begin >= 3 * 0.02 / 0.25
     assert (one.forecasts, one.waiting) == (3, 0)
 

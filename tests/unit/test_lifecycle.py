@@ -1,17 +1,51 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
-from candlecast.lifecycle import Child, Keeper, last_lines, poll, say
+from candlecast.lifecycle import Child, Keeper, give_way, last_lines, poll, say
 
 WAIT = "print('up', flush=True); threading.Event().wait()"
 SLEEPER = [sys.executable, "-c", f"import signal, sys, threading; signal.signal(15, lambda *_: sys.exit(0)); {WAIT}"]
 STUBBORN = [sys.executable, "-c", f"import signal, threading; signal.signal(15, signal.SIG_IGN); {WAIT}"]
+
+
+FORKS_WITH_GRPC = """
+from candlecast.lifecycle import prepare_grpc
+prepare_grpc()
+import asyncio, grpc, uvloop
+
+async def echo(request, context):
+    return request
+
+async def asks(call):
+    while True:
+        await call(b"")
+
+async def main():
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(echo)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", {"E": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        asking = [asyncio.create_task(asks(channel.unary_unary("/t.T/E"))) for _ in range(8)]
+        await channel.channel_ready()
+        for _ in range(20):
+            await (await asyncio.create_subprocess_exec("/bin/true")).wait()
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    await server.stop(0)
+
+uvloop.run(main())
+"""
 
 
 async def printed(path):
@@ -91,6 +125,33 @@ class Book:
         await poll(f"start {count}", check, timeout_ms=5_000, interval_ms=1)
 
 
+def autogroup(pid):
+    """Return the niceness of a process's session; nothing where the kernel does not group, or not this process."""
+    path = Path(f"/proc/{pid}/autogroup")
+    return path.read_text().rpartition(" ")[2].strip() if path.exists() else ""
+
+
+async def test_a_part_gives_way_in_its_session_and_by_its_session(tmp_path):
+    async with Child("p", SLEEPER, log_path=tmp_path / "log", stop_timeout_ms=5_000) as child:
+        give_way(7, child.pid)
+        give_way(3, child.pid)  # is not more important again
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == 7
+        assert autogroup(child.pid) in ("", "7")
+    with pytest.raises(ProcessLookupError):
+        give_way(7, child.pid)
+
+
+def test_who_gives_way_in_the_session_of_others_leaves_it_its_share():
+    before = autogroup(os.getpid())
+    with subprocess.Popen(SLEEPER, stdout=subprocess.PIPE) as process:
+        try:
+            give_way(7, process.pid)
+            assert os.getpriority(os.PRIO_PROCESS, process.pid) == 7
+            assert autogroup(process.pid) == before
+        finally:
+            process.kill()
+
+
 async def test_a_part_that_ends_is_reported_and_started_again():
     book = Book()
     async with book.keeper():
@@ -162,3 +223,8 @@ def test_what_is_said_to_a_full_disk_or_to_nobody_stops_nothing():
             say("there is no room for this", file)
             went_on.append(name)
     assert went_on == ["full", "gone"]
+
+
+def test_a_child_that_is_started_beside_grpc_is_none_of_its_business():
+    done = subprocess.run([sys.executable, "-c", FORKS_WITH_GRPC], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "fork_posix" not in done.stderr, done.stderr

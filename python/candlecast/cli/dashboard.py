@@ -6,9 +6,12 @@ import argparse
 from typing import Any
 
 from candlecast import settings as configuration
+from candlecast.lifecycle import give_way
 
 WEBSOCKET_BYTES_MAX = 64 * 1024
 """Of a message from a listener: its filters."""
+NICENESS = 10
+"""Pages wait rather than forecasts do: what this process takes is what serving leaves."""
 LEAVE_S = 1
 """For how long those who look on may go on when the door closes."""
 
@@ -33,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     from candlecast.dashboard.app import create_app
 
+    give_way(NICENESS)
     settings = configuration.load(http=args.http, grpc=args.grpc, database_url=args.database_url)
     host, _, port = settings.http.rpartition(":")
     uvicorn.run(

@@ -21,14 +21,14 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from candlecast.dashboard.problems import Refused
-from candlecast.lifecycle import Child, last_lines
+from candlecast.lifecycle import Child, give_way, last_lines
 from candlecast.settings import Settings
 
 RUNNING_MAX: Final = 1
 """Trainings at once: a second one would only make both slower."""
 REMEMBERED_MAX: Final = 100
 """Jobs that ended, of which is known how."""
-NICENESS: Final = 10
+NICENESS: Final = 15
 log = logging.getLogger(__name__)
 
 Family = Literal["patchtst", "lstm", "xgboost", "lightgbm"]
@@ -159,8 +159,8 @@ class Trainings:
         try:
             async with child:
                 runs = True
-                with suppress(OSError):  # it may have ended already
-                    os.setpriority(os.PRIO_PROCESS, child.pid, NICENESS)
+                with suppress(ProcessLookupError):  # it may have ended already
+                    give_way(NICENESS, child.pid)
                 await child.wait()
         except OSError as error:
             job.error = str(error)

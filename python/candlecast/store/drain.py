@@ -27,7 +27,7 @@ from candlecast.store.writer import Refused, Writer
 
 BACKOFF_MIN_S: Final = 0.02
 BACKOFF_MAX_S: Final = 2.0
-GATHER_MS: Final = 50
+GATHER_MS: Final = 250
 """Pause after a transaction of fewer than FEW_ROWS, in which more gather."""
 FEW_ROWS: Final = 500
 WRITERS: Final = 2

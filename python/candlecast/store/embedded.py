@@ -28,15 +28,18 @@ CONFIGURATION = {
     "listen_addresses": "",
     "unix_socket_directories": ".",  # the data directory
     "max_connections": "40",
-    "shared_buffers": "64MB",
+    "shared_buffers": "256MB",
+    "wal_buffers": "16MB",
     "dynamic_shared_memory_type": "mmap",  # in the data directory: nothing stays in /dev/shm after kill -9
     "io_method": "sync",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_logical_replication_workers": "0",
     "max_wal_size": "512MB",
+    "backend_flush_after": "1MB",  # so that no burst of writes gathers that the journal's syncs wait for
     "fsync": "on",
     "synchronous_commit": "on",
+    "default_statistics_target": "25",  # to analyse a month of forecasts, once a minute, takes 0.16 s of CPU, not 0.96
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,7 +25,9 @@ from candlecast.store.outcomes import CANDLES_MIN, SURE_S, Series
 from candlecast.store.pool import Connection, Pool, is_refusal, open_pool
 
 GATHER_S: Final = 2.0
-"""From the first candle of a close until its series are looked at: serving has the processor until then."""
+"""From the last candle of a close until its series are looked at: serving has the processor until then."""
+GATHER_MAX_S: Final = 15.0
+"""From the first one, while others keep coming: looking at a series costs much the same for one candle and for many."""
 TICK_S: Final = 1.0
 """Pause between two looks at what is out of date."""
 SERIES_MAX: Final = 32
@@ -49,7 +51,7 @@ class Tracking:
 
     Args:
         fees: what the server's own signals are charged, of the value of each fill.
-        gather_s: pause between hearing of candles and looking at their series.
+        gather_s: pause between hearing of a close's last candles and looking at its series.
         workers: passes at once while much is to be found, each over a connection of its own; a second one is faster
             where processors and disk have nothing else to do.
         finds_all: look at every series there is when it starts.
@@ -76,6 +78,7 @@ class Tracking:
         self._workers = workers
         self._sure_s = sure_s
         self._due = dict[Series, None]()  # in the order in which they were heard of
+        self._now = dict[Series, None]()  # those of this round: what is heard of meanwhile is of the next one
         self._stuck = dict[Series, float]()  # and when they may be looked at again, by the monotonic clock
         self._heard = asyncio.Event()
         self._idle = asyncio.Event()
@@ -100,7 +103,7 @@ class Tracking:
     @property
     def waiting(self) -> int:
         """Return how many series are to be looked at."""
-        return len(self._due) + len(self._stuck)
+        return len(self._now) + len(self._due) + len(self._stuck)
 
     def stored(self, batches: Sequence[Batch]) -> None:
         """Hear that rows are in PostgreSQL."""
@@ -159,7 +162,6 @@ class Tracking:
         while True:
             await self._settle(lent)
             await performance.refresh(pool)
-            self._heard.clear()
             now = time.monotonic()
             self._due.update(dict.fromkeys(series for series, at in self._stuck.items() if at <= now))
             self._stuck = {series: at for series, at in self._stuck.items() if at > now}
@@ -168,13 +170,24 @@ class Tracking:
                 try:
                     async with asyncio.timeout(TICK_S):
                         await self._heard.wait()
-                    await asyncio.sleep(self._gather_s)
                 except TimeoutError:
-                    pass
+                    continue
+            await self._gather()
+
+    async def _gather(self) -> None:
+        """Wait until no more candles come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(GATHER_MAX_S, self._gather_s)):
+                while self._heard.is_set():
+                    self._heard.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._gather_s):
+                            await self._heard.wait()
 
     async def _settle(self, lent: Sequence[Connection]) -> None:
         """Look at every series that is due, until there is nothing to find."""
         begin, before = time.monotonic(), self.forecasts
+        self._now, self._due = self._now | self._due, {}
         workers = [asyncio.create_task(self._work(connection)) for connection in lent]
         try:
             await asyncio.gather(*workers)
@@ -187,15 +200,15 @@ class Tracking:
             log.info("outcomes forecasts=%d seconds=%.2f", found, spent)
 
     async def _work(self, connection: Connection) -> None:
-        while self._due:
+        while self._now:
             begin = time.monotonic()
-            some = list(self._due)[:SERIES_MAX]
-            for series in some:  # before, for it may be heard of again meanwhile
-                del self._due[series]
+            some = list(self._now)[:SERIES_MAX]
+            for series in some:  # another worker may look at the rest
+                del self._now[series]
             try:
                 found = await self._settle_some(connection, some)
             except BaseException:
-                self._due.update(dict.fromkeys(some))
+                self._now.update(dict.fromkeys(some))
                 raise
             self.forecasts += found
             await asyncio.sleep((time.monotonic() - begin) * (1 / self._share - 1))
@@ -217,7 +230,7 @@ class Tracking:
                 log.error("outcomes refused symbol=%s interval_ms=%d error=%s", *some[0], error)
                 return 0
             return sum([await self._settle_some(connection, [series]) for series in some])
-        self._due.update(dict.fromkeys(done.unfinished))
+        self._now.update(dict.fromkeys(done.unfinished))
         self._stuck.update(dict.fromkeys(done.stuck, time.monotonic() + max(self._sure_s, 1) / 4))
         return done.forecasts
 

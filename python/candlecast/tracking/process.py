@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from candlecast.lifecycle import Child, Keeper
+from candlecast.lifecycle import Child, Keeper, give_way
 from candlecast.store.batch import Batch
 from candlecast.store.outcomes import Series
 from candlecast.tracking.outcomes import NICE, Tracking
@@ -26,7 +26,6 @@ from candlecast.tracking.outcomes import NICE, Tracking
 COMMAND: Final = [sys.executable, "-m", "candlecast.tracking.process"]
 LINE_BYTES_MAX: Final = 64 * 1024
 STOP_TIMEOUT_MS: Final = 2_000
-AUTOGROUP: Final = Path("/proc/self/autogroup")
 log = logging.getLogger(__name__)
 
 
@@ -129,9 +128,7 @@ async def _run() -> None:
 def main() -> None:
     """Be the process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    os.nice(NICE)
-    with suppress(OSError):  # a session of its own has a share of its own, whatever the priorities within
-        AUTOGROUP.write_text(str(NICE))
+    give_way(NICE)
     asyncio.run(_run())
 
 

@@ -14,6 +14,7 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def limit(memory_bytes_max: int, parent: int) -> None:
     if os.getppid() != parent:
         sys.exit("the parent is gone")
     os.nice(19)
+    with suppress(OSError):  # where the kernel groups by sessions, priorities count within ours alone
+        Path("/proc/self/autogroup").write_text("19")
     # Data, not addresses: libraries and files are mapped far beyond what is used.
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes_max, memory_bytes_max))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -63,10 +66,10 @@ def tried(folder: Path, shape: tuple[int, ...], answer: str, outputs: int, windo
         many = np.resize(inputs, (ROWS, *inputs.shape[1:]))
         times = []
         for _ in range(RUNS):
-            began = time.perf_counter()
+            began = time.process_time()  # of the processor: beside a busy server it waits most of the time
             session.run([answer], {"features": many})
-            times.append((time.perf_counter() - began) * 1e3 / ROWS)
-            if min(times) > window_ms_max:
+            times.append((time.process_time() - began) * 1e3 / ROWS)
+            if len(times) > 1 and min(times) > window_ms_max:
                 break
     except Exception as error:
         return refused("CRASHED", f"it does not run: {first_line(error)}")
