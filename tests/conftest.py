@@ -4,10 +4,11 @@ import os
 import shutil
 import tempfile
 
+from candlecast.lifecycle import prepare_grpc
+
 # Servers of tests that run beside one another must not all want the same port; a Stack takes one of its own.
 os.environ.setdefault("CANDLECAST_METRICS", "")
-# As the command line does, before anything imports grpc: its newer event engine has crashed a process of tests.
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+prepare_grpc()  # as the command line does; its newer event engine has crashed a process of tests, too
 # What a person keeps under the home directory is neither read nor written.
 os.environ["CANDLECAST_STATE_DIR"] = tempfile.mkdtemp(prefix="candlecast-state-")
 

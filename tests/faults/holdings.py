@@ -20,7 +20,12 @@ SPARE_MB, SPARE_FILES = 16, 4
 SPARE_THREADS = (os.cpu_count() or 1) + 4
 """Those of asyncio's own pool, which start as they are needed and stay."""
 DASHBOARD_CONNECTIONS = 2
-CONNECTIONS_MAX = Settings.model_fields["database_connections_max"].default + DASHBOARD_CONNECTIONS
+CONNECTIONS_MAX = (
+    Settings.model_fields["database_connections_max"].default
+    + Settings.model_fields["outcome_workers"].default
+    + 1  # of the outcomes' process, beside its workers'
+    + DASHBOARD_CONNECTIONS
+)
 SETTLE_S = 20.0
 
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import grpc
 import numpy as np
 
+from candlecast.client import ServerError
 from candlecast.v1 import models_pb2 as pb
 from tests.bad_models import BAD
 from tests.faults.holdings import Holdings
@@ -50,8 +50,8 @@ async def bad_models(scene: Scene) -> Seen:
             try:
                 await models.push(folder)
                 raise AssertionError(f"{what} was taken")
-            except grpc.aio.AioRpcError as error:
-                word = (error.details() or "").partition(":")[0]
+            except ServerError as error:
+                word = str(error).split(": ")[1]
             assert word == code, (what, word)
             seen.notes["refused"][word] = seen.notes["refused"].get(word, 0) + 1
             seen.add()
