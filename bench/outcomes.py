@@ -125,15 +125,19 @@ async def back_fill(dsn: str, args: argparse.Namespace) -> None:
 
 
 async def followed(dsn: str) -> dict[str, float]:
-    """Let a process of its own do a back-fill, and take the outcomes out again."""
+    """Let a process of its own do a back-fill."""
     command = [sys.executable, __file__, "--follow", dsn, *sys.argv[1:]]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
     said, _ = await process.communicate()
     assert process.returncode == 0, f"the follower ended with {process.returncode}"
-    async with open_pool(dsn, command_timeout_ms=60_000) as pool:
-        await pool.fetch(FORGET)
     found: dict[str, float] = json.loads(said)
     return found
+
+
+async def forget(dsn: str) -> None:
+    """Take the outcomes out again."""
+    async with open_pool(dsn, command_timeout_ms=60_000) as pool:
+        await pool.fetch(FORGET)
 
 
 def postgres_cpu_s(dsn: str) -> float:
@@ -148,7 +152,11 @@ async def alone(directory: Path, args: argparse.Namespace) -> dict[str, Any]:
     async with EmbeddedPostgres(directory / "pg" / "data", directory / "pg" / "log") as server:
         await migrate(server.dsn)
         await fill(server.dsn, series_of(args.symbols), args.bars, signals=args.signals)
-        return rates([await followed(server.dsn) for _ in range(args.turns)])
+        done = []
+        for _ in range(args.turns):
+            done.append(await followed(server.dsn))
+            await forget(server.dsn)
+        return rates(done)
 
 
 def rates(done: list[dict[str, float]]) -> dict[str, Any]:
@@ -183,6 +191,7 @@ async def beside(stack: Stack, args: argparse.Namespace) -> dict[str, Any]:
                     sent += 10
             count = sent or count
             done.append(await filling)
+            await forget(dsn)
 
         async def quiet() -> None:
             latencies_ms["quiet"] += (await single_file(stream, market, 0, args.hz, count)).latencies_ms

@@ -33,6 +33,7 @@ from websockets.asyncio.client import connect
 from candlecast.bench.load import ask
 from candlecast.bench.measures import Bench, Plan
 from candlecast.bench.pace import Schedule
+from candlecast.lifecycle import give_way
 from candlecast.models.bundle import Bundle
 from candlecast.settings import CHECKOUT
 
@@ -62,6 +63,8 @@ async def looked(pipe: Connection, http: str, names: list[str], tabs: int) -> No
 
 
 def looks(pipe: Connection, http: str, names: list[str], tabs: int) -> None:
+    os.setsid()  # what is said of its session does not mean ours
+    give_way(19)  # who looks on does so on a machine of their own
     asyncio.run(looked(pipe, http, names, tabs))
 
 

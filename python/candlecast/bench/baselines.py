@@ -130,13 +130,22 @@ class Rival:
             await asyncio.gather(*map(call, range(callers)))
         return sum(counts) / (time.perf_counter() - started)
 
-    async def scheduled(self, rate_hz: float, count: int) -> list[float]:
-        """Return the latencies in ms of single windows on a schedule, each from its scheduled moment."""
+    async def scheduled(self, rate_hz: float, count: int, failures: list[Exception] | None = None) -> list[float]:
+        """Return the latencies in ms of single windows on a schedule, each from its scheduled moment.
+
+        A call that fails ends all of it, or is left out and added to `failures`.
+        """
         schedule, latencies = Schedule(rate_hz, count), list[float]()
         calls: set[asyncio.Task[None]] = set()
 
         async def call(i: int) -> None:
-            await self._ask(i)
+            try:
+                await self._ask(i)
+            except grpc.aio.AioRpcError as error:
+                if failures is None:
+                    raise
+                failures.append(error)
+                return
             latencies.append(schedule.since_due_s(i) * 1e3)
 
         def fire(i: int) -> None:

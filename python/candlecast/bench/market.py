@@ -54,6 +54,8 @@ class Market:
         symbol = np.arange(len(self.names))
         self._history = symbol % len(histories)
         self._copy = symbol // len(histories)
+        self._scale = np.ones((len(self.names), histories.shape[2]))  # [S, 8]
+        self._scale[:, _PRICES] = (1.001 ** (self._copy % 1_000))[:, None]
         self._bars_max = (now_ms() - START_MS) // DEFAULT_INTERVAL_MS - 1
 
     def __len__(self) -> int:
@@ -87,8 +89,7 @@ class Market:
 
     def _at(self, index: I64, bars: I64) -> Candles:
         place = (bars + _PHASE_BARS * self._copy[index]) % self._histories.shape[1]
-        values = self._histories[self._history[index], place]
-        values[:, _PRICES] *= (1.001 ** (self._copy[index] % 1_000))[:, None]
+        values = self._histories[self._history[index], place] * self._scale[index]
         return Candles(
             symbol=self._symbols[index],
             interval_ms=np.full(len(index), DEFAULT_INTERVAL_MS, dtype=np.int64),
