@@ -11,6 +11,7 @@ from candlecast.dashboard import feed as feeds
 from candlecast.dashboard import gauges
 from candlecast.dashboard.board import Board
 from candlecast.dashboard.feed import Feed
+from candlecast.dashboard.listeners import Listener, Listeners, Wanted
 from candlecast.errors import Overloaded, StorageUnavailable
 from candlecast.tracking.stability import stability
 
@@ -86,13 +87,61 @@ async def nothing():
 async def test_who_reads_slowly_gets_the_newest_of_each_symbol_and_holds_nobody_up():
     source = Scripted()
     async with Feed(nothing, source) as feed:
-        with feed.listen(lambda r: True) as slow, feed.listen(lambda r: r["symbol"] == "A") as one:
+        with feed.listen() as slow, feed.listen([Wanted(frozenset("A"))]) as one:
             await source.give(*([row("A", close), row("B", close)] for close in range(1, 500)))
             got = [json.loads(text) for text in await slow.take(1)]
             assert [(r["symbol"], r["close_time_ms"]) for r in got] == [("A", 499), ("B", 499)]
             assert [json.loads(text)["symbol"] for text in await one.take(1)] == ["A"]
             assert await slow.take(0.01) == []
         assert feed.per_minute == 998
+
+
+async def test_only_the_last_minute_counts(monkeypatch):
+    source = Scripted()
+    async with Feed(nothing, source) as feed, asyncio.timeout(5):
+        await source.give([row("A"), row("B")])
+        monkeypatch.setattr(feeds, "MINUTE_S", 0.02)
+        await asyncio.sleep(0.03)
+        await source.give([row("C")])
+        assert feed.per_minute == 1
+
+
+def test_who_wants_a_forecast_is_found_as_by_asking_everyone():
+    rng, names = np.random.default_rng(7), [f"S{i}" for i in range(8)]
+    listeners, wishes = Listeners(), dict[Listener, list[Wanted]]()
+
+    def some(of, most):
+        return frozenset(rng.choice(of, rng.integers(0, most), replace=False).tolist())
+
+    for _ in range(400):
+        match rng.integers(3):
+            case 0:
+                listener = Listener()
+            case _ if wishes:
+                listener = list(wishes)[rng.integers(len(wishes))]
+            case _:
+                continue
+        if listener in wishes and rng.random() < 0.4:
+            listeners.remove(listener)
+            del wishes[listener]
+        else:
+            wishes[listener] = [
+                Wanted(some(names, 4), some(["LONG", "SHORT", "NEUTRAL"], 3), float(rng.choice([0, 0.5])))
+                for _ in range(rng.integers(0, 4))
+            ]
+            listeners.put(listener, wishes[listener])
+        said = row(str(rng.choice(names)), direction=str(rng.choice(["LONG", "NEUTRAL"])), confidence=rng.random())
+        wanting = {
+            one
+            for one, wanted in wishes.items()
+            if any((not w.symbols or said["symbol"] in w.symbols) and w.takes(said) for w in wanted)
+        }
+        assert set(listeners.of(said)) == wanting
+        assert len(listeners) == len(wishes)
+    for listener in wishes:
+        listeners.remove(listener)
+    assert not listeners.of(row("S1"))
+    assert not listeners._of_symbol, "what nobody wants is not kept"
 
 
 async def test_a_source_that_fails_is_said_and_asked_again(monkeypatch, caplog):
@@ -136,7 +185,7 @@ async def test_a_feed_nobody_looks_at_asks_the_server_for_nothing_and_wakes_when
         assert (source.begun, feed.resting, feed.trouble) == (0, True, None)
         await feed.awake()
         assert (source.begun, feed.resting, feed.loaded) == (1, False, True)
-        with feed.listen(lambda r: True) as listener:
+        with feed.listen() as listener:
             await asyncio.sleep(0.1)  # who listens keeps it awake
             await source.give([row("A", 1)])
             assert len(await listener.take(1)) == 1
@@ -144,7 +193,7 @@ async def test_a_feed_nobody_looks_at_asks_the_server_for_nothing_and_wakes_when
         source.batches.put_nowait([row("A", 2)])
         await asyncio.sleep(0.01)
         assert feed.resting
-        with feed.listen(lambda r: True):
+        with feed.listen():
             await feed.awake()
             assert source.begun == 2
 
@@ -163,9 +212,9 @@ async def test_a_page_does_not_wait_for_a_source_that_is_away(monkeypatch):
 async def test_too_many_listeners_are_refused(monkeypatch):
     monkeypatch.setattr(feeds, "LISTENERS_MAX", 1)
     async with Feed(nothing, Scripted()) as feed:
-        with feed.listen(lambda r: True), pytest.raises(Overloaded), feed.listen(lambda r: True):
+        with feed.listen(), pytest.raises(Overloaded), feed.listen():
             pass
-        with feed.listen(lambda r: True):
+        with feed.listen():
             pass
 
 

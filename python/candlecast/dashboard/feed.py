@@ -14,11 +14,11 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from candlecast.dashboard.board import SYMBOLS_MAX, Board, Row
+from candlecast.dashboard.board import Board, Row
+from candlecast.dashboard.listeners import Listener, Listeners, Wanted
 from candlecast.errors import CandlecastError, Overloaded
 
 LISTENERS_MAX: Final = 500
@@ -32,32 +32,7 @@ AWAKE_TIMEOUT_MS: Final = 2_000
 log = logging.getLogger(__name__)
 
 Source = Callable[[], AsyncGenerator[Sequence[Row], None]]
-Wants = Callable[[Row], bool]
-
-
-@dataclass(slots=True)
-class Listener:
-    """What waits for one who looks on: the newest forecast of each symbol, as JSON."""
-
-    wants: Wants
-    _waiting: dict[str, str] = field(default_factory=dict)
-    _some: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def offer(self, row: Row, text: str) -> None:
-        if self.wants(row) and (len(self._waiting) < SYMBOLS_MAX or row["symbol"] in self._waiting):
-            self._waiting[row["symbol"]] = text
-            self._some.set()
-
-    async def take(self, timeout_s: float) -> list[str]:
-        """Return what waits, as JSON texts; nothing when nothing comes within the time."""
-        try:
-            await asyncio.wait_for(self._some.wait(), timeout_s)
-        except TimeoutError:
-            return []
-        self._some.clear()
-        taken = list(self._waiting.values())
-        self._waiting.clear()
-        return taken
+EVERYTHING: Final = (Wanted(),)
 
 
 class Feed:
@@ -83,9 +58,10 @@ class Feed:
         self._looked = asyncio.Event()
         self._began = asyncio.Event()
         self._counts: deque[tuple[float, int]] = deque()
+        self._counted = 0
         self._load = load
         self._source = source
-        self._listeners: dict[int, Listener] = {}
+        self._listeners = Listeners()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -102,8 +78,8 @@ class Feed:
     @property
     def per_minute(self) -> int:
         """Return how many forecasts came within the last minute."""
-        since = time.monotonic() - MINUTE_S
-        return sum(count for at, count in self._counts if at >= since)
+        self._count(0)
+        return self._counted
 
     @property
     def is_full(self) -> bool:
@@ -119,22 +95,26 @@ class Feed:
                 await self._began.wait()
 
     @contextmanager
-    def listen(self, wants: Wants) -> Iterator[Listener]:
-        """Listen for as long as the body runs.
+    def listen(self, wishes: Sequence[Wanted] = EVERYTHING) -> Iterator[Listener]:
+        """Listen for as long as the body runs, to whatever one of the wishes takes.
 
         Raises:
             Overloaded: too many do.
         """
         if self.is_full:
             raise Overloaded(f"{LISTENERS_MAX} look on already: close some pages")
-        listener = Listener(wants)
-        self._listeners[id(listener)] = listener
+        listener = Listener()
+        self._listeners.put(listener, wishes)
         self._looked.set()
         try:
             yield listener
         finally:
             self._looked_at = time.monotonic()
-            del self._listeners[id(listener)]
+            self._listeners.remove(listener)
+
+    def wish(self, listener: Listener, wishes: Sequence[Wanted]) -> None:
+        """Tell one that listens of other forecasts from now on."""
+        self._listeners.put(listener, wishes)
 
     @property
     def _is_looked_at(self) -> bool:
@@ -183,6 +163,7 @@ class Feed:
         self._began.clear()
         self._looked.clear()
         self._counts.clear()
+        self._counted = 0
 
     async def _fill(self) -> None:
         self._hand_out(await self._load())
@@ -190,15 +171,20 @@ class Feed:
 
     def _tell(self, batch: Sequence[Row]) -> None:
         self.trouble, self.heard_at = None, time.monotonic()
-        if batch:
-            self._counts.append((self.heard_at, len(batch)))
-            while self._counts[0][0] < self.heard_at - MINUTE_S:
-                self._counts.popleft()
+        self._count(len(batch))
         self._hand_out(batch)
+
+    def _count(self, more: int) -> None:
+        now = time.monotonic()
+        if more:
+            self._counts.append((now, more))
+            self._counted += more
+        while self._counts and self._counts[0][0] < now - MINUTE_S:
+            self._counted -= self._counts.popleft()[1]
 
     def _hand_out(self, rows: Sequence[Row]) -> None:
         for row in self.board.put(rows):
-            if self._listeners:
+            if listeners := self._listeners.of(row):
                 text = json.dumps(row, separators=(",", ":"))
-                for listener in self._listeners.values():
-                    listener.offer(row, text)
+                for listener in listeners:
+                    listener.offer(row["symbol"], text)

@@ -14,8 +14,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from candlecast.dashboard.board import Row
-from candlecast.dashboard.feed import Feed, Listener, Wants
+from candlecast.dashboard.feed import Feed
+from candlecast.dashboard.listeners import Listener, Wanted
 from candlecast.dashboard.problems import RESPONSES
 from candlecast.dashboard.watch import Watch
 from candlecast.errors import Overloaded
@@ -62,9 +62,9 @@ async def events(
     state = request.app.state
     if state.feed.is_full:
         raise Overloaded("too many look on: close some pages")
-    wanted = _wants([Filter(symbol=symbol, direction=direction, min_confidence=min_confidence)])
+    wishes = _wishes([Filter(symbol=symbol, direction=direction, min_confidence=min_confidence)])
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_heard(state.feed, state.watch, wanted), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_heard(state.feed, state.watch, wishes), media_type="text/event-stream", headers=headers)
 
 
 @router.websocket("/api/ml/live/ws")
@@ -87,12 +87,12 @@ async def socket(
     await websocket.accept()
     await state.feed.awake()
     with state.feed.listen(
-        _wants([Filter(symbol=symbol, direction=direction, min_confidence=min_confidence)])
+        _wishes([Filter(symbol=symbol, direction=direction, min_confidence=min_confidence)])
     ) as listener:
         sending = asyncio.create_task(_send(websocket, listener, state.watch))
         try:
             while True:  # also hears that the other side has gone
-                listener.wants = _wants(Filters.model_validate_json(await websocket.receive_text()).any)
+                state.feed.wish(listener, _wishes(Filters.model_validate_json(await websocket.receive_text()).any))
         except WebSocketDisconnect:
             pass
         except ValidationError as error:
@@ -108,8 +108,8 @@ async def _send(websocket: WebSocket, listener: Listener, watch: Watch) -> None:
             await websocket.send_text(f'{{"event":"{kind}","data":{text}}}')
 
 
-async def _heard(feed: Feed, watch: Watch, wants: Wants) -> AsyncIterator[str]:
-    with feed.listen(wants) as listener:
+async def _heard(feed: Feed, watch: Watch, wishes: list[Wanted]) -> AsyncIterator[str]:
+    with feed.listen(wishes) as listener:
         await feed.awake()
         async for kind, text in _events(listener, watch):
             yield f"event: {kind}\ndata: {text}\n\n"
@@ -128,15 +128,5 @@ async def _events(listener: Listener, watch: Watch) -> AsyncIterator[tuple[str, 
             await asyncio.sleep(FLUSH_MS / 1000)
 
 
-def _wants(filters: list[Filter]) -> Wants:
-    asked = [(frozenset(f.symbol or ()), frozenset(f.direction or ()), f.min_confidence) for f in filters]
-
-    def wants(row: Row) -> bool:
-        return any(
-            (not names or row["symbol"] in names)
-            and (not sides or row["direction"] in sides)
-            and (row["confidence"] or 0.0) >= least
-            for names, sides, least in asked
-        )
-
-    return wants
+def _wishes(filters: list[Filter]) -> list[Wanted]:
+    return [Wanted(frozenset(f.symbol or ()), frozenset(f.direction or ()), f.min_confidence) for f in filters]
