@@ -1,17 +1,28 @@
 """A version that is loaded beside those that answer takes its time from what they leave. Knows no model.
 
-It is imported before anything that takes long, lowers this process's priority, and `done` raises it again. That takes a
-right (CAP_SYS_NICE, or RLIMIT_NICE of 20 or more); without, and while tritonserver itself is starting, nothing happens.
+It is imported before anything that takes long, and `done` ends it. A child lets this process run for a slice of time
+and stops it for a while behind each slice in which it had to wait for a processor, as others then wait for it: a low
+priority alone leaves all processors busy, and who answers several times as late (bench/README.md). The priority is
+lowered as well, where it may be raised again (CAP_SYS_NICE, or RLIMIT_NICE of 20 or more). While tritonserver itself is
+starting nothing happens.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import select
+import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
+SLICE_S, PAUSE_S = 0.005, 0.025
+WAITED_SHARE = 0.1
+"""Of a slice: who waits for less is in nobody's way."""
+PACED_MAX_S = 30.0
+"""From then on priority alone counts: what waits for this version must not do so for ever."""
 NICENESS = 10
 """More than before: a tenth of what another process gets, where both want all."""
 START_S = 20.0
@@ -19,20 +30,31 @@ START_S = 20.0
 CAP_SYS_NICE = 1 << 23
 
 
+_pacer: tuple[int, int] | None = None
+"""Who stops this process, and what is closed to end it."""
 _before: int | None = None
 
 
 def begin() -> None:
-    """Give way, if it can be ended again and somebody is being answered."""
-    global _before
+    """Give way, if somebody is being answered."""
+    global _before, _pacer
     with suppress(OSError, ValueError, IndexError):
-        if _age_s(os.getppid()) > START_S and _may_return():
+        if _age_s(os.getppid()) <= START_S:
+            return
+        _pacer = _paced()
+        if _may_return():
             _before = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, 0, min(19, _before + NICENESS))
 
 
 def done() -> None:
     """Give way no more."""
+    global _pacer
+    if _pacer is not None:
+        child, end = _pacer
+        _pacer = None
+        os.close(end)
+        os.waitpid(child, 0)
     if _before is None:
         return
     try:
@@ -40,6 +62,41 @@ def done() -> None:
             os.setpriority(os.PRIO_PROCESS, int(thread.name), _before)
     except OSError as error:  # it was allowed a moment ago
         sys.exit(f"this process cannot get its priority back: {error}")
+
+
+def _paced() -> tuple[int, int]:
+    """Have a child pace this process, until the returned file is closed or this process is gone."""
+    paced = os.getpid()
+    _waited_s(paced)  # where the kernel does not say how long, there is no child
+    ended, end = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(ended)
+        return child, end
+    try:
+        os.close(end)
+        _pace(paced, ended)
+    finally:
+        os._exit(0)
+
+
+def _pace(process: int, ended: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # it ends with whom it may have stopped
+    until = time.monotonic() + PACED_MAX_S
+    while time.monotonic() < until:
+        began, waited = time.monotonic(), _waited_s(process)
+        if select.select([ended], [], [], SLICE_S)[0]:
+            return
+        has_waited = _waited_s(process) - waited > WAITED_SHARE * (time.monotonic() - began)
+        if has_waited and os.getppid() == process:
+            os.kill(process, signal.SIGSTOP)
+            time.sleep(PAUSE_S)
+            os.kill(process, signal.SIGCONT)
+
+
+def _waited_s(process: int) -> float:
+    """Return how long a process has waited for a processor since it began."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
 
 
 def _may_return() -> bool:
