@@ -47,7 +47,7 @@ def main() -> None:
 
     for bar in range(market.need):
         push(bar)
-    figures = {}
+    figures = dict[str, float]()
     for kind, first, step in ("moved", market.need, 1), ("late", 0, 0):
         call, core = np.array([push(first + step * i) for i in range(args.rounds)]).T
         figures |= {

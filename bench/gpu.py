@@ -26,6 +26,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def operations(run: Callable[..., Any], example: torch.Tensor) -> float:
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         run(example)
-    return counter.get_total_flops() / len(example)
+    return float(counter.get_total_flops() / len(example))
 
 
 def in_process(
@@ -161,7 +162,7 @@ def in_process(
     }
     for rows in ROWS:
         part = inputs[:rows]
-        measured = {"whole_ms": clock.wall_ms(lambda part=part: runner([[part]]))}
+        measured = {"whole_ms": clock.wall_ms(partial(runner, [[part]]))}
         copy_floor_ms = rows * row_bytes / best["copy_bytes_per_s"] * 1e3
         kernels_floor_ms = rows * ops / best["matmul_ops_per_s"] * 1e3
         measured |= _parts(runner, program, part, device, clock)

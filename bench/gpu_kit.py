@@ -57,7 +57,7 @@ def add_packages(folder: Path, python: str) -> None:
     """Install the client's packages for that Python, from wheels alone."""
     pinned = [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
     uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
-    command = [uv, "pip", "install", "--quiet", "--target", folder, "--python-version", python, "--no-deps"]
+    command = [uv, "pip", "install", "--quiet", "--target", str(folder), "--python-version", python, "--no-deps"]
     subprocess.run([*command, "--only-binary", ":all:", "--no-compile", *pinned], check=True)
 
 

@@ -32,7 +32,7 @@ class Empty(forecasts_pb2_grpc.ForecastsServicer):
 
 async def serve(port: int, response: bytes) -> None:
     server = grpc.aio.server()
-    forecasts_pb2_grpc.add_ForecastsServicer_to_server(Empty(response), server)
+    forecasts_pb2_grpc.add_ForecastsServicer_to_server(Empty(response), server)  # type: ignore[abstract]
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await asyncio.Event().wait()

@@ -45,7 +45,7 @@ def _model(rows: int, columns: int) -> bytes:
         "nothing",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", rows, columns])],
         [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["batch", outputs.COUNT])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     return bytes(model.SerializeToString())

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -81,7 +81,7 @@ async def serve_bare(port: int) -> None:
 
 
 @contextmanager
-def bare_server():
+def bare_server() -> Iterator[str]:
     port = free_port()
     process = subprocess.Popen([sys.executable, __file__, "--bare", str(port)])
     try:
@@ -108,9 +108,8 @@ def trades(symbol: str, count: int, newest_ms: int) -> FlowBatch:
     rng = np.random.default_rng([count, *symbol.encode()])
     ts = newest_ms - 5 * np.arange(count, dtype=np.int64)[::-1]
     price = np.round(60_000 + np.cumsum(rng.integers(-2, 3, count)) * 0.1, 2)
-    quotes = tuple(
-        np.ascontiguousarray(c[::50]) for c in (ts, price - 0.1, rng.random(count), price, rng.random(count))
-    )
+    bid, ask = rng.random(count)[::50], rng.random(count)[::50]
+    quotes = (ts[::50].copy(), price[::50] - 0.1, bid.copy(), price[::50].copy(), ask.copy())
     return FlowBatch(symbol, (ts, np.arange(count), price, rng.random(count) + 0.01), quotes)
 
 
@@ -118,7 +117,9 @@ def batches(symbol: str) -> list[FlowBatch]:
     whole = trades(symbol, TRADES, now_ms())
     assert whole.trades is not None
     starts = range(0, TRADES, BATCH)
-    return [FlowBatch(symbol, tuple(column[at : at + BATCH] for column in whole.trades)) for at in starts]
+    ts, number, price, quantity = whole.trades
+    parts = [slice(at, at + BATCH) for at in starts]
+    return [FlowBatch(symbol, (ts[part], number[part], price[part], quantity[part])) for part in parts]
 
 
 async def rate(client: AsyncClient, given: list[FlowBatch], together: int = 1) -> float:

@@ -17,7 +17,6 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from candlecast.bench.market import Market, simulated
 from candlecast.bench.market import names as bench_names
 from candlecast.bench.pace import percentiles
 from candlecast.client import AsyncClient
+from candlecast.lifecycle import give_way
 from candlecast.store import records
 from candlecast.store.batch import Batch
 from candlecast.store.embedded import EmbeddedPostgres
@@ -46,7 +46,6 @@ from candlecast.store.pool import open_pool
 from candlecast.store.records import Origin
 from candlecast.store.writer import Writer
 from candlecast.tracking.outcomes import NICE, Tracking
-from candlecast.tracking.process import AUTOGROUP
 from candlecast.values import Candles, symbols
 from tests.integration.conftest import forecasts
 from tests.stack import Stack
@@ -110,9 +109,7 @@ async def fill(dsn: str, series: list[Series], bars: int, *, signals: float, bur
 
 async def back_fill(dsn: str, args: argparse.Namespace) -> None:
     """Write all outcomes in this process, the one at the lowest priority; print rows, seconds and CPU."""
-    os.nice(NICE)
-    with suppress(OSError):
-        AUTOGROUP.write_text(str(NICE))
+    give_way(NICE)
     share = {} if args.share is None else {"share": args.share}
     async with Tracking(dsn, FEES, gather_s=0, workers=args.workers, finds_all=False, sure_s=0, **share) as tracking:
         await tracking.caught_up()

@@ -21,11 +21,12 @@ IDLE_S = 5.0
 
 def parts(stack: Stack) -> dict[str, float]:
     """Return the processor seconds that each part has used so far; our own are the client's."""
-    processes = stack.processes()
+    processes, supervisor = stack.processes(), stack.process
+    assert supervisor is not None
     seconds = {
         "client": machine.cpu_s([os.getpid()]),
         "server": machine.cpu_s(machine.family(processes["server"].pid)),
-        "supervisor": machine.cpu_s([stack.process.pid]),
+        "supervisor": machine.cpu_s([supervisor.pid]),
     }
     for name, part in (("PostgreSQL", "postgres"), ("Triton with the null model", "tritonserver")):
         seconds[name] = machine.cpu_s(machine.family(processes[part].pid))

@@ -44,6 +44,7 @@ from candlecast.server.app import features_for, newest_bundle  # noqa: E402
 from candlecast.settings import CHECKOUT  # noqa: E402
 from candlecast.snapshots import Snapshots  # noqa: E402
 from candlecast.values import F64  # noqa: E402
+from candlecast.values import symbols as symbol_column  # noqa: E402
 from tests.market_simulator import candles  # noqa: E402
 from tests.stack import Stack  # noqa: E402
 
@@ -178,7 +179,7 @@ async def many(ground: Ground, out: Measured, ring: Literal["f32", "f16"]) -> No
     say(f"snapshot of 10,000 symbols, {ring}")
     if not await Snapshots(ground.directory / name / "snapshots", features, settled, interval_s=1).save():
         raise SystemExit("the snapshot could not be saved")
-    windows = features.newest(market.names[:BURST], 900_000).windows
+    windows = features.newest(symbol_column(market.names[:BURST]), 900_000).windows
     features = None
     async with ground.stack(name, {"CANDLECAST_RING": ring}) as stack, ground.bench(stack, symbols) as bench:
         bench.windows, bench.onnx = windows, OnnxInProcess(ground.bundle)

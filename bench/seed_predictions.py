@@ -170,7 +170,7 @@ async def ask(dsn: str) -> list[dict[str, Any]]:
             started = time.perf_counter()
             rows = await connection.fetch(statement, *values)
             times.append(1000 * (time.perf_counter() - started))
-        taken = {
+        taken: dict[str, Any] = {
             "name": name,
             "ms": round(statistics.median(times), 1),
             "first_ms": round(times[0], 1),

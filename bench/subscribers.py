@@ -65,11 +65,11 @@ async def serve(pipe: Connection, count: int, rate: int, seconds: float) -> None
     made = replace(made, close_time_ms=np.full(SYMBOLS, time.time_ns() // 1_000_000))
     async with Subscriptions(None, subscribers_max=count + SLOW, backlog_max=8_192) as subscriptions:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        service = ForecastsService(
+        service = ForecastsService(  # type: ignore[abstract]
             forecaster, features, candles_per_message_max=1, unary_timeout_ms=1, answer_timeout_ms=1,
             subscriptions=subscriptions,
         )  # fmt: skip
-        forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, TolerantServer(server))
+        forecasts_pb2_grpc.add_ForecastsServicer_to_server(service, TolerantServer(server))  # type: ignore[arg-type]
         async with Door("127.0.0.1:0", server, service, message_bytes_max=1024**2, grace_ms=100) as address:
             pipe.send(address)
             await asyncio.to_thread(pipe.recv)
@@ -137,10 +137,10 @@ async def hold(pipe: Connection, mix: str, count: int) -> dict[str, Any]:
     readers = [Reader() for _ in range(count)]
     if mix == "slow":
         readers += [Reader(pause_s=1.0) for _ in range(SLOW)]
-    calls, tasks = [], []
+    calls, tasks = list[Any](), []
     for number, reader in enumerate(readers):
         wanted = names_of(number) if mix == "some" else []
-        ask = channels[number // PER_CONNECTION].unary_stream(
+        ask: Any = channels[number // PER_CONNECTION].unary_stream(
             "/candlecast.v1.Forecasts/Subscribe", request_serializer=pb.SubscribeRequest.SerializeToString
         )
         calls.append(ask(pb.SubscribeRequest(symbols=wanted)))

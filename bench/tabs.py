@@ -27,9 +27,9 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_li
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from run import Ground, histories_of
 from websockets.asyncio.client import connect
 
+from bench.run import Ground, histories_of
 from candlecast.bench.load import ask
 from candlecast.bench.measures import Bench, Plan
 from candlecast.bench.pace import Schedule

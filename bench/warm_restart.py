@@ -25,7 +25,7 @@ from candlecast.snapshots import Snapshots  # noqa: E402
 from candlecast.store.embedded import EmbeddedPostgres  # noqa: E402
 from candlecast.store.migrate import migrate  # noqa: E402
 from candlecast.store.pool import open_pool  # noqa: E402
-from candlecast.values import Candles  # noqa: E402
+from candlecast.values import Candles, symbols  # noqa: E402
 from tests.market_simulator import INTERVAL_MS, candles  # noqa: E402
 
 BARS, SINCE = 800, 20
@@ -41,7 +41,7 @@ def empty() -> Features:
 def bar_of(names: list[str], market: Candles, bar: int) -> Candles:
     """Return the candle of every symbol at one bar: all of them move alike."""
     return Candles(
-        symbol=names,
+        symbol=symbols(names),
         interval_ms=np.full(len(names), INTERVAL_MS, dtype=np.int64),
         open_time_ms=np.full(len(names), market.open_time_ms[bar]),
         values=np.ascontiguousarray(np.broadcast_to(market.values[bar], (len(names), 8))),

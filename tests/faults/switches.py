@@ -75,7 +75,7 @@ class Models:
         await self.promote(version)
         async with asyncio.timeout(SETTLE_S):
             while any(one.loaded for number, one in (await self.versions()).items() if number != version):
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.25)
 
 
 @asynccontextmanager
