@@ -88,8 +88,8 @@ class Ground:
 
     @asynccontextmanager
     async def bench(self, stack: Stack, symbols: int) -> AsyncIterator[Bench]:
-        async with AsyncClient(stack.grpc) as client:
-            bench = Bench(client, self.market(symbols), self.plan, say)
+        async with AsyncClient(stack.grpc) as client, AsyncClient(stack.grpc, share_calls=False) as apart:
+            bench = Bench(client, self.market(symbols), self.plan, say, apart=apart)
             server = bench.server_pid = stack.processes()["server"].pid
             bench.rests = lambda: machine.household(server)
             await bench.teach(symbols)

@@ -30,6 +30,7 @@ from candlecast.flow_messages import flow_request
 from candlecast.performance_calls import AsyncPerformanceCalls, PerformanceCalls
 from candlecast.results import Batch, Results, asking, carried, columns, messages
 from candlecast.sentiment_calls import AsyncSentimentCalls, SentimentCalls
+from candlecast.shared_calls import CALLER_ROWS_MAX, SharedCalls
 from candlecast.subscription import Subscription
 from candlecast.v1 import forecasts_pb2 as pb
 from candlecast.v1.forecasts_pb2_grpc import ForecastsStub
@@ -296,14 +297,23 @@ class AsyncClient(AsyncPerformanceCalls, AsyncSentimentCalls):
 
     Args:
         resume_s: for how long a stream whose server went away is tried again.
+        share_calls: predictions that are asked for at the same time, of a few candles each, go as one call.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 10.0, resume_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        timeout_s: float = 10.0,
+        resume_s: float = 60.0,
+        share_calls: bool = True,
+    ) -> None:
         self._resume_s = resume_s
         self._channel = grpc.aio.insecure_channel(server, options=_options(server))
         self._stub: Any = ForecastsStub(self._channel)
         self._flow_stub: Any = OrderFlowStub(self._channel)
         self._timeout_s = timeout_s
+        self._shared = SharedCalls(self._predicted, timeout_s) if share_calls else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -322,11 +332,17 @@ class AsyncClient(AsyncPerformanceCalls, AsyncSentimentCalls):
         wait: Wait = WAIT_UNSPECIFIED,
     ) -> Results:
         """As Client.predict."""
+        if self._shared is not None and not symbols and 0 < len(candles) <= CALLER_ROWS_MAX:
+            return await self._shared.predict(candles, wait)
         request = pb.PredictRequest(**asking(candles), symbols=symbols, interval_ms=interval_ms, wait=wait)
         try:
-            return Results(await self._stub.Predict(request, timeout=self._timeout_s))
+            return Results(await self._predicted(request, self._timeout_s))
         except grpc.RpcError as error:
             raise ServerError(error) from error
+
+    async def _predicted(self, request: pb.PredictRequest, timeout_s: float) -> pb.PredictResponse:
+        response: pb.PredictResponse = await self._stub.Predict(request, timeout=timeout_s)
+        return response
 
     async def stream(self, batches: AsyncIterable[Batch], *, wait: Wait = WAIT_UNSPECIFIED) -> AsyncIterator[Results]:
         """As Client.stream."""

@@ -60,6 +60,8 @@ class Bench:
     server_pid: int | None = None
     rests: Callable[[], set[int]] | None = None
     """The processes that have to rest before the next measure begins; None: they cannot be seen from here."""
+    apart: AsyncClient | None = None
+    """A client whose callers do not share calls, as callers in as many programs would not."""
     closed_hz: float = 0.0  # forecasts/s of 32 callers, once measured
 
     async def teach(self, symbols: int) -> None:
@@ -118,18 +120,20 @@ class Bench:
         """Return forecasts a second of 32 unary callers, beside each rival."""
         seconds = self.plan.seconds
         await closed(self.client, self.market, CALLERS, min(1.0, seconds))
-        ours, theirs = [], {suffix: list[float]() for suffix in self.rivals}
+        ours, alone, theirs = [], list[float](), {suffix: list[float]() for suffix in self.rivals}
         for rival in self.rivals.values():
             await rival.closed(CALLERS, min(1.0, seconds))
         for _ in range(self.plan.turns):
             ours.append(await closed(self.client, self.market, CALLERS, seconds))
+            if self.apart is not None:
+                alone.append(await closed(self.apart, self.market, CALLERS, seconds))
             for suffix, rival in self.rivals.items():
                 theirs[suffix].append(await rival.closed(CALLERS, seconds))
         self.closed_hz = median(ours)
-        return [
+        figures = [
             Figure(
                 f"closed_32{suffix}",
-                f"32 unary callers{_beside(suffix)}",
+                f"32 unary callers of one client{_beside(suffix)}",
                 RATE,
                 self.closed_hz,
                 _median(rates),
@@ -137,6 +141,10 @@ class Bench:
             )
             for suffix, rates in (theirs or {"": []}).items()
         ]
+        if alone:
+            what, rates = "the same, and no two share a call", theirs.get("", [])
+            figures.append(Figure("closed_32_apart", what, RATE, median(alone), _median(rates), _each(alone)))
+        return figures
 
     async def latency(self) -> list[Figure]:
         """Return p50 and p99 of one symbol's candles on a schedule, beside single windows to each rival."""
