@@ -38,7 +38,7 @@ async def empty_grpc(server: str, market: Market, directory: Path) -> AsyncItera
     command = [sys.executable, str(BASELINE), str(port), str(response)]
     process = await asyncio.to_thread(subprocess.Popen, command)  # not by asyncio: it forks, and gRPC has threads here
     try:
-        async with AsyncClient(f"127.0.0.1:{port}") as client:
+        async with AsyncClient(f"127.0.0.1:{port}", share_calls=False) as client:
 
             async def ask(i: int) -> None:
                 if (await client.predict(candles[i % ASKED])).forecasts != 1:

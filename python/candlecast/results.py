@@ -22,14 +22,10 @@ Batch = Sequence[Candle] | Candles
 
 
 class Results(Sequence[CandleResult]):
-    """The results of one message, in its order; those that came packed become messages when they are looked at.
+    """The results of one message, in its order; those that came packed become messages when they are looked at."""
 
-    Args:
-        part: of the message, the only one that is ours.
-    """
-
-    def __init__(self, response: Any, part: slice | None = None) -> None:
-        self._messages: Sequence[CandleResult] = response.results if part is None else response.results[part]
+    def __init__(self, response: Any) -> None:
+        self._messages: Sequence[CandleResult] = response.results
         self._packed = response.packed if response.HasField("packed") else None
         if self._packed is not None and self._packed.layout != packed.RESULT_LAYOUT:
             raise ValueError(
@@ -37,8 +33,13 @@ class Results(Sequence[CandleResult]):
                 " client of the server's version"
             )
         self._columns = None if self._packed is None else packed.unpack(self._packed.records, packed.RESULT)
-        if self._columns is not None and part is not None:
-            self._columns = self._columns[part]
+
+    def part(self, start: int, stop: int) -> Results:
+        """Return some of them, by place."""
+        part = Results.__new__(Results)
+        part._messages, part._packed = self._messages[start:stop], self._packed
+        part._columns = None if self._columns is None else self._columns[start:stop]
+        return part
 
     @property
     def columns(self) -> packed.Records:

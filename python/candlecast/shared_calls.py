@@ -129,11 +129,13 @@ class SharedCalls:
                 _request(kind, [caller.carried for caller in callers]),
                 max(0.0, min(caller.deadline_s for caller in callers) - time.monotonic()),
             )
-            start = 0
+            results, start = Results(response), 0
+            if len(results) != together.rows:
+                raise ValueError(f"{len(results)} results came to {together.rows} candles")
             for caller in callers:
                 stop = start + caller.rows
                 if not caller.answer.done():
-                    caller.answer.set_result(Results(response, slice(start, stop)))
+                    caller.answer.set_result(results.part(start, stop))
                 start = stop
         except Exception as error:
             for caller in callers:

@@ -97,7 +97,7 @@ async def test_twelve_bad_models_hurt_nobody_and_a_good_one_is_heard(repository,
         incoming_poll_ms=100,
         incoming_patience_ms=1_000,
         model_bytes_max=256 * 1024**2,
-        model_trial_timeout_ms=8_000,
+        model_trial_timeout_ms=20_000,
         model_window_ms_max=4,
     )
     incoming = settings.state_dir / "incoming"

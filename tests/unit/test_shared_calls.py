@@ -1,4 +1,4 @@
-"""Callers of one client share calls: each gets the answer to its own candles, and what others do never becomes its own."""
+"""Callers of one client share calls: each gets the answer to its own candles, and takes none from another."""
 
 import asyncio
 import math
@@ -58,7 +58,7 @@ class Server:
     """Answers each call when told to, with results that say which candles they are of."""
 
     def __init__(self):
-        self.calls, self.cancelled = [], []
+        self.calls, self.cancelled, self.forgotten = [], [], 0
 
     async def __call__(self, request, timeout_s):
         answer = asyncio.get_running_loop().create_future()
@@ -68,7 +68,7 @@ class Server:
         except asyncio.CancelledError:
             self.cancelled.append(request)
             raise
-        times = request_times(request)
+        times = request_times(request)[self.forgotten :]
         if not request.packed:
             return pb.PredictResponse(results=[CandleResult(open_time_ms=time) for time in times])
         records = np.zeros(len(times), dtype=RESULT)
@@ -191,6 +191,16 @@ async def test_a_call_that_fails_is_said_to_each_of_its_callers_and_to_no_other(
         said.append(told.value)
     assert said[0] is not said[1]
     assert [times_of(await one) for one in asked[2:]] == [[i] for i in range(2, 8)]
+
+
+async def test_an_answer_that_lacks_results_is_nobodys(server, ask):
+    server.forgotten = 1
+    asked = [ask(candles(i)) for i in range(8)]
+    await settle()
+    await server.reply(0)
+    for one in asked[:2]:
+        with pytest.raises(ValueError, match="1 results came to 2 candles"):
+            await one
 
 
 async def test_who_leaves_takes_no_answer_from_others_and_ends_the_call_if_it_was_the_last(server, ask):
