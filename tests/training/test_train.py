@@ -554,15 +554,39 @@ def test_what_is_used_is_said(market: list[Path], tmp_path: Path, capsys: pytest
     assert "optional inputs: reference (BBBUSDT); the model is served with these" in capsys.readouterr().err
 
 
-def test_the_table_shows_every_number_beside_its_base(
+def test_the_table_shows_every_number_beside_its_base_and_persistence(
     trained: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recipe, "train", lambda *args, **rest: trained)
+    mean = trained.manifest.metrics["walk_forward"]["mean"]
+    shown = ("log_loss", "brier", "accuracy", "balanced_accuracy", "side_accuracy", "return_mae")
 
     command.run(arguments("--data", "a.csv", "--out", "x"))
 
-    pair = trained.manifest.metrics["walk_forward"]["mean"]["horizons"]["4h"]["log_loss"]
-    assert f"{pair['model']:.4f}" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for horizon, numbers in mean["horizons"].items():
+        at = next(k for k, line in enumerate(lines) if line[:1] == [horizon])
+        assert lines[at][:2] == [horizon, "model"] and lines[at + 2][0] == "persistence"
+        for k, who in enumerate(("model", "base", "persistence")):
+            assert lines[at + k][-6:] == [f"{numbers[name][who]:.4f}" for name in shown]
+    for risk, numbers in mean["risks"].items():
+        at = next(k for k, line in enumerate(lines) if line[:1] == [risk])
+        for k, who in enumerate(("model", "base", "persistence")):
+            assert lines[at + k][-1] == f"{numbers['mae'][who]:.4f}"
+
+
+def test_the_table_leaves_persistence_out_where_it_was_not_measured(
+    trained: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = json.dumps(trained.manifest.metrics).replace('"persistence":', '"other":')
+    manifest = dataclasses.replace(trained.manifest, metrics=json.loads(text))
+    older = dataclasses.replace(trained, manifest=manifest)
+    monkeypatch.setattr(recipe, "train", lambda *args, **rest: older)
+
+    command.run(arguments("--data", "a.csv", "--out", "x"))
+
+    out = capsys.readouterr().out
+    assert "base rate" in out and "persistence" not in out
 
 
 def test_a_missing_train_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

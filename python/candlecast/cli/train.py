@@ -33,6 +33,8 @@ written as a bundle (ONNX, manifest, golden vectors). Ctrl-C keeps the best step
 on from there. With a database (--database or DATABASE_URL) the training is on record: ml_trainings and others."""
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime", "xgboost", "lightgbm", "optuna")
 DATABASE = "database"
+GUESSES = {"model": "model", "base": "base rate", "persistence": "persistence"}
+"""Who is measured, as a table calls it."""
 
 
 def register(commands: Any) -> None:
@@ -280,6 +282,7 @@ def candles_of(
 
 
 def _print_table(metrics: dict[str, Any]) -> None:
+    """Print how good the model is, and beneath it the base rate and persistence where they were measured."""
     from rich.console import Console
     from rich.table import Table
 
@@ -287,15 +290,20 @@ def _print_table(metrics: dict[str, Any]) -> None:
     if mean is None:
         return
     columns = {"log_loss": "log-loss", "brier": "Brier", "accuracy": "accuracy", "balanced_accuracy": "balanced"}
-    columns |= {"side_accuracy": "side"}
-    table = Table(box=None, title="walk-forward test parts, mean of the folds: model (base rate)")
-    table.add_column("", no_wrap=True)
-    for title in (*columns.values(), "abs. error"):
-        table.add_column(title, justify="right")
+    columns |= {"side_accuracy": "side", "return_mae": "abs. error"}
+    table = Table(box=None, title="walk-forward test parts, mean of the folds", pad_edge=False, collapse_padding=True)
+    for title in ("", "", *columns.values()):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
     for horizon, numbers in mean["horizons"].items():
-        table.add_row(horizon, *(_cell(numbers[name]) for name in columns), _cell(numbers["return_mae"]))
+        for who, named in GUESSES.items():
+            if who in numbers["log_loss"]:
+                cells = (_cell(numbers[name], who) for name in columns)
+                table.add_row(horizon if who == "model" else "", named, *cells)
     for risk, numbers in mean["risks"].items():
-        table.add_row(risk, *("" for _ in columns), _cell(numbers["mae"]))
+        for who, named in GUESSES.items():
+            if who in numbers["mae"]:
+                blank = [""] * (len(columns) - 1)
+                table.add_row(risk if who == "model" else "", named, *blank, _cell(numbers["mae"], who))
     Console().print(table)
 
 
@@ -304,20 +312,19 @@ def _print_answers(metrics: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = {"model": "model", "base": "base rate", "persistence": "persistence"}
     table = Table(box=None, title="walk-forward test parts, mean of the folds")
-    for title in ("", "", *columns.values()):
+    for title in ("", "", *GUESSES.values()):
         table.add_column(title, justify="right" if title else "left")
     for horizon, numbers in metrics["walk_forward"].get("mean", {"horizons": {}})["horizons"].items():
         for metric, triple in numbers.items():
             if "model" in triple:
-                table.add_row(horizon, metric, *(f"{triple[who]:.4f}" for who in columns))
+                table.add_row(horizon, metric, *(f"{triple[who]:.4f}" for who in GUESSES))
     if table.row_count:
         Console().print(table)
 
 
-def _cell(pair: dict[str, float]) -> str:
-    return f"{pair['model']:.4f} ({pair['base']:.4f})"
+def _cell(metric: dict[str, float], who: str) -> str:
+    return f"{metric[who]:.4f}" if who in metric else ""
 
 
 def _time_ms(text: str) -> int:
