@@ -216,11 +216,16 @@ def test_an_interrupted_training_is_resumed_or_given_up(
         interrupting(patch, fit_number=2, step=3)
         cut = train("lstm", market[:1], tmp_path / "out", config=TINY).manifest
     assert cut.training["shipped"]["interrupted"]
+    kept = tmp_path / "out.resume" / "last-fit.checkpoint"
+    parts = torch.load(kept, weights_only=True)
+    parts["standing"]["seconds"] += 1000
+    torch.save(parts, kept)
 
     resumed = train("lstm", market[:1], tmp_path / "out", config=TINY, resume=True).manifest
 
     assert known(resumed) == known(whole)
     assert resumed.training["shipped"]["best_step"] == whole.training["shipped"]["best_step"]
+    assert resumed.training["seconds"] > 1000  # those before the break count
     with monkeypatch.context() as patch:
         interrupting(patch, fit_number=2, step=3)
         train("lstm", market[:1], tmp_path / "out", config=TINY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class Run:
     model: Model  # at its best step
     temperatures: F64  # [4], of its validation part
     measured: dict[str, Any] | None
+    earlier_s: float = 0.0  # of the fit's seconds, those of a run before that was gone on from
 
     @property
     def fitted(self) -> Fitted:
@@ -121,8 +123,10 @@ def rounded(numbers: dict[str, Any]) -> dict[str, Any]:
 def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, checkpoint: Path, shown: Shown) -> Run:
     """Fit one split; measure it on its test part, if it has one, with temperatures of its validation part."""
     train, validation = parts(name, samples, split)
+    began = time.monotonic()
     model = family.fit(samples, train, validation, seed, shown.steps(name), checkpoint)
     fitted = model.fitted
+    earlier_s = max(0.0, fitted.seconds - (time.monotonic() - began))
     temperatures = fit_temperatures(model.predict(samples, validation), samples.labels.directions[validation])
     shown.say(
         f"{name}: {len(train)} windows, best at step {fitted.best_step} of {fitted.steps}, validation loss"
@@ -130,7 +134,7 @@ def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, c
         + ("" if fitted.feeding_share is None else f", {fitted.feeding_share:.1%} of them feeding data")
     )
     if split.test is None:
-        return Run(name, split, model, temperatures, None)
+        return Run(name, split, model, temperatures, None, earlier_s)
     test = split.test.of(samples.open_time_ms)
     _check_length(name, test)
     answers = model.predict(samples, test)
@@ -144,7 +148,7 @@ def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, c
     described: dict[str, Any] = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
     times, pnl = simple_pnl(answers, samples.labels.take(test), temperatures, samples.open_time_ms[test])
     described |= {"suspicions": suspicions, "pnl": by_day(times, pnl)}
-    return Run(name, split, model, temperatures, described | measured)
+    return Run(name, split, model, temperatures, described | measured, earlier_s)
 
 
 def _check_length(name: str, *found: I64) -> None:
