@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,6 +29,7 @@ from candlecast.training.config import Config
 from candlecast.training.evaluate import measure
 from candlecast.training.family import Fitted, families
 from candlecast.training.fit import FitConfig, fit
+from candlecast.training.folds import Shown
 from candlecast.training.labels import Labels, base_rates
 from candlecast.training.lstm import LstmConfig
 from candlecast.training.patchtst import NetworkConfig, PatchTST
@@ -121,6 +124,23 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, fit_number: int, step: int) ->
         return fit(*args[:-2], watched, args[-1])  # type: ignore[arg-type]
 
     monkeypatch.setattr(networks, "fit", pressed)
+
+
+def pressed_at(monkeypatch: pytest.MonkeyPatch, fit_name: str, step: int) -> None:
+    """Press Ctrl-C at that step of the fit of that name, of whatever kind."""
+    steps = Shown.steps
+
+    def watched(self: Shown, name: str) -> Callable[[int, int, float, float], None]:
+        shown = steps(self, name)
+
+        def on_step(at: int, *numbers: Any) -> None:
+            shown(at, *numbers)
+            if (name, at) == (fit_name, step):
+                raise KeyboardInterrupt
+
+        return on_step
+
+    monkeypatch.setattr(Shown, "steps", watched)
 
 
 @pytest.fixture
@@ -234,6 +254,21 @@ def test_an_interrupted_training_is_resumed_or_given_up(
     capsys.readouterr()
     train("lstm", market[:1], tmp_path / "out", config=dataclasses.replace(TINY, seed=3))
     assert "out.resume: an interrupted training is given up; --resume would" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unexported")
+@pytest.mark.parametrize("kind", ["lstm", "xgboost"])
+def test_after_ctrl_c_only_who_has_checkpoints_speaks_of_resuming(
+    kind: str, market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pressed_at(monkeypatch, "last fit", step=3)
+
+    train(kind, market[:1], tmp_path / "out", config=TINY)
+
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("its best; --resume goes on" in said) == (kind == "lstm")
+    assert ("its best; xgboost has no checkpoints to resume" in said) == (kind == "xgboost")
+    assert (tmp_path / "out.resume").exists() == (kind == "lstm")
 
 
 @pytest.mark.usefixtures("unexported")

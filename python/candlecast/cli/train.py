@@ -28,9 +28,13 @@ KINDS = {
     "lightgbm": "boosted trees on the newest row, leaf by leaf",
 }
 NETWORKS = ("patchtst", "lstm")
+RESUME = {
+    True: "go on with the training that was interrupted, from OUT.resume",
+    False: "changes nothing: trees take minutes, keep no checkpoints, and begin anew",
+}
+"""What --resume does, by whether it is a network."""
 DESCRIPTION = """Train {kind} ({what}) on candles: walk-forward metrics beside base rates first, then the model itself,
-written as a bundle (ONNX, manifest, golden vectors). Ctrl-C keeps the best step of the fit under way, and --resume goes
-on from there. With a database (--database or DATABASE_URL) the training is on record: ml_trainings and others."""
+written as a bundle (ONNX, manifest, golden vectors). Ctrl-C keeps the best step of the fit under way{resumed}. With a database (--database or DATABASE_URL) the training is on record: ml_trainings and others."""
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime", "xgboost", "lightgbm", "optuna")
 DATABASE = "database"
 GUESSES = {"model": "model", "base": "base rate", "persistence": "persistence"}
@@ -42,11 +46,16 @@ def register(commands: Any) -> None:
     train = commands.add_parser("train", help="train a model on candles")
     kinds = train.add_subparsers(dest="kind", metavar="MODEL", required=True)
     for kind, what in KINDS.items():
-        parser = kinds.add_parser(kind, help=what, description=DESCRIPTION.format(kind=kind, what=what))
+        parser = kinds.add_parser(kind, help=what, description=_description(kind, what))
         _add_flags(parser, is_network=kind in NETWORKS)
         if kind not in NETWORKS:
             _add_target(parser)
         parser.set_defaults(run=run, target=None)
+
+
+def _description(kind: str, what: str) -> str:
+    resumed = ", and --resume goes on from there" if kind in NETWORKS else ""
+    return DESCRIPTION.format(kind=kind, what=what, resumed=resumed)
 
 
 def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
@@ -91,7 +100,7 @@ def _add_flags(parser: argparse.ArgumentParser, is_network: bool) -> None:
     add("--seed", type=int, help="of weights and order (default 0)")
     add("--version", type=_positive, default=1, help="of the bundle (default 1)")
     add("--config", type=Path, metavar="FILE", help="TOML: [network], [lstm], [trees] and [fit]; flags win over it")
-    add("--resume", action="store_true", help="go on with the training that was interrupted, from OUT.resume")
+    add("--resume", action="store_true", help=RESUME[is_network])
     add(
         "--search",
         type=_positive,

@@ -93,8 +93,14 @@ def run_all(
         if not runs:
             raise
     if len(runs) < len(splits) or runs[-1].fitted.interrupted:
-        shown.say(f"Ctrl-C: kept {runs[-1].name} at step {runs[-1].fitted.best_step}, its best; --resume goes on")
+        again = "--resume goes on" if has_checkpoint(checkpoints) else f"{family.name} has no checkpoints to resume"
+        shown.say(f"Ctrl-C: kept {runs[-1].name} at step {runs[-1].fitted.best_step}, its best; {again}")
     return runs
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Tell whether a fit has written a checkpoint there; trees never do."""
+    return any(folder.glob("*.checkpoint"))
 
 
 def parts(name: str, samples: Samples, split: Split) -> tuple[I64, I64]:
