@@ -17,6 +17,7 @@ from candlecast.server.app import newest_bundle
 from candlecast.training import export, tabular, tabular_measures
 from candlecast.training.config import Config
 from candlecast.training.data import Samples, prepare
+from candlecast.training.folds import Shown
 from candlecast.training.labels import FUTURE_BARS, Labels
 from candlecast.training.sources import read_history
 from candlecast.training.tabular_recipe import train_tabular
@@ -199,3 +200,22 @@ def test_hours_that_leave_too_little_time_are_refused(market: list[Path], tmp_pa
         train_tabular(
             "xgboost", Target("direction", hours=400), market[:1], tmp_path / "b", config=Config(stride=20, trees=QUICK)
         )
+
+
+def test_ctrl_c_leaves_the_bundle_that_was_there(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, config = tmp_path / "out", Config(folds=1, stride=12, trees=QUICK)
+    before = train_tabular("lightgbm", Target("profitable"), market[:1], out, config=config)
+
+    def pressed(step: int, *_: object) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Shown, "steps", lambda self, name: pressed)
+    with pytest.raises(KeyboardInterrupt, match=r"the bundle that was at .* stays"):
+        train_tabular("lightgbm", Target("profitable"), market[:1], out, config=config, version=2)
+
+    assert Bundle.load(out).sha256 == before.sha256
+    cut = train_tabular("lightgbm", Target("profitable"), market[:1], tmp_path / "new", config=config)
+    assert cut.manifest.training["shipped"]["interrupted"]

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 import torch
 
+from candlecast import cli
 from candlecast.cli import train as command
 from candlecast.errors import BundleError, CandlecastError, ConfigurationError
 from candlecast.features import NAMES, feature_set_hash
@@ -174,12 +175,12 @@ def test_ctrl_c_early_in_the_last_fit_keeps_the_fold_before(
     assert Bundle.load(tmp_path / "out").manifest.training["shipped"] == shipped
 
 
-def test_ctrl_c_before_the_first_checkpoint_writes_nothing(
+def test_ctrl_c_before_the_first_checkpoint_writes_nothing_and_says_so(
     market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupting(monkeypatch, fit_number=1, step=2)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="before a first best step: no bundle was written"):
         train("patchtst", market, tmp_path / "out", config=SMALL)
 
     assert not (tmp_path / "out").exists()
@@ -246,7 +247,7 @@ def test_an_interrupted_training_is_resumed_or_given_up(
     assert known(resumed) == known(whole)
     assert resumed.training["shipped"]["best_step"] == whole.training["shipped"]["best_step"]
     assert resumed.training["seconds"] > 1000  # those before the break count
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="--resume goes on"):
         interrupting(patch, fit_number=2, step=3)
         train("lstm", market[:1], tmp_path / "out", config=TINY)
     with pytest.raises(ConfigurationError, match="of another configuration, seed or data"):
@@ -254,6 +255,54 @@ def test_an_interrupted_training_is_resumed_or_given_up(
     capsys.readouterr()
     train("lstm", market[:1], tmp_path / "out", config=dataclasses.replace(TINY, seed=3))
     assert "out.resume: an interrupted training is given up; --resume would" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unexported")
+def test_ctrl_c_leaves_the_bundle_that_was_there_and_keeps_the_fits_for_resuming(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    before = train("lstm", market[:1], out, config=TINY)
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(
+            KeyboardInterrupt, match=r"the bundle that was at .*out stays; the fits are kept in .*out\.resume"
+        ),
+    ):
+        interrupting(patch, fit_number=2, step=3)
+        train("lstm", market[:1], out, config=TINY, version=2)
+
+    assert Bundle.load(out).sha256 == before.sha256
+    assert {file.name for file in (tmp_path / "out.resume").iterdir()} == {"fold-1.checkpoint", "last-fit.checkpoint"}
+    again = train("lstm", market[:1], out, config=TINY, version=2, resume=True)
+    assert again.manifest.version == 2 and not again.manifest.training["shipped"]["interrupted"]
+    assert known(again.manifest) == known(before.manifest)
+    assert {file.name for file in tmp_path.iterdir()} == {"out"}
+
+
+@pytest.mark.usefixtures("unexported")
+def test_ctrl_c_leaves_the_trees_that_were_there_and_promises_no_resuming(
+    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = train("lstm", market[:1], tmp_path / "out", config=TINY)
+    pressed_at(monkeypatch, "last fit", step=3)
+
+    with pytest.raises(KeyboardInterrupt, match=r"the bundle that was at .* stays; xgboost has no checkpoints$"):
+        train("xgboost", market[:1], tmp_path / "out", config=TINY)
+
+    assert Bundle.load(tmp_path / "out").sha256 == before.sha256
+
+
+def test_what_an_interrupted_training_leaves_is_said_and_ends_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: object, **rest: object) -> None:
+        raise KeyboardInterrupt("interrupted: the bundle that was at x stays")
+
+    monkeypatch.setattr(recipe, "train", interrupted)
+
+    assert cli.main(["train", "lstm", "--data", "a.csv", "--out", "x"]) == 130
+    assert "candlecast: interrupted: the bundle that was at x stays" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("unexported")

@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration."""
+    """Run one command; return its exit code: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration, 130 Ctrl-C."""
     prepare_grpc()
     logging.basicConfig(
         level=logging.INFO,
@@ -73,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     except CandlecastError as error:
         print(f"candlecast: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if str(error):
+            print(f"candlecast: {error}", file=sys.stderr)
         return 130
     return code

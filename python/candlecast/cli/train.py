@@ -34,7 +34,9 @@ RESUME = {
 }
 """What --resume does, by whether it is a network."""
 DESCRIPTION = """Train {kind} ({what}) on candles: walk-forward metrics beside base rates first, then the model itself,
-written as a bundle (ONNX, manifest, golden vectors). Ctrl-C keeps the best step of the fit under way{resumed}. With a database (--database or DATABASE_URL) the training is on record: ml_trainings and others."""
+written as a bundle (ONNX, manifest, golden vectors). Ctrl-C writes the best step of the fit under way, unless --out
+holds a bundle, which stays{resumed}. With a database (--database or DATABASE_URL) the
+training is on record: ml_trainings and others."""
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime", "xgboost", "lightgbm", "optuna")
 DATABASE = "database"
 GUESSES = {"model": "model", "base": "base rate", "persistence": "persistence"}
@@ -54,7 +56,7 @@ def register(commands: Any) -> None:
 
 
 def _description(kind: str, what: str) -> str:
-    resumed = ", and --resume goes on from there" if kind in NETWORKS else ""
+    resumed = "; --resume goes on from there" if kind in NETWORKS else ""
     return DESCRIPTION.format(kind=kind, what=what, resumed=resumed)
 
 

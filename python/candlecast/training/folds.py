@@ -28,6 +28,8 @@ TOLD: Final = ("log_loss", "skill", "brier", "balanced_accuracy", "side_accuracy
 NOTE_STEPS: Final = 10
 """Steps between two notes of progress for whoever keeps a record."""
 
+TOO_EARLY: Final = "interrupted before a first best step: no bundle was written"
+
 Note = Callable[..., None]
 """Takes note of where the training is: phase, step, steps, loss, validation_loss; cheap."""
 
@@ -77,7 +79,7 @@ def run_all(
     """Fit every split; after Ctrl-C what has a best step is kept and the rest skipped. At least one run returns.
 
     Raises:
-        KeyboardInterrupt: there was no best step yet.
+        KeyboardInterrupt: there was no best step yet; it says so.
         ConfigurationError: a part has too few samples, or a train part no two classes of a horizon.
         CandlecastError: a fit diverged.
     """
@@ -91,16 +93,23 @@ def run_all(
                 break
     except KeyboardInterrupt:
         if not runs:
-            raise
-    if len(runs) < len(splits) or runs[-1].fitted.interrupted:
-        again = "--resume goes on" if has_checkpoint(checkpoints) else f"{family.name} has no checkpoints to resume"
-        shown.say(f"Ctrl-C: kept {runs[-1].name} at step {runs[-1].fitted.best_step}, its best; {again}")
+            raise KeyboardInterrupt(TOO_EARLY) from None
     return runs
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Tell whether a fit has written a checkpoint there; trees never do."""
-    return any(folder.glob("*.checkpoint"))
+def settle(fit: str, fitted: Fitted, family: str, out: Path, checkpoints: Path | None, shown: Shown) -> None:
+    """After Ctrl-C, say what becomes of the fit that is best so far: it is written to `out` only if nothing is there.
+
+    Raises:
+        KeyboardInterrupt: a bundle is at `out` and stays; it says so, and whether the fit can be gone on with.
+    """
+    is_kept = checkpoints is not None and any(checkpoints.glob("*.checkpoint"))
+    if not out.is_dir() or not any(out.iterdir()):
+        again = "--resume goes on" if is_kept else f"{family} has no checkpoints to resume"
+        shown.say(f"Ctrl-C: kept {fit} at step {fitted.best_step}, its best; {again}")
+        return
+    rest = f"the fits are kept in {checkpoints}, and --resume goes on" if is_kept else f"{family} has no checkpoints"
+    raise KeyboardInterrupt(f"interrupted: the bundle that was at {out} stays; {rest}")
 
 
 def parts(name: str, samples: Samples, split: Split) -> tuple[I64, I64]:

@@ -135,7 +135,7 @@ class Log:
     def failed(self, error: BaseException) -> None:
         """End the session without a bundle, unless it has ended."""
         interrupted = isinstance(error, KeyboardInterrupt)
-        text = "interrupted before a first checkpoint" if interrupted else str(error) or type(error).__name__
+        text = str(error) or ("interrupted before a first checkpoint" if interrupted else type(error).__name__)
         self._end("interrupted" if interrupted else "failed", error=text)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from candlecast.models.bundle import Bundle, FeatureSet, Manifest
 from candlecast.training import export, importance, suspicion, tabular, tabular_measures, tree_graph
 from candlecast.training.config import Config
 from candlecast.training.data import Samples
-from candlecast.training.folds import Note, Shown, rounded, spans
+from candlecast.training.folds import TOO_EARLY, Note, Shown, rounded, settle, spans
 from candlecast.training.labels import FUTURE_BARS
 from candlecast.training.progress import progress_bars
 from candlecast.training.sources import described, read_history
@@ -97,6 +97,8 @@ def train_tabular(
         )
         runs = _run_all(kind, target, samples, splits, config, shown)
         shipped, folds = runs[-1], [run.measured for run in runs if run.measured]
+        if len(runs) < len(splits) or shipped.model.fitted.interrupted:
+            settle(shipped.name, shipped.model.fitted, kind, out, None, shown)
         onnx, golden, answers, error = _exported(shipped.model, samples)
         looked_at = _importance(shipped, samples)
     manifest = Manifest(
@@ -157,9 +159,7 @@ def _run_all(
                 break
     except KeyboardInterrupt:
         if not runs:
-            raise
-    if len(runs) < len(splits) or runs[-1].model.fitted.interrupted:
-        shown.say(f"Ctrl-C: kept {runs[-1].name} at round {runs[-1].model.fitted.best_step}, its best")
+            raise KeyboardInterrupt(TOO_EARLY) from None
     return runs
 
 

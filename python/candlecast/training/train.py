@@ -27,7 +27,7 @@ from candlecast.training.config import Config
 from candlecast.training.data import Samples, prepare
 from candlecast.training.evaluate import average
 from candlecast.training.family import Model, families
-from candlecast.training.folds import Note, Run, Shown, rounded, run_all, spans
+from candlecast.training.folds import Note, Run, Shown, rounded, run_all, settle, spans
 from candlecast.training.progress import progress_bars
 from candlecast.training.reference import reference_of
 from candlecast.training.sources import History, described, read_history
@@ -71,13 +71,15 @@ def train(
 
     Candles that open in [start_ms, end_ms) are used, labels included. Optional inputs that are not named are chosen by
     what the data carries (`read_history`); the reference is compared with even when `symbols` leaves it out. Ctrl-C
-    ends the fit under way: its best step becomes the bundle and later fits are skipped; before a first one nothing is
-    written. Beside `out`, in OUT.resume, lies what `resume` goes on from, until a training ends.
+    ends the fit under way and skips later ones: its best step becomes the bundle, unless there is none yet, or `out`
+    holds a bundle already, which stays. Beside `out`, in OUT.resume, lies what `resume` goes on from, until a training
+    ends.
 
     Raises:
         ConfigurationError: the data or the configuration does not do.
         BundleError: `out` holds something else, or an exported file differs from the model.
         CandlecastError: a fit diverged, or a disk is full; what was at `out` stays.
+        KeyboardInterrupt: Ctrl-C, and no bundle was written; it says what stays.
     """
     config = config or Config()
     began, commit = time.monotonic(), code_commit()
@@ -110,6 +112,9 @@ def train(
             config, found = search.run(kind, samples, splits[0], config, searched, _study(kind, history, config), shown)
         runs = run_all(samples, splits, families()[kind](config), config.seed, kept, shown)
         shipped, folds = runs[-1], [run.measured for run in runs if run.measured]
+        is_whole = len(runs) == len(splits) and not shipped.fitted.interrupted
+        if not is_whole:
+            settle(shipped.name, shipped.fitted, kind, out, kept, shown)
         exported = _exported(shipped.model, samples)
         looked_at = _importance(shipped, samples)
         temperatures = [round(t, 4) for t in shipped.temperatures.tolist()]
@@ -149,7 +154,7 @@ def train(
         temperatures=temperatures,
     )
     written = _written(out, manifest, exported, held_to, kept)
-    if len(runs) == len(splits) and not shipped.fitted.interrupted:
+    if is_whole:
         _forget(kept)
     return written
 
