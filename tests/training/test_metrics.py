@@ -12,7 +12,7 @@ from sklearn import metrics as oracle
 from candlecast import outputs
 from candlecast.interpret import interpret
 from candlecast.training import metrics
-from candlecast.training.evaluate import average, base, measure, persistence, verdict
+from candlecast.training.evaluate import average, base, by_day, measure, persistence, simple_pnl, verdict
 from candlecast.training.labels import LONG, NEUTRAL, SHORT, UNKNOWN, Labels, base_rates
 from candlecast.training.metrics import BLOCK_BARS, RANGES, RESAMPLES
 
@@ -262,3 +262,31 @@ def test_a_model_that_knows_nothing_has_no_edge_and_one_that_knows_volatility_kn
     said = verdict(measure(answers, labels, np.ones(4), base_rates(labels), labels, bars=bars))
 
     assert "knowledge of volatility, not of direction" in said
+
+
+def sided(*sides: int) -> np.ndarray[Any, Any]:
+    """Return outputs [N, 20] that are sure of these sides on every horizon: 1 LONG, -1 SHORT, 0 of none."""
+    answers = np.full((len(sides), 20), 0.01, np.float32)
+    for row, side in enumerate(sides):
+        answers[row, outputs.RETURNS] = 0.02 * (side or 1)
+        answers[row, outputs.LOGITS] = np.tile([3.0 * (side > 0), 3.0 * (side < 0), 3.0 * (side == 0)], 4)
+    return answers
+
+
+def came(*returns: float) -> Labels:
+    """Return labels whose return at 4h is this, and which went the other way on all other horizons."""
+    table = np.outer(returns, [-1, -1, 1, -1]).astype(np.float32)
+    return Labels(np.arange(len(returns)), table, np.zeros(table.shape, np.int8), np.abs(table))
+
+
+def test_simple_pnl_is_the_mean_of_a_bar_by_side_and_a_sixteenth_of_the_capital() -> None:
+    hour, day = 3_600_000, 86_400_000
+    times = np.array([day, day, day + hour, day + hour, 3 * day + hour])
+    answers, labels = sided(1, -1, -1, 0, 1), came(0.02, -0.04, 0.08, 0.5, -0.032)
+
+    bars, pnl = simple_pnl(answers, labels, np.ones(4), times)
+
+    assert bars.tolist() == [day, day + hour, 3 * day + hour]
+    # both right; a short that lost, beside one that was not traded; a long that lost
+    np.testing.assert_allclose(pnl, [(0.02 + 0.04) / 2 / 16, -0.08 / 2 / 16, -0.032 / 16], rtol=1e-6)
+    assert by_day(bars, pnl) == {"from_ms": day, "days": [-0.000625, 0.0, -0.002]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ import torch
 from candlecast import outputs
 from candlecast.errors import CandlecastError, ConfigurationError
 from candlecast.training import attribution, export, loss, networks
+from candlecast.training import fit as fitting
 from candlecast.training.config import Config
 from candlecast.training.data import Samples
 from candlecast.training.feed import Feed
 from candlecast.training.fit import FitConfig, start
-from candlecast.training.labels import Labels
+from candlecast.training.labels import I8, Labels, starting_point
 from candlecast.training.lstm import Lstm, LstmConfig
 from candlecast.training.networks import Network, Networks
 from candlecast.training.patchtst import NetworkConfig, PatchTST
+from candlecast.values import F32, F64
 
 FEATURES = 12
 CONFIG = Config(
@@ -106,6 +109,90 @@ def test_a_fit_takes_back_what_its_validation_part_does_not_bear_out(
     lean = np.abs(logits[..., 0] - logits[..., 1]).max(axis=0)
     assert (lean[[0, 2]] < 1e-5).all() and (lean[[1, 3]] > 1e-3).all()
     assert network.described()["leans"] == [0.0, 1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scaler_and_units_know_the_train_part_alone(kind: str, samples: Samples) -> None:
+    rows, returns = samples.rows.copy(), samples.labels.returns.copy()
+    rows[samples.end[TRAIN[-1]] :] += 50
+    returns[VALIDATION] *= 1000
+    moved = dataclasses.replace(samples, rows=rows, labels=dataclasses.replace(samples.labels, returns=returns))
+
+    network = fitted(kind, moved, stop_at=9).network
+
+    known = samples.newest(TRAIN).astype(np.float64)
+    np.testing.assert_allclose(network.mean, known.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(network.std, known.std(axis=0), rtol=1e-5)
+    right = starting_point(samples.labels.take(TRAIN))[1]
+    np.testing.assert_allclose(network.unit, right, rtol=1e-5)
+
+
+def test_leans_are_fitted_on_what_is_answered_in_the_validation_part(
+    samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fit_leans(answers: F32, directions: I8) -> F64:
+        asked.append((answers, directions))
+        return np.ones(4)  # nothing is taken back
+
+    monkeypatch.setattr(networks, "fit_leans", fit_leans)
+
+    network = fitted("lstm", samples)
+
+    ((answers, directions),) = asked
+    np.testing.assert_array_equal(directions, samples.labels.directions[VALIDATION])
+    np.testing.assert_allclose(answers, network.predict(samples, VALIDATION), atol=1e-6)
+
+
+def test_the_rate_rises_to_its_height_and_falls_as_a_cosine(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates, step = list[float](), fitting._step
+
+    def watched(*args: Any) -> float:
+        loss = step(*args)
+        rates.extend(group["lr"] for group in args[3].param_groups)
+        return loss
+
+    monkeypatch.setattr(fitting, "_step", watched)
+    config = dataclasses.replace(CONFIG.fit, warmup_share=0.2)  # 6 of the 30 steps
+
+    fitted("lstm", samples, config=dataclasses.replace(CONFIG, fit=config))
+
+    height = CONFIG.fit.learning_rate
+    assert len(rates) == 30
+    np.testing.assert_allclose(rates[:7], height * np.array([1, 2, 3, 4, 5, 6, 6]) / 6)
+    at = {12: 0.5 + np.sqrt(0.125), 18: 0.5, 24: 0.5 - np.sqrt(0.125)}  # a quarter, a half, three quarters of the way
+    assert [rates[k] / height for k in at] == pytest.approx(list(at.values()))
+    assert rates[29] / height == pytest.approx(0.5 * (1 + np.cos(np.pi * 23 / 24)))
+
+
+def test_a_gradient_is_clipped_to_its_largest_norm(samples: Samples) -> None:
+    def moved(clip_norm: float) -> float:
+        torch.manual_seed(0)
+        model = Lstm(CONFIG.lstm, FEATURES)
+        start(model, samples, TRAIN)
+        before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+        plain = torch.optim.SGD(model.parameters())
+        config = dataclasses.replace(CONFIG.fit, clip_norm=clip_norm, bfloat16=False)
+        fitting._step(model, Feed(samples, "cpu"), TRAIN[:32], plain, config, 1.0)
+        return float((torch.cat([p.detach().flatten() for p in model.parameters()]) - before).norm())
+
+    whole = moved(1e9)
+
+    assert moved(whole / 4) == pytest.approx(whole / 4, rel=1e-3)
+    assert moved(whole * 4) == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_fit_stops_when_no_check_is_better_for_a_while(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([1.0, 0.9, 0.95, 0.8, 0.85, 0.8, 0.7])  # the start, then every 5 steps
+    monkeypatch.setattr(fitting, "_validate", lambda *_: next(losses))
+    impatient = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, patience_checks=2))
+
+    found = fitted("lstm", samples, config=impatient).fitted
+
+    assert (found.best_step, found.steps, found.planned) == (15, 25, 30)
+    assert (found.start_loss, found.validation_loss) == (1.0, 0.8)
+    assert not found.interrupted
 
 
 def test_a_checkpoint_of_another_fit_is_refused(samples: Samples, tmp_path: Path) -> None:

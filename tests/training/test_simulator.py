@@ -274,3 +274,26 @@ def test_the_parts_of_a_summary_add_up_to_the_whole():
         assert np.prod([1 + part["return"] for part in numbers[parts].values()]) == pytest.approx(numbers["equity"])
     assert sum(numbers["exits"].values()) == numbers["trades"]
     assert np.prod(1 + returns_of(outcome.equity)) == pytest.approx(outcome.equity[-1])
+
+
+def test_numbers_of_a_backtest_by_hand():
+    up, back, down = (100, 102, 100, 102), (102, 102, 102, 102), (100, 101, 100, 101)
+    of = bars(FLAT, FLAT, up, back, back, FLAT, down, (101, 101, 101, 101))
+    free = Rules(fees=0, slippage=0, hold_bars=2)
+    outcome = simulate(of, signals(of, {0: LONG, 4: SHORT}), free)
+    np.testing.assert_allclose(outcome.equity, [1, 1, 1.02, 1.02, 1.02, 1.02, 1.0098, 1.0098])
+
+    numbers = summary(outcome, of, {})
+
+    assert numbers["trades"] == 2
+    assert numbers["win_rate"] == 0.5
+    assert numbers["expectancy"] == pytest.approx(0.005)  # of +2 % and -1 %, whatever was staked
+    assert numbers["profit_factor"] == pytest.approx(0.02 / 0.0102)
+    assert numbers["exposure"] == 0.5  # 2 bars each of 8
+    assert numbers["holding_h"] == 2
+    # (100 + 102) / 100 and 1.02 (100 + 101) / 100 are filled in a third of a day, at a mean equity of 8.0996 / 8
+    assert numbers["turnover_per_day"] == pytest.approx((2.02 + 2.0502) / (8.0996 / 8) * 3)
+    # returns 0.02 and -0.01 among 8: mean 0.00125, variance (0.0005 - 8 * 0.00125 ** 2) / 7
+    assert numbers["t_statistic"] == pytest.approx(0.00125 / (0.0004875 / 7) ** 0.5 * 8**0.5)
+    assert numbers["sharpe"] == pytest.approx(0.00125 / (0.0004875 / 7) ** 0.5 * 8760**0.5)
+    assert (numbers["return"], numbers["max_drawdown"]) == pytest.approx((0.0098, 0.01))

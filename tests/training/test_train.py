@@ -27,6 +27,7 @@ from candlecast.training import export, networks, record, report
 from candlecast.training import fit as fitting
 from candlecast.training import train as recipe
 from candlecast.training.config import Config
+from candlecast.training.data import Samples
 from candlecast.training.evaluate import measure
 from candlecast.training.family import Fitted, families
 from candlecast.training.fit import FitConfig, fit
@@ -35,9 +36,10 @@ from candlecast.training.labels import Labels, base_rates
 from candlecast.training.lstm import LstmConfig
 from candlecast.training.patchtst import NetworkConfig, PatchTST
 from candlecast.training.search import Search
+from candlecast.training.splits import EMBARGO_BARS, Split
 from candlecast.training.temperature import fit_leans, fit_temperatures, leaning, log_loss
 from candlecast.training.train import train
-from candlecast.values import F64
+from candlecast.values import F32, F64, I64
 from tests.training.conftest import INTERVAL_MS, SMALL, START_MS, SYMBOLS, simulate
 
 
@@ -378,6 +380,104 @@ def test_rows_that_find_no_room_are_one_clear_line(
         CandlecastError, match=r"rows cannot be written \(No space left on device\); make room there, or set T"
     ):
         train("lstm", market[:1], tmp_path / "out", config=TINY)
+
+
+class Stopped(Exception):
+    """What was to be seen has been."""
+
+
+def handed_on(market: list[Path], out: Path, config: Config, searched: Search | None = None) -> tuple[Any, list[Split]]:
+    """Return the split that was searched on and those that are fitted; nothing is fitted."""
+    seen: dict[str, Any] = {}
+
+    def search(kind: str, samples: Samples, split: Split, config: Config, *_: object) -> tuple[Config, dict[str, Any]]:
+        seen["searched"] = split
+        return config, {}
+
+    def run_all(samples: Samples, splits: list[Split], *_: object) -> None:
+        seen["splits"] = splits
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(recipe.search, "run", search)
+        patch.setattr(recipe, "run_all", run_all)
+        train("lstm", market[:1], out, config=config, searched=searched)
+    return seen.get("searched"), seen["splits"]
+
+
+def test_a_search_sees_nothing_that_a_fold_is_tested_on(market: list[Path], tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, folds=2)
+
+    searched, splits = handed_on(market, tmp_path / "out", config, Search(3))
+
+    tested = [split.test for split in splits if split.test]
+    assert len(tested) == 2
+    border = min(test.start_ms for test in tested) - EMBARGO_BARS * INTERVAL_MS
+    assert max(searched.train.end_ms, searched.validation.end_ms) <= border
+
+
+def test_rolling_train_parts_are_no_longer_than_asked_for_and_others_begin_at_the_first_candle(
+    market: list[Path], tmp_path: Path
+) -> None:
+    config = dataclasses.replace(TINY, folds=2)
+
+    _, whole = handed_on(market, tmp_path / "out", config)
+    _, rolling = handed_on(market, tmp_path / "out", dataclasses.replace(config, rolling_bars=300))
+
+    assert len({split.train.start_ms for split in whole}) == 1
+    for split, short in zip(whole, rolling, strict=True):
+        assert short.train.end_ms - short.train.start_ms == 300 * INTERVAL_MS
+        assert short.train.end_ms == split.train.end_ms
+        assert (short.validation, short.test) == (split.validation, split.test)
+
+
+class Mirror:
+    """A model that answers by the windows themselves; its files are asked through `export` and `program`."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    @staticmethod
+    def answers(windows: F32) -> F32:
+        return windows.reshape(len(windows), -1)[:, -20:]
+
+    def predict(self, samples: Samples, index: I64) -> F32:
+        self.asked += index.tolist()
+        return self.answers(samples.windows(index))
+
+    def to_onnx(self) -> bytes:
+        return b"onnx"
+
+    def to_program(self) -> bytes:
+        return b"program"
+
+
+@pytest.mark.parametrize("file", ["the ONNX file", "the program"])
+def test_each_file_is_held_to_the_model_on_a_thousand_windows_of_the_whole_time(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, rows = np.random.default_rng(0), 3000
+    end = np.arange(96, rows)
+    given = Samples(rng.standard_normal((rows, 24)).astype(np.float32), end, end * INTERVAL_MS, labels(len(end)))
+    wrong: list[int] = []
+
+    def answer(content: bytes, windows: F32) -> F32:
+        answers = Mirror.answers(windows).copy()
+        if len(answers) > 4 and (content == b"onnx") == (file == "the ONNX file"):
+            answers[wrong] += 1
+        return answers
+
+    monkeypatch.setattr(export, "run", answer)
+    monkeypatch.setattr(recipe.program, "run", answer)
+    model = Mirror()
+    recipe._exported(model, given)  # type: ignore[arg-type]
+
+    assert len(set(model.asked)) >= 1000
+    assert (model.asked[0], model.asked[-1]) == (0, len(end) - 1) and max(np.diff(model.asked)) <= 3
+    for place in (0, 517, 999):
+        wrong[:] = [place]
+        with pytest.raises(BundleError, match=f"{file} against the model"):
+            recipe._exported(model, given)  # type: ignore[arg-type]
 
 
 def labels(rows: int, seed: int = 0) -> Labels:
