@@ -297,3 +297,52 @@ def test_numbers_of_a_backtest_by_hand():
     assert numbers["t_statistic"] == pytest.approx(0.00125 / (0.0004875 / 7) ** 0.5 * 8**0.5)
     assert numbers["sharpe"] == pytest.approx(0.00125 / (0.0004875 / 7) ** 0.5 * 8760**0.5)
     assert (numbers["return"], numbers["max_drawdown"]) == pytest.approx((0.0098, 0.01))
+
+
+def test_numbers_of_each_symbol_are_those_of_an_account_with_its_share_of_the_capital():
+    up, back, down = (100, 102, 100, 102), (102, 102, 102, 102), (100, 101, 100, 101)
+    mine = [FLAT, FLAT, up, back, back, FLAT, down, (101, 101, 101, 101)]
+    fallen = (100, 100, 99, 99)
+    theirs = [FLAT, FLAT, fallen, *[(99, 99, 99, 99)] * 4, None]
+    of = bars(*zip(mine, theirs, strict=True), symbols=("AAA", "BBB"))
+    said = signals(of, {(0, 0): LONG, (4, 0): SHORT, (0, 1): LONG})
+    outcome = simulate(of, said, Rules(fees=0, slippage=0, hold_bars=2))
+    # Stakes are halves: of 1 at first, of 1.005 when AAA is sold short.
+    np.testing.assert_allclose(outcome.gains[:, 0], [0, 0, 0.01, 0.01, 0.01, 0.01, 0.004975, 0.004975], atol=1e-15)
+    np.testing.assert_allclose(outcome.gains[:, 1], [0, 0, -0.005, -0.005, -0.005, -0.005, -0.005, -0.005], atol=1e-15)
+
+    numbers = summary(outcome, of, {})["symbols"]
+
+    a, b = numbers["AAA"], numbers["BBB"]
+    assert (a["return"], b["return"]) == pytest.approx((0.00995, -0.01))
+    assert (a["max_drawdown"], b["max_drawdown"]) == pytest.approx((0.01005 / 1.02, 0.01))
+    assert (a["exposure"], b["exposure"]) == (4 / 8, 2 / 7)
+    assert (a["win_rate"], b["win_rate"]) == (0.5, 0)
+    returns = np.array([0, 0, 0.02, 0, 0, 0, -0.01005 / 1.02, 0])
+    assert a["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * 8760**0.5)
+    assert a["sortino"] == pytest.approx(returns.mean() / (returns[6] ** 2 / 8) ** 0.5 * 8760**0.5)
+    assert b["sharpe"] == pytest.approx(-0.01 / 8 / ((1e-4 - 8 * (0.01 / 8) ** 2) / 7) ** 0.5 * 8760**0.5)
+    # Of its half: filled are 1, 1.02, 1.005 and 1.005 * 1.01; its equity is 1 for 2 bars, 1.02 for 4, 1.00995 for 2.
+    filled, mean = 1 + 1.02 + 1.005 * 2.01, (2 + 4 * 1.02 + 2 * 1.00995) / 8
+    assert a["turnover_per_day"] == pytest.approx(filled / mean * 3)
+    assert b["turnover_per_day"] == pytest.approx(1.99 / ((2 + 6 * 0.99) / 8) * 3)
+
+
+def test_what_symbols_have_brought_is_what_the_equity_has_gained():
+    of, said = random_market(np.random.default_rng(5), tuple("ABCDE"), 800)
+    said.direction[-2] = LONG
+    outcome = simulate(of, said, Rules(fees=0.0004, slippage=0.0002, funding=0.0001, hold_bars=16))
+    np.testing.assert_allclose(outcome.equity, 1 + outcome.gains.sum(axis=1), atol=1e-12)
+    pnl = np.bincount(outcome.trades.symbol, outcome.trades.pnl)
+    np.testing.assert_allclose(outcome.gains[-1], pnl, atol=1e-12)
+
+
+def test_turnover_of_a_span_is_that_of_the_fills_within_it():
+    up, back, down = (100, 102, 100, 102), (102, 102, 102, 102), (100, 101, 100, 101)
+    of = bars(FLAT, FLAT, up, back, back, FLAT, down, (101, 101, 101, 101))
+    outcome = simulate(of, signals(of, {0: LONG, 4: SHORT}), Rules(fees=0, slippage=0, hold_bars=2))
+    early = np.arange(8) < 6  # the second trade is entered in bar 5 and left in bar 6
+    spans = summary(outcome, of, {"early": early, "late": ~early})["spans"]
+    # 1 + 1.02 and 1.02 in six hours, at a mean equity of 6.08 / 6; 1.02 * 1.01 in two, at 1.0098
+    assert spans["early"]["turnover_per_day"] == pytest.approx(3.04 / (6.08 / 6) * 4)
+    assert spans["late"]["turnover_per_day"] == pytest.approx(1.0302 / 1.0098 * 12)

@@ -27,12 +27,14 @@ _TRADES: Final = {
     "exposure": "exposure",
     "holding_h": "held, h",
 }
-_EQUITY: Final = {"return": "return", "max_drawdown": "drawdown", "sharpe": "Sharpe"}
+_EQUITY: Final = {"return": "return", "max_drawdown": "drawdown", "sharpe": "Sharpe", "sortino": "Sortino"}
+_TURNOVER: Final = {"turnover_per_day": "turnover/day"}
 _NOTE: Final = (
     "Returns compound; PnL and fees are shares of the equity at the start. Sharpe and Sortino are those of the equity"
     " at every close, with {per_year:,.0f} periods a year; t is the t statistic of its mean return. Per trade: the mean"
     " PnL over the value at the entry. Exposure: the share of a symbol's bars with a position. Turnover: the value of"
-    " all fills over the mean equity, a day. Trades belong to the month and span in which they were closed."
+    " all fills over the mean equity, a day. A symbol's numbers are those of an account of its own that began with its"
+    " share of the capital. Trades belong to the month and span in which they were closed."
 )
 
 
@@ -71,8 +73,9 @@ def _of(test: Backtest) -> list[Block]:
             f"{said['forecasts']:,} forecasts: {said['long']:,} LONG, {said['short']:,} SHORT. Reasons of the others"
             f" (one may have several): {reasons}. Exits: {exits}."
         ),
-        _table(_TRADES, numbers["sides"] | numbers["symbols"]),
-        _table(_EQUITY | _TRADES, numbers["months"] | numbers["spans"]),
+        _table(_TRADES, numbers["sides"]),
+        _table(_EQUITY | _TRADES | _TURNOVER, numbers["symbols"]),
+        _table(_EQUITY | _TRADES | _TURNOVER, numbers["months"] | numbers["spans"]),
         Text(_SPANS, "note"),
     ]
 

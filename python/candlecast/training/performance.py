@@ -10,7 +10,8 @@ import numpy as np
 from candlecast.training.simulator import Bars, Exit, Outcome, Trades
 from candlecast.values import F64, I64, Bool
 
-YEAR_MS: Final = 365 * 86_400_000
+DAY_MS: Final = 86_400_000
+YEAR_MS: Final = 365 * DAY_MS
 """Crypto trades every day."""
 
 Numbers = dict[str, Any]
@@ -78,32 +79,58 @@ def of_trades(trades: Trades, bars: Bars, symbol_bars: int) -> Numbers:
     }
 
 
+def turnover(filled: F64, equity: F64, interval_ms: int) -> float | None:
+    """Return the value that was filled in each bar [T] over the mean equity [T], a day."""
+    days = len(equity) * interval_ms / DAY_MS
+    return float(filled.sum() / max(float(equity.mean()), 1e-12) / days) if len(equity) else None
+
+
+def filled_in(trades: Trades, bars: int) -> F64:
+    """Return the value of all fills in each bar [T]."""
+    filled = np.zeros(bars)
+    for bar, price in ((trades.entry_bar, trades.entry), (trades.exit_bar, trades.exit)):
+        np.add.at(filled, bar, trades.size * price)
+    return filled
+
+
+def of_symbol(outcome: Outcome, bars: Bars, s: int) -> Numbers:
+    """Measure one symbol by itself, over all bars: as an account that began with its share of the capital."""
+    trades, count = outcome.trades.take(outcome.trades.symbol == s), len(bars.open_time_ms)
+    share = 1 / len(bars.symbols)
+    equity = 1 + outcome.gains[:, s] / share
+    return {
+        **of_returns(returns_of(equity), YEAR_MS / bars.interval_ms),
+        **of_trades(trades, bars, int(np.isfinite(bars.open[:, s]).sum())),
+        "turnover_per_day": turnover(filled_in(trades, count) / share, equity, bars.interval_ms),
+    }
+
+
 def summary(outcome: Outcome, bars: Bars, spans: Mapping[str, Bool]) -> Numbers:
     """Return the numbers of a backtest: in all, and by symbol, side, month and span.
 
     Args:
-        spans: name → the bars [T] that belong to it; a trade belongs where it was closed.
+        spans: name → the bars [T] that belong to it; a trade belongs where it was closed, a fill where it was made.
     """
     trades, per_year = outcome.trades, YEAR_MS / bars.interval_ms
     returns, has_bar = returns_of(outcome.equity), np.isfinite(bars.open)
-    days = len(returns) * bars.interval_ms / 86_400_000
-    filled = float((trades.size * (trades.entry + trades.exit)).sum())
+    filled = filled_in(trades, len(returns))
 
     def part(mask: Bool) -> Numbers:
         closed = trades.take(mask[trades.exit_bar])
-        return of_returns(returns[mask], per_year) | of_trades(closed, bars, int(has_bar[mask].sum()))
+        return {
+            **of_returns(returns[mask], per_year),
+            **of_trades(closed, bars, int(has_bar[mask].sum())),
+            "turnover_per_day": turnover(filled[mask], outcome.equity[mask], bars.interval_ms),
+        }
 
     return {
         **of_returns(returns, per_year),
         "periods_per_year": per_year,
         "equity": float(outcome.equity[-1]) if len(outcome.equity) else 1.0,
         **of_trades(trades, bars, int(has_bar.sum())),
-        "turnover_per_day": filled / max(float(outcome.equity.mean()), 1e-12) / days if len(returns) else None,
+        "turnover_per_day": turnover(filled, outcome.equity, bars.interval_ms),
         "exits": {why.name.lower(): int((trades.why == why).sum()) for why in Exit},
-        "symbols": {
-            symbol: of_trades(trades.take(trades.symbol == s), bars, int(has_bar[:, s].sum()))
-            for s, symbol in enumerate(bars.symbols)
-        },
+        "symbols": {symbol: of_symbol(outcome, bars, s) for s, symbol in enumerate(bars.symbols)},
         "sides": {
             name: of_trades(trades.take(trades.side == side), bars, int(has_bar.sum()))
             for name, side in (("long", 1), ("short", -1))

@@ -102,6 +102,7 @@ _WHOLE: Final = ("symbol", "side", "entry_bar", "exit_bar", "why")
 class Outcome:
     trades: Trades
     equity: F64  # [T] at each close, positions marked to it; 1 before the first bar
+    gains: F64  # [T, S] what each symbol has brought of it by then: equity = 1 + their sum
 
 
 @dataclass(slots=True)
@@ -118,20 +119,28 @@ class _Book:
     stop: F64  # price
     take: F64  # price
     funding: F64  # paid so far
+    earned: F64  # by closed fills, fees and funding so far, of all its positions
     mark: F64  # last close; NaN before the first
     last_bar: I64  # of the mark
     closed: list[tuple[F64 | I64, ...]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, count: int, rules: Rules) -> _Book:
-        zeros = [np.zeros(count) for _ in range(8)]
+        zeros = [np.zeros(count) for _ in range(9)]
         bars = [np.zeros(count, dtype=np.int64) for _ in range(2)]
-        side, size, entry, fee, stop, take, funding, mark = zeros
-        return cls(rules, 1.0, side, size, entry, bars[0], fee, stop, take, funding, mark * np.nan, bars[1])
+        side, size, entry, fee, stop, take, funding, earned, mark = zeros
+        return cls(rules, 1.0, side, size, entry, bars[0], fee, stop, take, funding, earned, mark * np.nan, bars[1])
 
     def equity(self) -> float:
         held = np.flatnonzero(self.side)
         return self.cash + float((self.side[held] * self.size[held] * (self.mark[held] - self.entry[held])).sum())
+
+    def gains(self) -> F64:
+        """Return what each symbol [S] has brought so far, its position marked to its last close."""
+        found = self.earned.copy()
+        held = np.flatnonzero(self.side)
+        found[held] += self.side[held] * self.size[held] * (self.mark[held] - self.entry[held])
+        return found
 
     def enter(self, who: Bool, bar: int, price: F64, signals: Signals, stake: float) -> None:
         """Open at `price` [S] what the bar before asked for, with `stake` times the multiplier each."""
@@ -147,6 +156,7 @@ class _Book:
         self.entry_fee[at] = self.rules.fees * self.size[at] * entry
         self.funding[at] = 0
         self.cash -= float(self.entry_fee[at].sum())
+        self.earned[at] -= self.entry_fee[at]
 
     def leave(self, who: Bool, bars: int | I64, price: F64, why: Exit) -> None:
         """Close at `price` [S] in bar `bars`, or [S] of them."""
@@ -160,6 +170,7 @@ class _Book:
         gain = side * (left - entry) * size
         fees, funding = self.entry_fee[at] + fee, self.funding[at]
         self.cash += float((gain - fee).sum())
+        self.earned[at] += gain - fee
         exit_bar = np.broadcast_to(bars, self.side.shape)[at]
         pnl = gain - fees - funding
         row = (at, side, self.entry_bar[at], exit_bar, entry, left, size, fees, funding, pnl, np.full(len(at), why))
@@ -171,6 +182,7 @@ class _Book:
         due = self.rules.funding * self.side * self.size * np.nan_to_num(self.mark)
         self.funding += due
         self.cash -= float(due.sum())
+        self.earned -= due
 
     def trades(self) -> Trades:
         columns: Any = zip(*self.closed, strict=True) if self.closed else [[np.empty(0)]] * len(Trades.__slots__)
@@ -189,6 +201,7 @@ class Simulation:
         count, self._symbols = bars.open.shape
         self._bars, self._signals = bars, signals
         self._book, self.equity = _Book.empty(self._symbols, rules), np.ones(count)
+        self._gains = np.zeros(bars.open.shape)
         self._has_bar = np.isfinite(bars.open)
         self._is_funded = (bars.open_time_ms % FUNDING_EVERY_MS == 0) & (rules.funding != 0)
 
@@ -202,7 +215,7 @@ class Simulation:
             _at_open(book, t, here, self._bars.open[t], self._signals, stake)
         if here.any():
             _within(book, t, here, self._bars)
-        self.equity[t] = book.equity()
+        self.equity[t], self._gains[t] = book.equity(), book.gains()
         return float(self.equity[t])
 
     @property
@@ -225,8 +238,8 @@ class Simulation:
         book = self._book
         book.leave(book.side != 0, book.last_bar, book.mark, Exit.END)
         if len(self.equity):
-            self.equity[-1] = book.equity()
-        return Outcome(book.trades(), self.equity)
+            self.equity[-1], self._gains[-1] = book.equity(), book.gains()
+        return Outcome(book.trades(), self.equity, self._gains)
 
 
 def simulate(bars: Bars, signals: Signals, rules: Rules) -> Outcome:
