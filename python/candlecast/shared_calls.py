@@ -119,8 +119,11 @@ class SharedCalls:
                 together.callers.append(caller)
                 together.rows += caller.rows
         if together.callers:
-            kind.under_way.add(together)
-            together.task = asyncio.create_task(self._ask(kind, together))
+            self._start(kind, together)
+
+    def _start(self, kind: _Kind, together: _Together) -> None:
+        kind.under_way.add(together)
+        together.task = asyncio.create_task(self._ask(kind, together))
 
     async def _ask(self, kind: _Kind, together: _Together) -> None:
         callers = together.callers
@@ -138,6 +141,11 @@ class SharedCalls:
                     caller.answer.set_result(results.part(start, stop))
                 start = stop
         except Exception as error:
+            if len(callers) > 1 and _is_invalid(error):  # the message as a whole, as when it holds too many candles
+                for caller in callers:
+                    caller.together = _Together([caller], caller.rows)
+                    self._start(kind, caller.together)
+                callers = []
             for caller in callers:
                 if not caller.answer.done():
                     caller.answer.set_exception(_said(error))
@@ -152,6 +160,10 @@ class SharedCalls:
 def _request(kind: _Kind, parts: Sequence[Any]) -> pb.PredictRequest:
     joined: Any = b"".join(parts) if kind.carrier == "packed" else [one for part in parts for one in part]
     return pb.PredictRequest(**{kind.carrier: joined}, packed_layout=kind.layout, wait=kind.wait)
+
+
+def _is_invalid(error: Exception) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def _said(error: Exception) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from candlecast.errors import ConfigurationError, ModelUnavailable
 from candlecast.triton.client import TritonModel
 from candlecast.triton.embedded import SHM_DIR, EmbeddedTriton
+from candlecast.triton.environment import Environment
 from candlecast.triton.repository import render_config
 from tests.triton.conftest import (
     COLUMNS,
+    ENV_DIR,
     F32,
     OUTPUTS,
     WINDOW,
@@ -49,6 +52,15 @@ async def test_it_can_be_entered_again_and_leaves_nothing(make: Make, tmp_path: 
         assert await triton.wait() == 0
         await gone(triton, group)
     assert (tmp_path / "work" / "triton.log.1").exists()
+
+
+def test_a_stub_gives_way_before_it_imports_what_takes_long(tmp_path: Path) -> None:
+    environment, backends = Environment.find(ENV_DIR), tmp_path / "backends"
+    environment.lay_out(backends)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import triton_python_backend_utils; print(*sys.modules)"
+    command = [ENV_DIR / "bin" / "python", "-c", code, backends / "python"]
+    modules = subprocess.run(command, env=environment.variables, capture_output=True, text=True, check=True).stdout
+    assert 0 < modules.index(" giving_way ") < modules.index(" numpy ")
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,11 @@ def request_times(request):
 
 
 class Failed(grpc.RpcError):
+    def __init__(self, code=grpc.StatusCode.UNAVAILABLE):
+        self._code = code
+
     def code(self):
-        return grpc.StatusCode.UNAVAILABLE
+        return self._code
 
     def details(self):
         return "away"
@@ -191,6 +194,22 @@ async def test_a_call_that_fails_is_said_to_each_of_its_callers_and_to_no_other(
         said.append(told.value)
     assert said[0] is not said[1]
     assert [times_of(await one) for one in asked[2:]] == [[i] for i in range(2, 8)]
+
+
+async def test_a_message_that_is_refused_as_a_whole_is_asked_apart(server, ask):
+    asked = [ask(candles(i)) for i in range(8)]
+    await settle()
+    await server.reply(0, Failed(grpc.StatusCode.INVALID_ARGUMENT))
+    assert [request_times(request) for request, _, _ in server.calls[4:]] == [[0], [1]]
+    await server.reply(4, Failed(grpc.StatusCode.INVALID_ARGUMENT))
+    await server.reply(5)
+    with pytest.raises(ServerError, match="INVALID_ARGUMENT"):
+        await asked[0]
+    assert times_of(await asked[1]) == [1]
+    asked[2].cancel()
+    asked[3].cancel()
+    await settle()
+    assert len(server.cancelled) == 1
 
 
 async def test_an_answer_that_lacks_results_is_nobodys(server, ask):

@@ -33,7 +33,12 @@ from candlecast.watch import Watch
 
 log = logging.getLogger(__name__)
 
-WARM_RUNS: Final = 4
+WARM_SHARES: Final = (1 / 16, 1 / 4, 1, 1)
+"""Of a full batch: what a version runs before it answers."""
+WARM_REST: Final = 4
+"""Times as long as a run took it rests behind it, for those who answer meanwhile; not above WARM_REST_MAX_S."""
+WARM_REST_MAX_S: Final = 1.0
+TIMED_RUNS: Final = 4
 CHECK_TRIES: Final = 5
 CHECK_PAUSE_S: Final = 0.2
 """Between golden checks of a Triton that is busy."""
@@ -149,14 +154,15 @@ class Presence:
         self.ways[number], self.connected[number], self.lanes[number] = way, connected, lane
 
     async def warm(self, lane: Lane) -> None:
-        """Compare golden values on each instance and of the set, and run some full batches; raises as `whole`."""
+        """Compare golden values on each instance and of the set, and run some batches; raises as `whole`."""
         await self.whole(lane)
         served = await self._served(lane)
         if isinstance(served, Ensemble):
             answers = (await lane.ask(served.golden_inputs)).outputs
             if why := served.misfit(answers):
                 raise ModelUnavailable(why)
-        await self.seconds(lane)
+        for share in WARM_SHARES:
+            await asyncio.sleep(min(WARM_REST_MAX_S, WARM_REST * await self._run_s(lane, served, share)))
         self.begin_anew(lane)  # that was no traffic
 
     async def well(self, lane: Lane) -> None:
@@ -190,14 +196,16 @@ class Presence:
 
     async def seconds(self, lane: Lane) -> float:
         """Return how long a version takes now for a full batch, the best of some; raises what the lane does."""
-        inputs = (await self._served(lane)).golden_inputs
-        rows: F32 = np.resize(inputs, (self._batch_rows_max, *inputs.shape[1:]))
-        took_s = []
-        for _ in range(WARM_RUNS):
-            begun = time.monotonic()
-            await lane.ask(rows)
-            took_s.append(time.monotonic() - begun)
-        return min(took_s)
+        served = await self._served(lane)
+        return min([await self._run_s(lane, served, 1) for _ in range(TIMED_RUNS)])
+
+    async def _run_s(self, lane: Lane, served: Bundle | Ensemble, share: float) -> float:
+        """Return how long a share of a full batch takes."""
+        inputs = served.golden_inputs
+        rows: F32 = np.resize(inputs, (max(1, round(share * self._batch_rows_max)), *inputs.shape[1:]))
+        begun = time.monotonic()
+        await lane.ask(rows)
+        return time.monotonic() - begun
 
     async def _served(self, lane: Lane) -> Bundle | Ensemble:
         return await asyncio.to_thread(ensemble.load, self._library.published_path(lane.model.version))

@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-SLICE_S, PAUSE_S = 0.004, 0.046
+SLICE_S, PAUSE_S = 0.003, 0.057
 WAITED_SHARE = 0.1
 """Of a slice: who waits for less is in nobody's way."""
 PACED_MAX_S = 30.0
