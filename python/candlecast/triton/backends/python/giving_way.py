@@ -41,7 +41,8 @@ def begin() -> None:
     with suppress(OSError, ValueError, IndexError):
         if _age_s(os.getppid()) <= START_S:
             return
-        _pacer = _paced()
+        with suppress(OSError):  # the kernel does not say how long a process waits
+            _pacer = _paced()
         if _may_return():
             _before = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, 0, min(19, _before + NICENESS))
@@ -67,7 +68,7 @@ def done() -> None:
 def _paced() -> tuple[int, int]:
     """Have a child pace this process, until the returned file is closed or this process is gone."""
     paced = os.getpid()
-    _waited_s(paced)  # where the kernel does not say how long, there is no child
+    _waited_s(paced)
     ended, end = os.pipe()
     child = os.fork()
     if child:
