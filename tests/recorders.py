@@ -14,7 +14,7 @@ from candlecast.store.drain import Drain
 from candlecast.store.recorder import Recorder
 from tests.integration.conftest import FEATURES, STATES
 
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 class Store:

@@ -62,7 +62,7 @@ async def test_more_statements_than_connections_wait_for_each_other(dsn):
 
 
 async def test_no_connection_within_the_limit_is_unavailable(dsn):
-    async with open_pool(dsn, connections_max=1, connect_timeout_ms=50) as pool, pool.connection():
+    async with open_pool(dsn, connections_max=1, connect_timeout_ms=500) as pool, pool.connection():
         with pytest.raises(StorageUnavailable):
             await pool.fetch("SELECT 1")
 

@@ -18,7 +18,7 @@ from candlecast.tracking.process import TrackingProcess
 from tests.integration.test_outcomes import FEES, rows, told, walk, write
 from tests.recorders import Store, until
 
-LIMIT_S = 60
+LIMIT_S = 180
 COUNTED = "SELECT horizon_bars, forecasts FROM ml_accuracy ORDER BY 1"
 
 

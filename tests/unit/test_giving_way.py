@@ -20,9 +20,10 @@ import os, sys, time
 sys.path.insert(0, sys.argv[1])
 os.sched_setaffinity(0, {int(sys.argv[2])})
 import giving_way
-assert giving_way._pacer is None, "its parent has just begun"
+giving_way.done()
 giving_way.START_S = -1.0
 exec(sys.argv[3])
+print("begins", flush=True)
 giving_way.begin()
 began = time.process_time()
 while time.process_time() - began < 0.1: pass
@@ -33,6 +34,7 @@ while True: pass
 FAKE_TRITON = f"""
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {LOADING!r}, *sys.argv[1:]], stdout=subprocess.PIPE)
+child.stdout.readline()
 print(child.stdout.readline().decode(), end="", flush=True)
 time.sleep(600)
 """
@@ -55,6 +57,7 @@ def loading(cpu, beforehand=""):
     command = [sys.executable, "-c", LOADING, BACKENDS / "python", str(cpu), beforehand]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
+            assert process.stdout.readline() == "begins\n"
             yield process, psutil.Process(process.pid)
         finally:
             process.kill()
@@ -69,6 +72,13 @@ def until(what, check):
     while not check():
         assert time.monotonic() < deadline, f"waited for: {what}"
         time.sleep(0.001)
+
+
+def test_nothing_happens_while_its_parent_has_just_begun():
+    child = "import sys; sys.path.insert(0, sys.argv[1]); import giving_way as g; print(g._pacer, g._before)"
+    parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
+    command = [sys.executable, "-c", parent, child, BACKENDS / "python"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "None None\n"
 
 
 def test_who_loads_is_stopped_while_another_waits_and_is_not_once_it_has_loaded():

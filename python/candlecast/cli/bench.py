@@ -92,9 +92,8 @@ async def _bench(args: argparse.Namespace) -> list[Figure]:
     onnx = _onnx(bundle)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(client.AsyncClient(args.server))
-        apart = await stack.enter_async_context(client.AsyncClient(args.server, share_calls=False))
         plan = measures.QUICK if args.quick else measures.Plan()
-        bench = measures.Bench(connection, Market(names(args.symbols), histories), plan, say, onnx=onnx, apart=apart)
+        bench = measures.Bench(connection, Market(names(args.symbols), histories), plan, say, onnx=onnx)
         server = bench.server_pid = machine.listener(args.server)
         bench.rests = None if server is None else lambda: machine.household(server)
         await bench.teach(args.symbols)
