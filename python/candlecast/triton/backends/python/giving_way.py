@@ -18,10 +18,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-SLICE_S, PAUSE_S = 0.003, 0.057
+SLICE_S, PAUSE_S = 0.004, 0.046
 WAITED_SHARE = 0.1
 """Of a slice: who waits for less is in nobody's way."""
-PACED_MAX_S = 30.0
+PACED_MAX_S = 15.0
 """From then on priority alone counts: what waits for this version must not do so for ever."""
 NICENESS = 10
 """More than before: a tenth of what another process gets, where both want all."""
