@@ -30,7 +30,7 @@ from tests.versions import MARK, variant
 NEED = Features(symbols_max=1, conflicts_max=1).need
 GROUPS, GROUP_SYMBOLS = 32, 8
 REQUEST_TIMEOUT_S = 10.0
-SETTLE_S = 30.0
+SETTLE_S = 60.0
 
 
 class Models:
