@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from candlecast.training.data import Samples
 from candlecast.training.evaluate import measure
 from candlecast.training.family import Fitted, families
 from candlecast.training.fit import FitConfig, fit
-from candlecast.training.folds import Shown
 from candlecast.training.labels import Labels, base_rates
 from candlecast.training.lstm import LstmConfig
 from candlecast.training.patchtst import NetworkConfig, PatchTST
@@ -39,7 +37,7 @@ from candlecast.training.search import Search
 from candlecast.training.splits import EMBARGO_BARS, Split
 from candlecast.training.temperature import fit_leans, fit_temperatures, leaning, log_loss
 from candlecast.training.train import train
-from candlecast.values import F32, F64, I64
+from candlecast.values import F64
 from tests.training.conftest import INTERVAL_MS, SMALL, START_MS, SYMBOLS, simulate
 
 
@@ -127,23 +125,6 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, fit_number: int, step: int) ->
         return fit(*args[:-2], watched, args[-1])  # type: ignore[arg-type]
 
     monkeypatch.setattr(networks, "fit", pressed)
-
-
-def pressed_at(monkeypatch: pytest.MonkeyPatch, fit_name: str, step: int) -> None:
-    """Press Ctrl-C at that step of the fit of that name, of whatever kind."""
-    steps = Shown.steps
-
-    def watched(self: Shown, name: str) -> Callable[[int, int, float, float], None]:
-        shown = steps(self, name)
-
-        def on_step(at: int, *numbers: Any) -> None:
-            shown(at, *numbers)
-            if (name, at) == (fit_name, step):
-                raise KeyboardInterrupt
-
-        return on_step
-
-    monkeypatch.setattr(Shown, "steps", watched)
 
 
 @pytest.fixture
@@ -259,42 +240,6 @@ def test_an_interrupted_training_is_resumed_or_given_up(
     assert "out.resume: an interrupted training is given up; --resume would" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("unexported")
-def test_ctrl_c_leaves_the_bundle_that_was_there_and_keeps_the_fits_for_resuming(
-    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    before = train("lstm", market[:1], out, config=TINY)
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(
-            KeyboardInterrupt, match=r"the bundle that was at .*out stays; the fits are kept in .*out\.resume"
-        ),
-    ):
-        interrupting(patch, fit_number=2, step=3)
-        train("lstm", market[:1], out, config=TINY, version=2)
-
-    assert Bundle.load(out).sha256 == before.sha256
-    assert {file.name for file in (tmp_path / "out.resume").iterdir()} == {"fold-1.checkpoint", "last-fit.checkpoint"}
-    again = train("lstm", market[:1], out, config=TINY, version=2, resume=True)
-    assert again.manifest.version == 2 and not again.manifest.training["shipped"]["interrupted"]
-    assert known(again.manifest) == known(before.manifest)
-    assert {file.name for file in tmp_path.iterdir()} == {"out"}
-
-
-@pytest.mark.usefixtures("unexported")
-def test_ctrl_c_leaves_the_trees_that_were_there_and_promises_no_resuming(
-    market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = train("lstm", market[:1], tmp_path / "out", config=TINY)
-    pressed_at(monkeypatch, "last fit", step=3)
-
-    with pytest.raises(KeyboardInterrupt, match=r"the bundle that was at .* stays; xgboost has no checkpoints$"):
-        train("xgboost", market[:1], tmp_path / "out", config=TINY)
-
-    assert Bundle.load(tmp_path / "out").sha256 == before.sha256
-
-
 def test_what_an_interrupted_training_leaves_is_said_and_ends_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,21 +250,6 @@ def test_what_an_interrupted_training_leaves_is_said_and_ends_with_130(
 
     assert cli.main(["train", "lstm", "--data", "a.csv", "--out", "x"]) == 130
     assert "candlecast: interrupted: the bundle that was at x stays" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("unexported")
-@pytest.mark.parametrize("kind", ["lstm", "xgboost"])
-def test_after_ctrl_c_only_who_has_checkpoints_speaks_of_resuming(
-    kind: str, market: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pressed_at(monkeypatch, "last fit", step=3)
-
-    train(kind, market[:1], tmp_path / "out", config=TINY)
-
-    said = " ".join(capsys.readouterr().err.split())
-    assert ("its best; --resume goes on" in said) == (kind == "lstm")
-    assert ("its best; xgboost has no checkpoints to resume" in said) == (kind == "xgboost")
-    assert (tmp_path / "out.resume").exists() == (kind == "lstm")
 
 
 @pytest.mark.usefixtures("unexported")
@@ -429,55 +359,6 @@ def test_rolling_train_parts_are_no_longer_than_asked_for_and_others_begin_at_th
         assert short.train.end_ms - short.train.start_ms == 300 * INTERVAL_MS
         assert short.train.end_ms == split.train.end_ms
         assert (short.validation, short.test) == (split.validation, split.test)
-
-
-class Mirror:
-    """A model that answers by the windows themselves; its files are asked through `export` and `program`."""
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    @staticmethod
-    def answers(windows: F32) -> F32:
-        return windows.reshape(len(windows), -1)[:, -20:]
-
-    def predict(self, samples: Samples, index: I64) -> F32:
-        self.asked += index.tolist()
-        return self.answers(samples.windows(index))
-
-    def to_onnx(self) -> bytes:
-        return b"onnx"
-
-    def to_program(self) -> bytes:
-        return b"program"
-
-
-@pytest.mark.parametrize("file", ["the ONNX file", "the program"])
-def test_each_file_is_held_to_the_model_on_a_thousand_windows_of_the_whole_time(
-    file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng, rows = np.random.default_rng(0), 3000
-    end = np.arange(96, rows)
-    given = Samples(rng.standard_normal((rows, 24)).astype(np.float32), end, end * INTERVAL_MS, labels(len(end)))
-    wrong: list[int] = []
-
-    def answer(content: bytes, windows: F32) -> F32:
-        answers = Mirror.answers(windows).copy()
-        if len(answers) > 4 and (content == b"onnx") == (file == "the ONNX file"):
-            answers[wrong] += 1
-        return answers
-
-    monkeypatch.setattr(export, "run", answer)
-    monkeypatch.setattr(recipe.program, "run", answer)
-    model = Mirror()
-    recipe._exported(model, given)  # type: ignore[arg-type]
-
-    assert len(set(model.asked)) >= 1000
-    assert (model.asked[0], model.asked[-1]) == (0, len(end) - 1) and max(np.diff(model.asked)) <= 3
-    for place in (0, 517, 999):
-        wrong[:] = [place]
-        with pytest.raises(BundleError, match=f"{file} against the model"):
-            recipe._exported(model, given)  # type: ignore[arg-type]
 
 
 def labels(rows: int, seed: int = 0) -> Labels:
