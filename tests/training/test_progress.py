@@ -1,14 +1,16 @@
-"""What a person sees of a fit while it runs, and what the record notes."""
+"""What a person sees of a fit while it runs, what the record notes, and what Ctrl-C leaves."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from candlecast.training.folds import Shown
+from candlecast.training.family import Fitted
+from candlecast.training.folds import Shown, settle
 from candlecast.training.progress import progress_bars
 
 
@@ -35,3 +37,32 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
 
     shown = capsys.readouterr()
     assert "kept" in shown.err and not shown.out
+
+
+FITTED = Fitted(1.0, 1.1, best_step=30, steps=40, planned=100, seconds=1.0, interrupted=True)
+
+
+@pytest.mark.parametrize("has_checkpoints", [True, False])
+@pytest.mark.parametrize("has_bundle", [True, False])
+def test_ctrl_c_leaves_a_bundle_that_was_there_and_speaks_of_resuming_only_with_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_bundle: bool, has_checkpoints: bool
+) -> None:
+    out, checkpoints, lines = tmp_path / "out", tmp_path / "out.resume", list[str]()
+    monkeypatch.setattr(Shown, "say", lambda self, line: lines.append(line))
+    shown = Shown(progress_bars(), lambda **where: None)
+    out.mkdir()
+    checkpoints.mkdir()
+    if has_bundle:
+        (out / "manifest.json").touch()
+    if has_checkpoints:
+        (checkpoints / "fold 1.checkpoint").touch()
+    if has_bundle:
+        with pytest.raises(KeyboardInterrupt, match=f"the bundle that was at {out} stays") as ended:
+            settle("fold 1", FITTED, "lstm", out, checkpoints, shown)
+        shown.say(str(ended.value))
+    else:
+        settle("fold 1", FITTED, "lstm", out, checkpoints, shown)
+        assert "kept fold 1 at step 30" in lines[0]
+    (line,) = lines
+    assert ("--resume goes on" in line) == has_checkpoints
+    assert ("lstm has no checkpoints" in line) is not has_checkpoints
