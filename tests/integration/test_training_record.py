@@ -15,12 +15,13 @@ import asyncpg
 import numpy as np
 import pytest
 
-from candlecast import _rust
+from candlecast import _rust, cli
 from candlecast.features import NAMES
 from candlecast.models.bundle import Bundle, FeatureSet, Manifest
 from candlecast.store import registry
 from candlecast.store.registry import Importance, Logged, Performance, Session
 from candlecast.training import record, record_rows
+from tests.training.conftest import simulate
 
 WAIT_S = 20.0
 NAN = float("nan")
@@ -269,6 +270,29 @@ def session_of(**changes):
         "started_at": datetime.now(UTC),
     }
     return Session(**fields | changes)
+
+
+def test_a_training_of_another_target_is_on_record_from_the_command(dsn, tmp_path):
+    simulate(1, 2500).write_parquet(tmp_path / "AAAUSDT-15m.parquet")
+    (tmp_path / "quick.toml").write_text("stride = 5\nfolds = 1\n[trees]\nrounds_max = 5\nlearning_rate = 0.3\n")
+    flags = ["--target", "direction", "--hours", "6", "--threshold", "0.01", "--config", str(tmp_path / "quick.toml")]
+    place = ["--data", str(tmp_path / "AAAUSDT-15m.parquet"), "--out", str(tmp_path / "out"), "--database", dsn]
+
+    assert cli.main(["train", "lightgbm", *flags, *place]) == 0
+
+    (session,) = fetch(dsn, "SELECT * FROM ml_trainings")
+    name = "lightgbm_direction_6h"
+    assert (session["model"], session["status"], session["target"]) == (name, "finished", "direction")
+    (model,) = fetch(dsn, "SELECT * FROM ml_models")
+    sha256 = Bundle.load(tmp_path / "out").sha256
+    assert (model["name"], model["target"], model["bundle_sha256"].hex()) == (name, "direction", sha256)
+    rows = fetch(dsn, "SELECT DISTINCT fold, horizon FROM ml_model_performance WHERE metric = 'log_loss' ORDER BY 1")
+    assert [tuple(row.values()) for row in rows] == [(0, "6h"), (1, "6h")]
+    assert fetch(dsn, "SELECT count(*) FROM ml_feature_importance WHERE model = 'lightgbm_direction_6h'") == [
+        {"count": len(NAMES)}
+    ]
+    (logged,) = fetch(dsn, "SELECT * FROM ml_training_log")
+    assert (logged["strategy"], logged["status"]) == (name, "finished")
 
 
 async def test_everything_may_be_written_again(pool):

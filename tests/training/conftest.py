@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,5 +56,14 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def trained(market: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    out = tmp_path_factory.mktemp("bundles") / "patchtst"
-    return train("patchtst", market, out, reference_symbol=SYMBOLS[0], config=SMALL)
+    """Return a bundle that is trained once for all workers; leave it as it is."""
+    mine = tmp_path_factory.getbasetemp()
+    shared = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+    out = shared / "trained" / "patchtst"
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return (
+            Bundle.load(out)
+            if out.exists()
+            else train("patchtst", market, out, reference_symbol=SYMBOLS[0], config=SMALL)
+        )

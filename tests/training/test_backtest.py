@@ -18,14 +18,16 @@ from candlecast.errors import BundleError, ConfigurationError
 from candlecast.feature_files import recording
 from candlecast.features import Features
 from candlecast.filters import Thresholds
+from candlecast.models import bundle as bundles
 from candlecast.models.ensemble import members_of
 from candlecast.portfolio import Limits
 from candlecast.server.serving import Several
 from candlecast.training.backtest import _spans as spans_of
-from candlecast.training.backtest import backtest
-from candlecast.training.replay import Speaker, replay, together
+from candlecast.training.backtest import as_metrics, backtest
+from candlecast.training.replay import replay
 from candlecast.training.simulator import Rules
 from candlecast.training.sources import utc
+from candlecast.training.speakers import Speaker, together
 from candlecast.training.subject import Subject
 from tests import fakes
 from tests.bundles import answering_another_question, small_bundle, small_ensemble
@@ -37,7 +39,7 @@ COUNT = 760
 ROOM = {"symbols_max": 4, "conflicts_max": 3, "optional_inputs": ("reference",), "reference_symbol": "BTCUSDT"}
 
 
-def ask(windows, factor=1.0):
+def ask(windows, open_time_ms=None, factor=1.0):
     """Answer so that every column of the newest row counts, those of the reference too."""
     mixed = np.sin(factor * np.cumsum(np.nan_to_num(windows[:, -1]), axis=1)[:, -20:])
     return np.column_stack([0.02 * mixed[:, :4], 8 * mixed[:, 4:16], 0.03 * np.abs(mixed[:, 16:])])
@@ -139,7 +141,7 @@ class Member:
         self._ask = of_member(bundle).ask
 
     async def infer(self, windows):
-        return SimpleNamespace(outputs=self._ask(windows).astype(np.float32))
+        return SimpleNamespace(outputs=self._ask(windows, None).astype(np.float32))
 
 
 def of_member(bundle):
@@ -336,6 +338,33 @@ def test_the_spans_of_the_training_are_told_apart(files, tmp_path):
     assert f"{spans['validation']['return']:+.1%}" in test.warning
     assert spans["validation"]["trades"] > 0
     assert test.numbers["in_sample"] == pytest.approx(701 / COUNT)
+
+
+def test_bars_for_which_a_fold_speaks_are_not_in_sample_and_those_before_them_are(files, tmp_path):
+    first, half, late, last = (utc(int(candles("X", COUNT).open_time_ms[k])) for k in (0, 690, 730, COUNT - 1))
+    small = small_bundle(tmp_path / "small")
+    fold = {"spans": {"test": {"from": half, "before": late}}, "temperatures": [1.0] * 4}
+    shipped = {"spans": {"train": {"from": first, "before": late}, "validation": {"from": late, "before": last}}}
+    metrics = {"walk_forward": {"folds": [fold]}}
+    data = {"from": first, "to": last}
+    manifest = replace(small.manifest, data=data, training={"shipped": shipped}, metrics=metrics)
+    given = (small.path / "model.onnx").read_bytes(), small.golden_inputs, small.golden_outputs
+    other = (small_bundle(tmp_path / "other", seed=3).path / "model.onnx").read_bytes()
+    walked = bundles.write(tmp_path / "walked", manifest, *given, folds=[other])
+    plain = bundles.write(tmp_path / "plain", manifest, *given)
+    free = Thresholds(min_confidence=0, min_agreement=0, min_expected_return=0)
+
+    surveyed = [survey(path) for path in files]
+    own, seen = backtest(surveyed, [walked, plain], Rules(), free)
+
+    assert seen.numbers["in_sample"] == pytest.approx(1.0)
+    assert own.numbers["in_sample"] == pytest.approx(1 - 40 / COUNT)
+    assert own.numbers["spans"]["fold 1"] == own.numbers["spans"]["walk-forward"] != seen.numbers["spans"]["fold 1"]
+    assert own.numbers["spans"]["walk-forward"]["trades"] > 0
+    assert f"spoke, which had not seen them: {own.numbers['spans']['walk-forward']['return']:+.1%} in " in own.warning
+    assert "walk-forward" not in seen.numbers["spans"] and "walk-forward" not in seen.warning
+    told = {(number, next(iter(part["horizons"]))) for number, part in as_metrics(own)}
+    assert {(0, "walk-forward"), (1, "all")} <= told
 
 
 def test_a_bundle_whose_reference_is_missing_is_refused(files, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,18 @@ def test_the_core_accepts_what_the_simulation_makes(tmp_path: Path) -> None:
     moved = Features(symbols_max=1, conflicts_max=1).push(source.candles)
 
     assert (moved.pushed.verdict == ACCEPTED).all()
+
+
+def test_memory_stays_far_below_a_copy_of_all_windows(tmp_path: Path) -> None:
+    files = [saved(tmp_path, name, simulate(seed, 3000)) for seed, name in enumerate(("AAA", "BBB"))]
+    history = read_history(files)
+    tracemalloc.start()
+    samples = data.prepare(history, tmp_path, 1, lambda symbol: None)
+    some = samples.windows(np.arange(64))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    whole_bytes = len(samples) * some[0].nbytes
+    assert len(samples) > 4000 and isinstance(samples.rows, np.memmap)
+    assert peak_bytes < whole_bytes / 5, f"{peak_bytes / 1e6:.0f} MB of {whole_bytes / 1e6:.0f}"
+    assert (tmp_path / "rows.f32").stat().st_size < 1.1 * whole_bytes / 96  # each row once

@@ -96,7 +96,7 @@ def test_a_study_in_a_file_is_gone_on_with(samples: Samples, tmp_path: Path) -> 
 def test_ctrl_c_ends_the_search_and_its_trials_stay(samples: Samples, tmp_path: Path) -> None:
     path = str(tmp_path / "study.journal")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="3 of 9 trials are kept in its --storage: the same command goes on"):
         run(Standin(lambda fit: KeyboardInterrupt() if fit == 4 else None), samples, 9, path)  # type: ignore[arg-type]
     run(rest := Standin(), samples, 9, path)
 

@@ -23,7 +23,7 @@ from candlecast.triton.repository import write_config
 from tests.training.conftest import simulate
 from tests.triton.conftest import ENV_DIR, F32
 
-KINDS = ("lightgbm", "lstm")
+KINDS = ("lightgbm", "xgboost", "lstm")
 CONFIG = Config(
     folds=1,
     stride=2,

@@ -40,6 +40,7 @@ the other side), or at the close of its last bar. Within a bar the worse comes f
 the open when it is past the stop; a take fills at its own price. One position per symbol; each stakes an equal share of
 the equity, 1.5 times when the signal is STRONG. Fees on both fills; slippage against every order but a take. The
 filters are those of serving, also the ones that remember: rate, correlation, realised Sharpe ratio, open positions.
+For bars of the time that a bundle was trained on, the fits of its walk-forward speak, each where it had seen nothing.
 With a database (--database or DATABASE_URL) the numbers are on record, failures too: ml_model_performance and
 ml_measurements."""
 

@@ -146,7 +146,7 @@ def evaluated(subject: Subject, samples: Samples, answers: F32) -> tuple[dict[st
     index = np.flatnonzero(np.isfinite(answers).all(axis=1)).astype(np.int64)
     if not len(index):
         raise BundleError(f"{subject.path}: no answer of its model is finite; the bundle cannot be used")
-    measured = measure_samples(samples, index, answers[index], subject.temperatures, index)
+    measured = measure_samples(samples, index, answers[index], subject.temperatures, index, subject.thresholds)
     times, labels = samples.open_time_ms[index], samples.labels.take(index)
     warnings = suspicion.skills(measured)
     warnings += suspicion.columns(samples, index)

@@ -100,13 +100,10 @@ def add_program(path: Path) -> dict[str, Any]:
         network = NetworkConfig(**old.manifest.training["config"]["network"])
     except (KeyError, TypeError) as error:
         raise BundleError(f"{path}: its manifest does not say which network it holds ({error})") from error
-    model = (path / bundle.MODEL).read_bytes()
-    content = program.to_program(program.from_onnx(model, network))
+    content = program.to_program(program.from_onnx((path / bundle.MODEL).read_bytes(), network))
     answers = program.run(content, old.golden_inputs)
     errors = export.check_parity(f"{path}: the program's golden answer", answers, old.golden_outputs)
-    bundle.write(
-        path, old.manifest, model, old.golden_inputs, old.golden_outputs, program=content, reference=old.reference
-    )
+    bundle.amend(old, program=content)
     return {"program_bytes": len(content), "relative_error": errors}
 
 
@@ -124,9 +121,7 @@ def add_reference(path: Path, files: Sequence[Path]) -> dict[str, Any]:
     from candlecast.training import reference
 
     found = reference.of_bundle(old, files)
-    program = (path / bundle.PROGRAM).read_bytes() if old.has_program else None
-    model = (path / bundle.MODEL).read_bytes()
-    bundle.write(path, old.manifest, model, old.golden_inputs, old.golden_outputs, program=program, reference=found)
+    bundle.amend(old, reference=found)
     return {"bundle": str(path), "file": bundle.REFERENCE, "bytes": (path / bundle.REFERENCE).stat().st_size}
 
 

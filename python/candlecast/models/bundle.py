@@ -6,6 +6,8 @@ manifest.json        the Manifest below, with the sha256 of every other file
 golden_inputs.npy    f32 [4, 96, F], real windows
 golden_outputs.npy   f32 [4, 20], what model.onnx answers to them
 reference.json       how the rows it was trained on and its answers are distributed (reference.py); may be absent
+fold-1.onnx, …       the fits of its walk-forward, which a backtest asks about the bars they have not seen; no server
+                     needs them, so copies that are served leave them out
 
 A bundle whose manifest names another target under `training` answers another question, with K outputs instead of 20,
 and is not served as a forecaster.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from pathlib import Path
@@ -39,7 +42,9 @@ REFERENCE: Final = "reference.json"
 CONTENTS: Final = (MODEL, GOLDEN_INPUTS, GOLDEN_OUTPUTS)
 OPTIONAL: Final = (PROGRAM, REFERENCE)
 FILES: Final = (*CONTENTS, *OPTIONAL, MANIFEST)
-"""All that a bundle may hold."""
+"""All that a bundle may hold, but the folds: what is served."""
+FOLDS_MAX: Final = 50
+FOLDS: Final = tuple(f"fold-{number}.onnx" for number in range(1, FOLDS_MAX + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,18 @@ class Bundle:
         """Whether it can be served by PyTorch as well."""
         return PROGRAM in self.manifest.files
 
+    def fold(self, number: int) -> Path | None:
+        """Return the model of a fold of the walk-forward, from 1; None where this copy has none.
+
+        Raises:
+            BundleError: it is not the file that the manifest names.
+        """
+        name = FOLDS[number - 1]
+        if name not in self.manifest.files or not (self.path / name).exists():
+            return None
+        folder.check(self.path, [name], self.manifest.files)
+        return self.path / name
+
     @classmethod
     def load(cls, path: Path) -> Bundle:
         """Read the bundle in folder `path`.
@@ -146,7 +163,7 @@ class Bundle:
 
 def check_place(path: Path) -> None:
     """Raise BundleError when `path` holds something that a bundle may not replace."""
-    folder.check_place(path, FILES)
+    folder.check_place(path, (*FILES, *FOLDS))
 
 
 def write(
@@ -158,6 +175,7 @@ def write(
     *,
     program: bytes | None = None,
     reference: Reference | None = None,
+    folds: Sequence[bytes] = (),
 ) -> Bundle:
     """Write the bundle to folder `path`, replacing a bundle that is there, and return it as loaded.
 
@@ -173,8 +191,29 @@ def write(
         contents[PROGRAM] = program
     if reference is not None:
         contents[REFERENCE] = reference.as_bytes()
+    contents |= dict(zip(FOLDS, folds, strict=False))
     folder.replace(path, contents, asdict(manifest), Bundle.load)
     return Bundle.load(path)
+
+
+def amend(old: Bundle, *, program: bytes | None = None, reference: Reference | None = None) -> Bundle:
+    """Write a bundle anew with this program or reference, and all else as it is.
+
+    Raises:
+        BundleError: as `write`.
+    """
+    if program is None and old.has_program:
+        program = (old.path / PROGRAM).read_bytes()
+    return write(
+        old.path,
+        old.manifest,
+        (old.path / MODEL).read_bytes(),
+        old.golden_inputs,
+        old.golden_outputs,
+        program=program,
+        reference=reference or old.reference,
+        folds=[(old.path / name).read_bytes() for name in FOLDS if (old.path / name).exists()],
+    )
 
 
 def _reference(path: Path, content: bytes | None, features: int) -> Reference | None:

@@ -281,15 +281,17 @@ def _inside(path: str) -> str:
 
 
 def _named(folder: Path) -> Mapping[str, str]:
-    """Return the SHA-256 of each file that a manifest names; that it is sound is found out by who loads it."""
+    """Return the SHA-256 of each file that a manifest names and a server needs; that it is sound is found out by who
+    loads it.
+    """
     try:
         document = json.loads((folder / MANIFEST).read_bytes())
         files = {str(name): str(sha256) for name, sha256 in document.get("files", {}).items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{folder}: {MANIFEST} is damaged: {type(error).__name__}") from error
-    if strangers := sorted(files.keys() - FILES | files.keys() & {MANIFEST}):
+    if strangers := sorted(files.keys() - FILES - set(bundle.FOLDS) | files.keys() & {MANIFEST}):
         raise BundleError(f"{MANIFEST} names {', '.join(map(repr, strangers))}, which is no file of a bundle")
-    return files
+    return {name: sha256 for name, sha256 in files.items() if name not in bundle.FOLDS}
 
 
 def _append(file: Any, digest: Any, chunk: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +18,16 @@ from candlecast.models.ensemble import Ensemble
 from candlecast.portfolio import Limits
 from candlecast.training import performance
 from candlecast.training.performance import returns_of
-from candlecast.training.replay import Said, Speaker, onnx, replay, together
+from candlecast.training.replay import Said, replay
 from candlecast.training.simulator import Bars, Outcome, Rules, buy_and_hold, simulate
-from candlecast.training.sources import utc
+from candlecast.training.sources import ms_of, utc
+from candlecast.training.speakers import Speaker, onnx, together, walked
 from candlecast.training.subject import Subject
 from candlecast.values import F64, I64, Bool
 
 Trade = Callable[[Bars, Said, Rules], Outcome]
+WALK: Final = "walk-forward"
+"""The bars for which fits spoke that had not seen them."""
 LUCK_T: Final = 2.0
 """Mean returns whose t statistic stays below this are what luck gives, too."""
 
@@ -40,7 +42,7 @@ class Backtest:
     outcome: Outcome
     held: F64  # [T] equity of buying and holding the same symbols
     said: dict[str, int]  # forecasts, signals and reasons, counted
-    numbers: dict[str, Any]  # performance.summary, with in_sample: the share of bars within the span it was trained on
+    numbers: dict[str, Any]  # performance.summary, with in_sample: the share of bars that who spoke was trained on
     strategy: str = ""  # that decided; "": none, its signals are traded
 
     @property
@@ -62,7 +64,12 @@ class Backtest:
             f" ({data['from'][:10]} to {data['to'][:10]}); there it knew the answers, and the result says nothing about"
             " the future."
         )
-        if held_out := self.numbers["spans"].get("validation"):
+        if walk := self.numbers["spans"].get(WALK):
+            text += (
+                f" On the other bars of that span the fits of its walk-forward spoke, which had not seen them:"
+                f" {walk['return']:+.1%} in {walk['trades']:,} trades."
+            )
+        elif held_out := self.numbers["spans"].get("validation"):
             text += (
                 f" On the bars of its validation, which chose when to stop and the temperatures, but no weight:"
                 f" {held_out['return']:+.1%} in {held_out['trades']:,} trades."
@@ -144,9 +151,9 @@ def backtest(
         held = buy_and_hold(bars, rules)
         for k, words in zip(group, said, strict=True):
             outcome = trade(bars, words, rules)
-            data = subjects[k].trained_on
             numbers = performance.summary(outcome, bars, _spans(subjects[k], bars.open_time_ms))
-            numbers["in_sample"] = float(_within(data, bars.open_time_ms).mean()) if data else None
+            seen = _in_sample(subjects[k], bars.open_time_ms)
+            numbers["in_sample"] = None if seen is None else float(seen.mean())
             name = f"{names[k]} by {strategy}" if strategy else names[k]
             done[k] = Backtest(name, subjects[k], bars, outcome, held, words.counts(), numbers, strategy)
     return [done[k] for k in range(len(subjects))]
@@ -196,8 +203,8 @@ def as_metrics(test: Backtest) -> list[tuple[int, dict[str, Any]]]:
     everything = np.ones(len(bars.open_time_ms), dtype=np.bool_)
     told = [(0, part("all", numbers, everything) | {"rows": test.said["forecasts"]})]
     for name, mask in _spans(test.subject, bars.open_time_ms).items():
-        if name in numbers["spans"] and (name == "unseen" or name.startswith("fold ")):
-            number, shown = (0, name) if name == "unseen" else (int(name.removeprefix("fold ")), "all")
+        if name in numbers["spans"] and (name in ("unseen", WALK) or name.startswith("fold ")):
+            number, shown = (int(name.removeprefix("fold ")), "all") if name.startswith("fold ") else (0, name)
             told.append((number, part(shown, numbers["spans"][name], mask)))
     return told
 
@@ -245,36 +252,59 @@ def _short(path: Path) -> str:
 
 
 def _spans(subject: Subject, open_time_ms: I64) -> dict[str, Bool]:
-    """Return which bars [T] the shipped fit was trained and validated on, the test spans of the walk-forward's folds
-    (which the shipped fit has seen), and what its data does not reach.
+    """Return which bars [T] the shipped fit was trained and validated on, those of the walk-forward's folds (for which
+    their own fits speak, or, where the bundle holds none, the shipped fit, which has seen them), all for which no
+    member's shipped fit speaks (WALK), and what its data does not reach.
 
     Of an ensemble they are those of any member: what one has trained on no longer counts as validation.
     """
     masks: dict[str, Bool] = {}
     for bundle in subject.members:
-        for name, span in _spans_of(bundle).items():
-            inside = _within(span, open_time_ms)
+        for name, inside in _spans_of(bundle, open_time_ms).items():
             masks[name] = masks[name] | inside if name in masks else inside
     if subject.is_ensemble and "train" in masks and "validation" in masks:
         masks["validation"] = masks["validation"] & ~masks["train"]
+    walk = np.logical_and.reduce([_walked(bundle, open_time_ms) for bundle in subject.members])
+    if walk.any():
+        masks[WALK] = walk
     data = subject.trained_on
     return masks | ({"unseen": ~_within(data, open_time_ms)} if data else {})
 
 
-def _spans_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
+def _spans_of(bundle: Bundle, open_time_ms: I64) -> dict[str, Bool]:
     training, metrics = bundle.manifest.training, bundle.manifest.metrics
-    spans = dict(training.get("shipped", {}).get("spans", {}))
+    own = {fold.number: fold.span for fold in walked(bundle)}
+    spoken = _walked(bundle, open_time_ms)
+    masks = {
+        name: _within(span, open_time_ms) & ~spoken
+        for name, span in training.get("shipped", {}).get("spans", {}).items()
+    }
     for number, fold in enumerate(metrics.get("walk_forward", {}).get("folds", []), 1):
-        spans[f"fold {number}"] = fold["spans"]["test"]
-    return spans
+        span = own.get(number)
+        masks[f"fold {number}"] = span.holds(open_time_ms) if span else _within(fold["spans"]["test"], open_time_ms)
+    return masks
+
+
+def _walked(bundle: Bundle, open_time_ms: I64) -> Bool:
+    """Return for which bars [T] a fit of the bundle's walk-forward speaks."""
+    found = np.zeros(len(open_time_ms), dtype=np.bool_)
+    for fold in walked(bundle):
+        found |= fold.span.holds(open_time_ms)
+    return found
+
+
+def _in_sample(subject: Subject, open_time_ms: I64) -> Bool | None:
+    """Return on which bars [T] somebody speaks who was trained on them; None: a manifest does not say."""
+    if subject.trained_on is None:
+        return None
+    found = np.zeros(len(open_time_ms), dtype=np.bool_)
+    for bundle in subject.members:
+        found |= _within(bundle.manifest.data, open_time_ms) & ~_walked(bundle, open_time_ms)
+    return found
 
 
 def _within(span: Mapping[str, Any], open_time_ms: I64) -> Bool:
-    start_ms = _ms(span["from"])
-    end_ms = _ms(span["before"]) if "before" in span else _ms(span["to"]) + 1
+    start_ms = ms_of(span["from"])
+    end_ms = ms_of(span["before"]) if "before" in span else ms_of(span["to"]) + 1
     inside: Bool = (open_time_ms >= start_ms) & (open_time_ms < end_ms)
     return inside
-
-
-def _ms(iso: str) -> int:
-    return int(np.datetime64(datetime.fromisoformat(iso).replace(tzinfo=None), "ms").astype(np.int64))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from candlecast.training import page
-from candlecast.training.backtest import Backtest
+from candlecast.training.backtest import WALK, Backtest
 from candlecast.training.page import Block, Heading, Plot, Table, Text
 from candlecast.training.performance import COLUMNS, drawdown, returns_of, shown
 from candlecast.values import F64
@@ -40,7 +40,13 @@ _NOTE: Final = (
 
 _SPANS: Final = (
     "train, validation: the spans this model was fitted on; folds: the test spans of its walk-forward, whose models"
-    " were others: this one was fitted later and has seen them; unseen: what its data does not reach."
+    " were others and are not in its bundle: this one was fitted later and has seen them; unseen: what its data does"
+    " not reach."
+)
+_WALKED: Final = (
+    "fold 1, …: the bars behind all that this fit of the walk-forward had seen, for which it spoke itself;"
+    " walk-forward: all of them; train, validation: the other bars that the model was fitted on; unseen: what its data"
+    " does not reach."
 )
 
 
@@ -76,7 +82,7 @@ def _of(test: Backtest) -> list[Block]:
         _table(_TRADES, numbers["sides"]),
         _table(_EQUITY | _TRADES | _TURNOVER, numbers["symbols"]),
         _table(_EQUITY | _TRADES | _TURNOVER, numbers["months"] | numbers["spans"]),
-        Text(_SPANS, "note"),
+        Text(_WALKED if WALK in numbers["spans"] else _SPANS, "note"),
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from candlecast.errors import ConfigurationError
+from candlecast.models.bundle import FOLDS_MAX
 from candlecast.training.fit import FitConfig
 from candlecast.training.lstm import LstmConfig
 from candlecast.training.patchtst import NetworkConfig
@@ -28,8 +29,8 @@ class Config:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
-        if self.stride < 1 or self.folds < 1:
-            raise ConfigurationError("stride and folds must be at least 1")
+        if self.stride < 1 or not 1 <= self.folds <= FOLDS_MAX:
+            raise ConfigurationError(f"stride must be at least 1, folds 1 to {FOLDS_MAX}")
         if self.seed < 0 or self.rolling_bars < 0:
             raise ConfigurationError("seed and rolling_bars must not be negative")
 

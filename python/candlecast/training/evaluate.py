@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from candlecast.training import metrics
 from candlecast.training.data import Samples
 from candlecast.training.labels import UNKNOWN, Labels, base_rates
 from candlecast.training.metrics import Guess, Sums
+from candlecast.training.temperature import called
 from candlecast.values import F32, F64, I64
 
 PNL_HORIZON: Final = outputs.HORIZONS.index("4h")
@@ -42,6 +44,7 @@ def measure(
     past: Labels | None = None,
     train_past: Labels | None = None,
     bars: I64 | None = None,
+    thresholds: F64 | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the metrics of finite outputs [N, 20] against their labels [N].
@@ -52,11 +55,16 @@ def measure(
         train: labels of the train part.
         past: how the bars before each row [N] went; without it and `train_past` there is no persistence beside.
         bars: number of the bar that each row [N] stands on, such as open time / interval; without it no intervals.
+        thresholds: of a move [4], fitted on validation, by which the model calls a class; the likeliest is its rivals'.
         seed: of the bootstrap.
     """
     guesses = {"model": _read(answers, temperatures), "base": base(train_rates, train, len(answers))}
     if past is not None and train_past is not None:
         guesses["persistence"] = persistence(train_rates, train, train_past, past)
+    if thresholds is not None:
+        calls = {name: guess.probabilities.argmax(axis=-1) for name, guess in guesses.items()}
+        calls["model"] = called(guesses["model"].probabilities, thresholds)
+        guesses = {name: replace(guess, calls=calls[name]) for name, guess in guesses.items()}
     bar = np.zeros(len(answers), dtype=np.int64) if bars is None else bars - bars.min()
     by_bar = {name: metrics.sum_up(guess, labels, bar, int(bar.max()) + 1) for name, guess in guesses.items()}
     raw = metrics.sum_up(_read(answers, np.ones(4)), labels, bar, int(bar.max()) + 1)
@@ -66,7 +74,9 @@ def measure(
     return _document(whole, drawn, _whole(raw), metrics.resample(raw, seed))
 
 
-def measure_samples(samples: Samples, index: I64, answers: F32, temperatures: F64, train: I64) -> dict[str, Any]:
+def measure_samples(
+    samples: Samples, index: I64, answers: F32, temperatures: F64, train: I64, thresholds: F64 | None = None
+) -> dict[str, Any]:
     """Return `measure` of the outputs [B, 20] of the samples at `index` [B], with all that the samples know."""
     known = samples.labels.take(train)
     return measure(
@@ -78,6 +88,7 @@ def measure_samples(samples: Samples, index: I64, answers: F32, temperatures: F6
         past=samples.past and samples.past.take(index),
         train_past=samples.past and samples.past.take(train),
         bars=samples.open_time_ms[index] // samples.interval_ms,
+        thresholds=thresholds,
     )
 
 

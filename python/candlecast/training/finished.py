@@ -10,6 +10,7 @@ import numpy as np
 
 from candlecast import outputs
 from candlecast.errors import ConfigurationError
+from candlecast.models.bundle import MODEL
 from candlecast.training.data import Samples
 from candlecast.training.runtime import opened
 from candlecast.training.sources import History, read_history
@@ -68,7 +69,7 @@ def answers(subject: Subject, samples: Samples, on_rows: Callable[[int], None]) 
     Args:
         on_rows: is told how many rows are done.
     """
-    models = [opened(bundle) for bundle in subject.members]
+    models = [opened(bundle.path / MODEL) for bundle in subject.members]
     found = np.empty((len(models), len(samples), outputs.COUNT), dtype=np.float32)
     for start in range(0, len(samples), BATCH_ROWS):
         index = np.arange(start, min(start + BATCH_ROWS, len(samples)))

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from candlecast import outputs
 from candlecast.errors import ConfigurationError
+from candlecast.interpret import interpret
 from candlecast.training import suspicion
 from candlecast.training.data import Samples
 from candlecast.training.evaluate import by_day, measure_samples, simple_pnl
@@ -20,7 +21,7 @@ from candlecast.training.family import Family, Fitted, Model
 from candlecast.training.labels import Labels
 from candlecast.training.sources import utc
 from candlecast.training.splits import Split
-from candlecast.training.temperature import fit_temperatures
+from candlecast.training.temperature import fit_temperatures, fit_thresholds
 from candlecast.values import F64, I64
 
 TOLD: Final = ("log_loss", "skill", "brier", "balanced_accuracy", "side_accuracy", "calibration_error", "return_mae")
@@ -42,6 +43,7 @@ class Run:
     split: Split
     model: Model  # at its best step
     temperatures: F64  # [4], of its validation part
+    thresholds: F64  # [4] of a move, of its validation part
     measured: dict[str, Any] | None
     earlier_s: float = 0.0  # of the fit's seconds, those of a run before that was gone on from
 
@@ -80,7 +82,7 @@ def run_all(
 
     Raises:
         KeyboardInterrupt: there was no best step yet; it says so.
-        ConfigurationError: a part has too few samples, or a train part no two classes of a horizon.
+        ConfigurationError: a part has too few samples, or one to be fitted on no two classes of a horizon.
         CandlecastError: a fit diverged.
     """
     runs: list[Run] = []
@@ -116,11 +118,12 @@ def parts(name: str, samples: Samples, split: Split) -> tuple[I64, I64]:
     """Return the indices of a split's train and validation part.
 
     Raises:
-        ConfigurationError: a part has too few samples, or the train part knows one class only.
+        ConfigurationError: a part has too few samples, or knows one class only.
     """
     train, validation = split.train.of(samples.open_time_ms), split.validation.of(samples.open_time_ms)
     _check_length(name, train, validation)
-    _check_classes(name, samples.labels.take(train))
+    _check_classes(name, "train", samples.labels.take(train), "learn")
+    _check_classes(name, "validation", samples.labels.take(validation), "choose the best step by")
     return train, validation
 
 
@@ -142,18 +145,21 @@ def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, c
     model = family.fit(samples, train, validation, seed, shown.steps(name), checkpoint)
     fitted = model.fitted
     earlier_s = max(0.0, fitted.seconds - (time.monotonic() - began))
-    temperatures = fit_temperatures(model.predict(samples, validation), samples.labels.directions[validation])
+    # What is kept of both is what they are measured with.
+    chosen, came = model.predict(samples, validation), samples.labels.directions[validation]
+    temperatures = fit_temperatures(chosen, came).round(4)
+    thresholds = fit_thresholds(interpret(chosen, temperatures).probabilities, came).round(4)
     shown.say(
         f"{name}: {len(train)} windows, best at step {fitted.best_step} of {fitted.steps}, validation loss"
         f" {fitted.validation_loss:.4f} (constant {fitted.start_loss:.4f}), {fitted.seconds:.0f} s"
         + ("" if fitted.feeding_share is None else f", {fitted.feeding_share:.1%} of them feeding data")
     )
     if split.test is None:
-        return Run(name, split, model, temperatures, None, earlier_s)
+        return Run(name, split, model, temperatures, thresholds, None, earlier_s)
     test = split.test.of(samples.open_time_ms)
     _check_length(name, test)
     answers = model.predict(samples, test)
-    measured = measure_samples(samples, test, answers, temperatures, train)
+    measured = measure_samples(samples, test, answers, temperatures, train, thresholds)
     for horizon, numbers in measured["horizons"].items():
         told = (f"{key} {numbers[key]['model']:.4f} (base {numbers[key]['base']:.4f})" for key in TOLD)
         shown.say(f"{name}: {horizon}: {', '.join(told)}")
@@ -161,9 +167,10 @@ def _run(name: str, samples: Samples, split: Split, family: Family, seed: int, c
     for warning in suspicions:
         shown.say(f"{name}: {warning.upper()}")
     described: dict[str, Any] = {"spans": spans(split), "train_rows": len(train), "fit": rounded(asdict(fitted))}
+    described |= {"temperatures": temperatures.tolist(), "thresholds": thresholds.tolist()}
     times, pnl = simple_pnl(answers, samples.labels.take(test), temperatures, samples.open_time_ms[test])
     described |= {"suspicions": suspicions, "pnl": by_day(times, pnl)}
-    return Run(name, split, model, temperatures, described | measured, earlier_s)
+    return Run(name, split, model, temperatures, thresholds, described | measured, earlier_s)
 
 
 def _check_length(name: str, *found: I64) -> None:
@@ -171,11 +178,12 @@ def _check_length(name: str, *found: I64) -> None:
         raise ConfigurationError(f"{name} has a part without samples; give more data, fewer folds or a smaller stride")
 
 
-def _check_classes(name: str, labels: Labels) -> None:
+def _check_classes(name: str, part: str, labels: Labels, use: str) -> None:
     for h, horizon in enumerate(outputs.HORIZONS):
         classes = np.unique(labels.directions[:, h])
         if len(classes) < 2:
             raise ConfigurationError(
-                f"{name}: all {len(labels.at)} labels at {horizon} are {outputs.CLASSES[int(classes[0])]}: there is"
-                " nothing to learn; give data that moves, or of a longer time"
+                f"{name}: all {len(labels.at)} labels of its {part} part at {horizon} are"
+                f" {outputs.CLASSES[int(classes[0])]}: there is nothing to {use}; give data that moves, or of a longer"
+                " time"
             )

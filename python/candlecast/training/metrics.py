@@ -28,7 +28,10 @@ RISK_QUANTILE: Final = 0.5
 """Of the realised risk, which the risk outputs stand for: the median."""
 
 _ERRORS: Final = ("calibration_error", "calibration_error_raw")
-_SHARES: Final = ("accuracy", "balanced_accuracy", "side_accuracy", "covered", "precision", "recall", "f1", "auc")
+_SHARES: Final = (
+    *("accuracy", "balanced_accuracy", "balanced_accuracy_called", "side_accuracy"),
+    *("covered", "precision", "recall", "f1", "auc"),
+)
 _LOSSES: Final = ("log_loss", "brier", "return_mae", "return_mse", "mae", "quantile_loss")
 RANGES: Final[dict[str, tuple[float, float]]] = {
     **dict.fromkeys((*_SHARES, *_ERRORS), (0.0, 1.0)),
@@ -48,6 +51,7 @@ class Guess:
     probabilities: F64  # [N, 4, 3]
     returns: F64  # [N, 4]
     risks: F64  # [N, 4]
+    calls: I64 | None = None  # [N, 4] of classes, by thresholds; None: there are none
 
 
 def sum_up(guess: Guess, labels: Labels, bar: I64, bars: int) -> Sums:
@@ -70,6 +74,8 @@ def sum_up(guess: Guess, labels: Labels, bar: I64, bars: int) -> Sums:
         add("log_loss", -np.log(np.maximum(of_came, 1e-12)))
         add("brier", (p**2).sum(axis=1) - 2 * of_came + 1)
         add("confusion", None, came * 3 + likeliest, 9)
+        if guess.calls is not None:
+            add("called", None, came * 3 + guess.calls[:, h], 9)
         add("side", moved * ((p[:, SHORT] > p[:, LONG]) == (came == SHORT)).astype(np.float64))
         add("bin_rows", None, in_bin, BINS)
         add("bin_confidence", confidence, in_bin, BINS)
@@ -96,15 +102,18 @@ def of_directions(sums: Sums) -> dict[str, F64]:
     """Return the metrics of the probabilities, each [..., 4], from sums [..., 4, K]."""
     rows = sums["rows"][..., 0]
     hits, came, _ = _counts(sums)
-    recalls = _ratio(hits, came)
-    return {
+    classes = np.maximum((came > 0).sum(axis=-1), 1)
+    told = {
         "log_loss": sums["log_loss"][..., 0] / rows,
         "brier": sums["brier"][..., 0] / rows,
         "accuracy": hits.sum(axis=-1) / rows,
-        "balanced_accuracy": recalls.sum(axis=-1) / np.maximum((came > 0).sum(axis=-1), 1),
+        "balanced_accuracy": _ratio(hits, came).sum(axis=-1) / classes,
         "side_accuracy": _ratio(sums["side"][..., 0], came[..., LONG] + came[..., SHORT]),
         "calibration_error": np.abs(sums["bin_hits"] - sums["bin_confidence"]).sum(axis=-1) / rows,
     }
+    if "called" in sums:
+        told["balanced_accuracy_called"] = _ratio(_counts(sums, "called")[0], came).sum(axis=-1) / classes
+    return told
 
 
 def of_classes(sums: Sums) -> dict[str, F64]:
@@ -216,9 +225,9 @@ def _placements(score: F64, positive: np.ndarray[tuple[int], np.dtype[np.bool_]]
     return share - share[positive].mean() / 2  # type: ignore[no-any-return]
 
 
-def _counts(sums: Sums) -> tuple[F64, F64, F64]:
-    """Return how often each class [..., 4, 3] was right, came, and was said."""
-    confusion = sums["confusion"].reshape(*sums["confusion"].shape[:-1], 3, 3)
+def _counts(sums: Sums, of: str = "confusion") -> tuple[F64, F64, F64]:
+    """Return how often each class [..., 4, 3] was right, came, and was said: as the likeliest, or "called"."""
+    confusion = sums[of].reshape(*sums[of].shape[:-1], 3, 3)
     return np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1), confusion.sum(axis=-2)
 
 

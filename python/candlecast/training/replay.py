@@ -21,13 +21,11 @@ from candlecast.feature_files import Advance, Recording
 from candlecast.features import ACCEPTED, NAMES, STATES, WINDOW
 from candlecast.filters import REASONS, Thresholds, size_multiplier
 from candlecast.interpret import interpret
-from candlecast.models.bundle import Bundle
 from candlecast.portfolio import Limits, Portfolio
 from candlecast.signals import Signals
 from candlecast.training import simulator
-from candlecast.training.runtime import Ask, opened
 from candlecast.training.simulator import Bars
-from candlecast.training.subject import Subject
+from candlecast.training.speakers import Speaker
 from candlecast.values import F32, F64, I64, Bool, Candles
 
 THREADS: Final = 2
@@ -35,14 +33,6 @@ BLOCK_CANDLES: Final = 256
 """Candles pushed at once, give or take those of one close: their windows take 92 KB each."""
 PIECE_ROWS: Final = 64
 """Windows of one question to the model: the fastest of 16 to 256, one thread each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """One model: how it answers, and how its answers are read."""
-
-    ask: Ask
-    temperatures: F64  # [4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +61,6 @@ class Said:
         found = {name: int((reasons >> bit & 1).sum()) for bit, name in enumerate(REASONS)}
         sides = {"forecasts": len(reasons), "long": int((self.direction > 0).sum())}
         return sides | {"short": int((self.direction < 0).sum())} | {name: n for name, n in found.items() if n}
-
-
-def onnx(bundle: Bundle) -> Speaker:
-    """Return the bundle's model on the CPU: each call runs in the thread that makes it.
-
-    Raises:
-        BundleError: its file is none that ONNX Runtime can run.
-    """
-    # A second thread of its own spins: two callers are nearly twice as fast.
-    return Speaker(opened(bundle, threads=1), np.array(bundle.manifest.temperatures))
-
-
-def together(subject: Subject, of_member: Callable[[Bundle], Speaker] = onnx) -> Speaker:
-    """Return who speaks for a bundle, or for an ensemble: its members' answers, joined as the server joins them.
-
-    Raises:
-        BundleError: as `onnx`.
-    """
-    speakers = [of_member(bundle) for bundle in subject.members]
-    if not subject.is_ensemble:
-        return speakers[0]
-    return Speaker(lambda windows: subject.joined([speaker.ask(windows) for speaker in speakers]), subject.temperatures)
 
 
 def replay(
@@ -129,8 +97,11 @@ def replay(
             window = pushed.window[at]
             asks = window[window >= 0]
             windows = moved.windows if len(asks) == len(moved.windows) else moved.windows[asks]
-            pieces = [windows[k : k + PIECE_ROWS] for k in range(0, len(windows), PIECE_ROWS)]
-            answers = [[pool.submit(speaker.ask, piece) for piece in pieces] for speaker in speakers]
+            times = block.open_time_ms[at][window >= 0]
+            pieces = [slice(k, k + PIECE_ROWS) for k in range(0, len(windows), PIECE_ROWS)]
+            answers = [
+                [pool.submit(speaker.ask, windows[piece], times[piece]) for piece in pieces] for speaker in speakers
+            ]
             asked.append(
                 _Asked(
                     block.take(at), window >= 0, windows, pushed.state[at], pushed.gap_filled[at], answers, len(block)

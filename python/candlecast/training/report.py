@@ -127,7 +127,9 @@ _HOW: Final = (
     f"model [{metrics.COVERAGE:.0%} interval] (base rate; persistence). Intervals: {metrics.RESAMPLES} resamples of"
     f" moving blocks of {metrics.BLOCK_BARS} bars, all symbols of a bar together. Skill is the share of the base rate's"
     f" log-loss that is saved; its intervals hold for the four horizons together ({metrics.SKILL_COVERAGE:.2%} each)."
-    " Side: of the moves beyond the threshold, the share whose side was preferred. By chance: the calibration error to"
+    " By thresholds: the likelier side is called from that probability of a move on which did best in validation; the"
+    " likeliest class is nearly always the most frequent one. Side: of the moves beyond the threshold, the share whose"
+    " side was preferred. By chance: the calibration error to"
     " expect in as much time of probabilities that are right."
 )
 _RETURNS: Final = (
@@ -139,10 +141,12 @@ _RETURNS: Final = (
 
 def _directions(measured: Numbers) -> Table:
     columns = {"log_loss": "log-loss", "skill": "skill", "brier": "Brier", "balanced_accuracy": "balanced accuracy"}
-    columns |= {"side_accuracy": "side", "calibration_error_raw": "cal. error raw", "calibration_error": "scaled"}
+    columns |= {"balanced_accuracy_called": "by thresholds", "side_accuracy": "side"}
+    columns |= {"calibration_error_raw": "cal. error raw", "calibration_error": "scaled"}
     rows = [
         [metric, *(_cell(measured["horizons"][horizon][key]) for horizon in outputs.HORIZONS)]
         for key, metric in columns.items()
+        if all(key in measured["horizons"][horizon] for horizon in outputs.HORIZONS)
     ]
     errors = [measured["horizons"][horizon]["calibration_error"] for horizon in outputs.HORIZONS]
     if all("chance" in error for error in errors):

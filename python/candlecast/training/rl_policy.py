@@ -26,9 +26,10 @@ from candlecast.candle_files import survey
 from candlecast.filters import Thresholds
 from candlecast.strategies.rl_ml import OBSERVED, SIDES, Policy, observe, positions
 from candlecast.training.backtest import recorded
-from candlecast.training.replay import Said, replay, together
+from candlecast.training.replay import Said, replay
 from candlecast.training.simulator import Bars, Rules
 from candlecast.training.sources import utc
+from candlecast.training.speakers import together
 from candlecast.training.strategy import Traded
 from candlecast.training.subject import Subject
 from candlecast.values import F32

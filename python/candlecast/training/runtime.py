@@ -1,30 +1,29 @@
-"""A bundle's model on the CPU by ONNX Runtime, in this process. Knows no samples, no candles and no interpretation."""
+"""A model's file on the CPU by ONNX Runtime, in this process. Knows no samples, no candles and no interpretation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from candlecast.errors import BundleError
-from candlecast.models.bundle import MODEL, Bundle
 from candlecast.values import F32
 
 Ask = Callable[[F32], F32]
 """Answers windows [B, 96, F] with outputs [B, 20]; called from several threads."""
 
 
-def opened(bundle: Bundle, threads: int = 0) -> Ask:
-    """Return the bundle's model; a call runs in the thread that makes it and further ones, `threads` in all (0: a core
+def opened(path: Path, threads: int = 0) -> Ask:
+    """Return the model in a file; a call runs in the thread that makes it and further ones, `threads` in all (0: a core
     each).
 
     Raises:
-        BundleError: its file is none that ONNX Runtime can run.
+        BundleError: it is none that ONNX Runtime can run.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    path = bundle.path / MODEL
     try:
         # NchwcTransformer serves convolutions only and kills the process on a transposed float16 MatMul.
         session = onnxruntime.InferenceSession(

@@ -79,6 +79,7 @@ def run(
         ConfigurationError: the storage cannot be used, or the data does not do.
         StorageUnavailable: the database does not answer.
         CandlecastError: no trial came to an end.
+        KeyboardInterrupt: Ctrl-C; it says what becomes of the trials.
     """
     train, validation = parts("the search", samples, split)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -116,7 +117,12 @@ def run(
         shown.note(phase="search", step=_ended(study), steps=asked.trials, validation_loss=_best(study))
 
     if done < asked.trials:
-        study.optimize(objective, n_trials=asked.trials - done, callbacks=[ended])
+        try:
+            study.optimize(objective, n_trials=asked.trials - done, callbacks=[ended])
+        except KeyboardInterrupt:
+            kept = f"{_ended(study)} of {asked.trials} trials are kept in its --storage: the same command goes on"
+            lost = "its trials are forgotten, for it had no --storage"
+            raise KeyboardInterrupt(f"the search was interrupted: {kept if asked.storage else lost}") from None
     if _best(study) is None:
         raise CandlecastError(f"none of {asked.trials} trials came to an end; give --search more, or a smaller range")
     shown.say(f"search: validation loss {study.best_value:.4f} with {study.best_params}")

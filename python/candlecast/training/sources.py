@@ -120,6 +120,11 @@ def utc(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
+def ms_of(iso: str) -> int:
+    """Return ISO 8601 UTC as milliseconds since 1970."""
+    return round(datetime.fromisoformat(iso).timestamp() * 1000)
+
+
 def _of_file(path: Path) -> Source:
     return Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), candle_files.read(path))
 

@@ -10,7 +10,7 @@ import numpy as np
 from candlecast.errors import ConfigurationError
 from candlecast.models.bundle import WINDOW
 from candlecast.training.labels import FUTURE_BARS
-from candlecast.values import I64
+from candlecast.values import I64, Bool
 
 EMBARGO_BARS: Final = FUTURE_BARS + WINDOW
 """Bars left out between two parts: no label before and no window after the border share a bar."""
@@ -27,8 +27,11 @@ class Span:
 
     def of(self, open_time_ms: I64) -> I64:
         """Return the indices of the times [N] inside."""
-        inside = (open_time_ms >= self.start_ms) & (open_time_ms < self.end_ms)
-        return np.flatnonzero(inside).astype(np.int64)
+        return np.flatnonzero(self.holds(open_time_ms)).astype(np.int64)
+
+    def holds(self, open_time_ms: I64) -> Bool:
+        """Return which of the times [N] are inside."""
+        return (open_time_ms >= self.start_ms) & (open_time_ms < self.end_ms)
 
 
 @dataclass(frozen=True, slots=True)

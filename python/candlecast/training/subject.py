@@ -29,6 +29,7 @@ class Subject:
     weights: F64  # [M] of them, their sum 1
     temperatures: F64  # [4] that what `joined` returns is read with
     is_ensemble: bool
+    thresholds: F64 | None  # [4] of a move, by which it calls classes; None: it has none, or is an ensemble
 
     @classmethod
     def load(cls, path: Path) -> Subject:
@@ -63,6 +64,7 @@ class Subject:
                 " the same: make an ensemble of models of one interval"
             )
         together = isinstance(served, Ensemble)
+        fitted = None if together else members[0].manifest.training.get("shipped", {}).get("thresholds")
         return cls(
             name=manifest.name,
             version=manifest.version,
@@ -72,6 +74,7 @@ class Subject:
             weights=served.weights if isinstance(served, Ensemble) else np.ones(1),
             temperatures=np.ones(4) if isinstance(served, Ensemble) else np.array(served.manifest.temperatures),
             is_ensemble=together,
+            thresholds=None if fitted is None else np.array(fitted),
         )
 
     @property

@@ -116,11 +116,12 @@ def train(
         if not is_whole:
             settle(shipped.name, shipped.fitted, kind, out, kept, shown)
         exported = _exported(shipped.model, samples)
+        walked = _folds(runs, samples)
         looked_at = _importance(shipped, samples)
-        temperatures = [round(t, 4) for t in shipped.temperatures.tolist()]
+        temperatures = shipped.temperatures.tolist()
         held_to = reference_of(
             samples, shipped.split.train, shipped.split.validation, config.stride,
-            lambda index: shipped.model.predict(samples, index), np.array(temperatures),
+            lambda index: shipped.model.predict(samples, index), shipped.temperatures,
         )  # fmt: skip
     manifest = Manifest(
         name=kind,
@@ -139,7 +140,8 @@ def train(
             "config": asdict(config),
             "samples": len(samples),
             "embargo_bars": EMBARGO_BARS,
-            "shipped": {"fit": shipped.name, "spans": spans(shipped.split)} | rounded(asdict(shipped.fitted)),
+            "shipped": {"fit": shipped.name, "spans": spans(shipped.split), "thresholds": shipped.thresholds.tolist()}
+            | rounded(asdict(shipped.fitted)),
             "feeding_share": _feeding_share(runs),
             "export": {"opset": export.OPSET, "rows": PARITY_ROWS} | exported.errors,
             "seconds": round(time.monotonic() - began + sum(run.earlier_s for run in runs), 1),
@@ -153,7 +155,7 @@ def train(
         },
         temperatures=temperatures,
     )
-    written = _written(out, manifest, exported, held_to, kept)
+    written = _written(out, manifest, exported, walked, held_to, kept)
     if is_whole:
         _forget(kept)
     return written
@@ -212,6 +214,22 @@ def _exported(model: Model, samples: Samples) -> Exported:
     return Exported(onnx, executable, golden, export.run(onnx, golden), errors)
 
 
+def _folds(runs: Sequence[Run], samples: Samples) -> list[bytes]:
+    """Return the ONNX files of the folds, each compared with its model on windows of the whole time.
+
+    Raises:
+        BundleError: a file answers something else.
+    """
+    shown = np.linspace(0, len(samples) - 1, PARITY_ROWS).astype(np.int64)
+    windows, found = samples.windows(shown), list[bytes]()
+    for run in runs:
+        if run.measured:
+            found.append(run.model.to_onnx())
+            answers = export.run(found[-1], windows)
+            export.check_parity(f"{run.name}: the ONNX file", answers, run.model.predict(samples, shown))
+    return found
+
+
 def _importance(shipped: Run, samples: Samples) -> dict[str, Any]:
     """Return which features the model looks at, and how they go with the returns of its train part."""
     validation = shipped.split.validation.of(samples.open_time_ms)
@@ -222,10 +240,19 @@ def _importance(shipped: Run, samples: Samples) -> dict[str, Any]:
     return importance.table(samples, train, shipped.model.importance(samples, some), method, gain)
 
 
-def _written(out: Path, manifest: Manifest, exported: Exported, held_to: Reference, kept: Path) -> Bundle:
+def _written(
+    out: Path, manifest: Manifest, exported: Exported, folds: Sequence[bytes], held_to: Reference, kept: Path
+) -> Bundle:
     try:
         return bundle.write(
-            out, manifest, exported.onnx, exported.golden, exported.answers, program=exported.program, reference=held_to
+            out,
+            manifest,
+            exported.onnx,
+            exported.golden,
+            exported.answers,
+            program=exported.program,
+            reference=held_to,
+            folds=folds,
         )
     except OSError as error:
         again = f" with --resume: the fits are kept in {kept.name}" if kept.is_dir() else ""
