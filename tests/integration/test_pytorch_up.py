@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from candlecast.settings import CHECKOUT, load
 from tests.stack import Stack
 
 
-def test_up_makes_the_program_once_and_serves_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_makes_the_program_once_and_serves_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tmp_path.chmod(0o755)  # PostgreSQL may run as another user
     bundle = tmp_path / "models" / "patchtst" / "1"
     shutil.copytree(CHECKOUT / "triton_models", tmp_path / "models")
@@ -22,15 +25,18 @@ def test_up_makes_the_program_once_and_serves_by_it(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("CANDLECAST_TRITON_BACKEND", "pytorch_cpu")
     monkeypatch.setenv("CANDLECAST_MODEL_REPOSITORY", str(tmp_path / "models"))
     stack = Stack(tmp_path / "state")
-    for makes in (True, False):
-        stack.start(timeout_s=180)
-        try:
-            assert ("making model.pt2" in stack.output) == makes
-            stubs = [p for p in stack.processes()["tritonserver"].children(recursive=True) if "stub" in p.name()]
-            assert any("torch" in region.path for region in stubs[0].memory_maps())
-        finally:
-            assert stack.stop() == 0
+    stack.start(timeout_s=180)
+    try:
+        assert "making model.pt2" in stack.output
+        stubs = [p for p in stack.processes()["tritonserver"].children(recursive=True) if "stub" in p.name()]
+        assert any("torch" in region.path for region in stubs[0].memory_maps())
+    finally:
+        assert stack.stop() == 0
     assert Bundle.load(bundle).has_program
+
+    asyncio.run(up._served(load()))  # as the next start does
+
+    assert "making" not in capsys.readouterr().err
 
 
 def test_requests_larger_than_a_run_are_refused_at_the_start() -> None:

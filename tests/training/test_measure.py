@@ -141,7 +141,7 @@ def test_with_thresholds_what_is_called_is_measured_and_the_likeliest_stays_besi
     answers[:, 4:16] = np.log(np.tile(rows, 4))
     rates = np.tile([0.25, 0.25, 0.5], (4, 1))
 
-    given = measure(answers, truth, np.ones(4), rates, truth, thresholds=np.full(4, 0.4))["horizons"]["1h"]
+    given = measure(answers, truth, np.ones(4), rates, truth, thresholds=np.full(4, 0.35))["horizons"]["1h"]
 
     assert given["balanced_accuracy"]["model"] == pytest.approx(1 / 3, abs=1e-6)
     assert given["balanced_accuracy_called"] == {"model": 1.0, "base": pytest.approx(1 / 3, abs=1e-6)}

@@ -83,8 +83,8 @@ def test_the_file_holds_a_graph_and_raw_halves_no_pickle_and_no_trace_of_this_ma
         assert place.encode() not in exported
 
 
-@pytest.mark.parametrize("config", [NETWORK, NetworkConfig(instance_norm=True)], ids=["small", "instance norm"])
-def test_from_its_onnx_file_the_network_comes_back_bit_by_bit(config: NetworkConfig) -> None:
+def test_from_its_onnx_file_the_network_comes_back_bit_by_bit() -> None:
+    config = NetworkConfig(instance_norm=True)  # the shipped one has none
     model = network(config)
     content = export.to_onnx(model)
 

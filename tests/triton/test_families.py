@@ -26,7 +26,7 @@ from tests.triton.conftest import ENV_DIR, F32
 KINDS = ("lightgbm", "xgboost", "lstm")
 CONFIG = Config(
     folds=1,
-    stride=2,
+    stride=3,
     lstm=LstmConfig(width=16, layers=1),
     fit=FitConfig(epochs=1, batch_rows=64, threads=1),
     trees=TreesConfig(rounds_max=5, learning_rate=0.3, rows_min=20, threads=1),
@@ -36,7 +36,7 @@ CONFIG = Config(
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("families")
-    simulate(1, 1600).write_parquet(root / "AAAUSDT-15m.parquet")
+    simulate(1, 2400).write_parquet(root / "AAAUSDT-15m.parquet")
     for kind in KINDS:
         bundle = train(kind, [root / "AAAUSDT-15m.parquet"], root / "repository" / kind / "1", config=CONFIG)
         columns = len(bundle.manifest.feature_set.columns)
