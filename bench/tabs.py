@@ -100,7 +100,7 @@ async def measure(data: Path, directory: Path, args: argparse.Namespace) -> dict
             for is_looked_at in (True, False) if i % 2 == 0 else (False, True):
                 here, there = multiprocessing.Pipe()
                 process = multiprocessing.get_context("spawn").Process(
-                    target=looks, args=(there, stack.http, bench.market.names, args.tabs)
+                    target=looks, args=(there, stack.http, bench.market.names, args.tabs), daemon=True
                 )
                 if is_looked_at:
                     process.start()
