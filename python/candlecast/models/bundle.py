@@ -102,16 +102,14 @@ class Bundle:
         return PROGRAM in self.manifest.files
 
     def fold(self, number: int) -> Path | None:
-        """Return the model of a fold of the walk-forward, from 1; None where this copy has none.
-
-        Raises:
-            BundleError: it is not the file that the manifest names.
-        """
+        """Return the model of a fold of the walk-forward, from 1; None where this copy has none."""
         name = FOLDS[number - 1]
-        if name not in self.manifest.files or not (self.path / name).exists():
-            return None
-        folder.check(self.path, [name], self.manifest.files)
-        return self.path / name
+        return self.path / name if name in self.manifest.files and (self.path / name).exists() else None
+
+    def check_folds(self) -> None:
+        """Raise BundleError when the model of a fold that is here is not the file that the manifest names."""
+        there = [name for name in FOLDS if name in self.manifest.files and (self.path / name).exists()]
+        folder.check(self.path, there, self.manifest.files)
 
     @classmethod
     def load(cls, path: Path) -> Bundle:

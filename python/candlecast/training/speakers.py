@@ -38,11 +38,7 @@ class Fold:
 
 
 def walked(bundle: Bundle) -> list[Fold]:
-    """Return the folds whose fits the bundle holds; each speaks from its test part on, until the next one's begins.
-
-    Raises:
-        BundleError: a fit is not the file that the manifest names.
-    """
+    """Return the folds whose fits the bundle holds; each speaks from its test part on, until the next one's begins."""
     folds = bundle.manifest.metrics.get("walk_forward", {}).get("folds", [])
     found = [
         Fold(number, model, np.array(fold["temperatures"]), _span(fold["spans"]["test"]))
@@ -65,6 +61,7 @@ def onnx(bundle: Bundle) -> Speaker:
     """
     # A second thread of its own spins: two callers are nearly twice as fast.
     whole, temperatures = opened(bundle.path / MODEL, threads=1), np.array(bundle.manifest.temperatures)
+    bundle.check_folds()
     folds = walked(bundle)
     asks = [opened(fold.model, threads=1) for fold in folds]
     # Whoever speaks, the logits are read at the temperatures of the whole.
